@@ -1,0 +1,244 @@
+"""The front-end contract and its numpy implementation: waveform in, log-mel frames out.
+
+`FrontEnd` holds every number that training and the device must agree on. The Keras layer
+`semanticac_keras.LogMel` takes its window and its mel matrix from here, so they exist once.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+# Frames per block: bounds the memory of `log_mel` on a long recording.
+_BLOCK_FRAMES = 1024
+# Larger float32 products wake OpenBLAS's threads, which then cost ten times the work itself.
+_SINGLE_THREAD_MULTIPLIES = 1 << 18
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What turns sound into the encoder's input. The defaults are HTS-AT's.
+
+    Args:
+        sample_rate_hz: rate of the mono waveform.
+        n_fft: samples in an analysis window (periodic Hann), even.
+        hop_length: samples between frames, less than `n_fft // 2`.
+        num_mels: Slaney-normalised triangular mel bands.
+        fmin_hz: lower edge of the lowest band.
+        fmax_hz: upper edge of the highest band, at most half the sample rate.
+        amin: power below which the logarithm is clipped.
+        window_seconds: length of the clip that the classifier sees at once.
+
+    Raises:
+        ValueError: if the numbers do not fit together.
+    """
+
+    sample_rate_hz: int = 32_000
+    n_fft: int = 1024
+    hop_length: int = 320
+    num_mels: int = 64
+    fmin_hz: float = 50.0
+    fmax_hz: float = 14_000.0
+    amin: float = 1e-10
+    window_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        counts = (self.sample_rate_hz, self.n_fft, self.hop_length, self.num_mels)
+        checks = {
+            "sample_rate_hz, n_fft, hop_length and num_mels must be whole numbers": all(
+                isinstance(count, int) for count in counts
+            ),
+            "sample_rate_hz must be positive": self.sample_rate_hz > 0,
+            "n_fft must be even and positive": self.n_fft > 0 and self.n_fft % 2 == 0,
+            "hop_length must be in 1 .. n_fft // 2 - 1": 0 < self.hop_length < self.n_fft // 2,
+            "num_mels must be positive": self.num_mels > 0,
+            "0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2 must hold": (
+                0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2
+            ),
+            "amin must be positive": self.amin > 0,
+            "window_seconds must hold at least n_fft samples": self.window_samples >= self.n_fft,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ValueError(f"{message}. Received: {self}")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one classifier window."""
+        return round(self.window_seconds * self.sample_rate_hz)
+
+    @property
+    def num_frames(self) -> int:
+        """Log-mel frames in one classifier window."""
+        return self.frames_in(self.window_samples)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Log-mel frames in a second of audio."""
+        return self.sample_rate_hz / self.hop_length
+
+    def frames_in(self, num_samples: int) -> int:
+        """Frames that `log_mel` makes of `num_samples` samples."""
+        return 1 + num_samples // self.hop_length if num_samples else 0
+
+    def window(self) -> FloatArray:
+        """Periodic Hann window, shape (n_fft,)."""
+        return _hann_window(self.n_fft)
+
+    def mel_matrix(self) -> FloatArray:
+        """Slaney mel filterbank, shape (n_fft // 2 + 1, num_mels): power spectrum to mel power."""
+        return _mel_matrix(
+            self.sample_rate_hz, self.n_fft, self.num_mels, self.fmin_hz, self.fmax_hz
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the bundle's contract."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`; unknown or missing names raise `TypeError`."""
+        return cls(**values)
+
+
+def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
+    """Log-mel spectrogram with centred frames and reflected edges, as librosa computes it.
+
+    Args:
+        waveform: float samples in [-1, 1], mono, shape (samples,).
+        front_end: the contract.
+
+    Returns:
+        float32 decibels, shape (1 + samples // hop_length, num_mels); no frames of no samples.
+
+    Raises:
+        ValueError: if the waveform is not one-dimensional.
+    """
+    samples = _as_mono(waveform)
+    if samples.size == 0:
+        return np.zeros((0, front_end.num_mels), np.float32)
+    half = front_end.n_fft // 2
+    return _frames_to_log_mel(np.pad(samples, half, mode="reflect"), front_end)
+
+
+class StreamingLogMel:
+    """Log-mel frames of a stream that arrives in chunks of any size.
+
+    The frames of all `push` calls and the final `flush`, joined, are `log_mel` of the whole
+    stream: both ends are reflected as there. Frame t is out once sample
+    `hop_length * t + n_fft // 2` has arrived.
+
+    Args:
+        front_end: the contract.
+    """
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        self.front_end = front_end
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream; the next chunk starts a new one."""
+        self._pending = np.zeros(0, np.float32)
+        self._started = False
+
+    def push(self, chunk: npt.ArrayLike) -> FloatArray:
+        """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
+        front_end = self.front_end
+        half = front_end.n_fft // 2
+        self._pending = np.concatenate([self._pending, _as_mono(chunk)])
+        if not self._started:
+            if self._pending.size <= half:
+                return np.zeros((0, front_end.num_mels), np.float32)
+            self._pending = np.concatenate([self._pending[half:0:-1], self._pending])
+            self._started = True
+        frames = _frames_to_log_mel(self._pending, front_end)
+        self._pending = self._pending[frames.shape[0] * front_end.hop_length :]
+        return frames
+
+    def flush(self) -> FloatArray:
+        """End the stream: return its last frames and reset."""
+        if self._started:
+            reflected = np.pad(self._pending, (0, self.front_end.n_fft // 2), mode="reflect")
+            frames = _frames_to_log_mel(reflected, self.front_end)
+        else:
+            frames = log_mel(self._pending, self.front_end)
+        self.reset()
+        return frames
+
+
+def _as_mono(waveform: npt.ArrayLike) -> FloatArray:
+    samples = np.asarray(waveform, np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"a waveform must have shape (samples,). Received: {samples.shape}")
+    return samples
+
+
+def _frames_to_log_mel(padded: FloatArray, front_end: FrontEnd) -> FloatArray:
+    """Every whole frame of `padded`, in decibels."""
+    if padded.size < front_end.n_fft:
+        return np.zeros((0, front_end.num_mels), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)
+    windows = windows[:: front_end.hop_length]
+    out = np.empty((windows.shape[0], front_end.num_mels), np.float32)
+    for start in range(0, windows.shape[0], _BLOCK_FRAMES):
+        block = slice(start, start + _BLOCK_FRAMES)
+        spectrum = np.fft.rfft(windows[block] * front_end.window(), axis=-1)
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+        mel = _mel_power(power, front_end.mel_matrix())
+        out[block] = 10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin)))
+    return out
+
+
+def _mel_power(power: FloatArray, mel_matrix: FloatArray) -> FloatArray:
+    """`power @ mel_matrix` on one core."""
+    mel = np.empty((power.shape[0], mel_matrix.shape[1]), np.float32)
+    rows = max(1, _SINGLE_THREAD_MULTIPLIES // mel_matrix.size)
+    for start in range(0, power.shape[0], rows):
+        np.matmul(power[start : start + rows], mel_matrix, out=mel[start : start + rows])
+    return mel
+
+
+@lru_cache(maxsize=8)
+def _hann_window(n_fft: int) -> FloatArray:
+    window = (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
+    window.flags.writeable = False
+    return window
+
+
+@lru_cache(maxsize=8)
+def _mel_matrix(
+    sample_rate_hz: int, n_fft: int, num_mels: int, fmin_hz: float, fmax_hz: float
+) -> FloatArray:
+    bins_hz = np.fft.rfftfreq(n_fft, 1.0 / sample_rate_hz)
+    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(fmin_hz), _hz_to_mel(fmax_hz), num_mels + 2))
+    lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    rising = (bins_hz[:, None] - lower) / (centre - lower)
+    falling = (upper - bins_hz[:, None]) / (upper - centre)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    matrix = (triangles * (2.0 / (upper - lower))).astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
+
+
+# Slaney's auditory-toolbox scale: linear to 1 kHz (3 mels for 200 Hz), then 27 steps per ln 6.4.
+_LINEAR_HZ_PER_MEL = 200.0 / 3.0
+_BREAK_HZ = 1000.0
+_BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
+_LOG_STEP = math.log(6.4) / 27.0
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _BREAK_HZ:
+        return hz / _LINEAR_HZ_PER_MEL
+    return _BREAK_MEL + math.log(hz / _BREAK_HZ) / _LOG_STEP
+
+
+def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    linear = mel * _LINEAR_HZ_PER_MEL
+    logarithmic = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _BREAK_MEL) - _BREAK_MEL))
+    return np.where(mel < _BREAK_MEL, linear, logarithmic)
