@@ -1,0 +1,28 @@
+"""SemanticAC in Keras 3: audio classification by the texts of its labels."""
+
+from edge.frontend import FrontEnd
+from semanticac_keras.audio_tower import AudioTower
+from semanticac_keras.cscm import CSCM
+from semanticac_keras.export import ExportError, export_tflite
+from semanticac_keras.htsat import HTSATEncoder
+from semanticac_keras.log_mel import LogMel
+from semanticac_keras.losses import contrastive_loss
+from semanticac_keras.semantic_ac import SemanticAC
+from semanticac_keras.spec_augment import SpecAugment
+from semanticac_keras.text_encoder import TextEncoder
+from semanticac_keras.tokenizer import ByteTokenizer
+
+__all__ = [
+    "CSCM",
+    "AudioTower",
+    "ByteTokenizer",
+    "ExportError",
+    "FrontEnd",
+    "HTSATEncoder",
+    "LogMel",
+    "SemanticAC",
+    "SpecAugment",
+    "TextEncoder",
+    "contrastive_loss",
+    "export_tflite",
+]

@@ -1,0 +1,166 @@
+"""CSCM, the convolutional similarity calculation module."""
+
+import keras
+from keras import ops
+
+from semanticac_keras.swin import exact_gelu
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class ChannelAttention(keras.layers.Layer):
+    """Weigh the channels of a map by its mean and its maximum over space.
+
+    Args:
+        reduction: factor by which the shared MLP's hidden layer is narrower than the map.
+
+    Call arguments:
+        x: (B, rows, columns, C).
+
+    Returns:
+        (B, rows, columns, C).
+
+    Source: Woo et al. 2018, "CBAM", eq. 2.
+    """
+
+    def __init__(self, reduction: int = 16, **kwargs):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        policy = self.dtype_policy
+        self.squeeze = keras.layers.Dense(
+            max(1, channels // self.reduction), activation="relu", dtype=policy, name="squeeze"
+        )
+        self.excite = keras.layers.Dense(channels, dtype=policy, name="excite")
+        self.squeeze.build((None, channels))
+        self.excite.build((None, self.squeeze.units))
+        self.built = True
+
+    def call(self, x):
+        mean = self.excite(self.squeeze(ops.mean(x, axis=(1, 2))))
+        peak = self.excite(self.squeeze(ops.max(x, axis=(1, 2))))
+        weights = ops.sigmoid(mean + peak)  # (B, C)
+        return x * ops.reshape(weights, (-1, 1, 1, x.shape[-1]))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "reduction": self.reduction}
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class SpatialAttention(keras.layers.Layer):
+    """Weigh the places of a map by a convolution over their channel mean and maximum.
+
+    Args:
+        kernel_size: side of the convolution.
+
+    Call arguments:
+        x: (B, rows, columns, C).
+
+    Returns:
+        (B, rows, columns, C).
+
+    Source: Woo et al. 2018, eq. 3.
+    """
+
+    def __init__(self, kernel_size: int = 7, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_size = kernel_size
+        self.conv = keras.layers.Conv2D(
+            1, kernel_size, padding="same", dtype=self.dtype_policy, name="conv"
+        )
+
+    def build(self, input_shape):
+        self.conv.build((*input_shape[:-1], 2))
+        self.built = True
+
+    def call(self, x):
+        mean = ops.mean(x, axis=-1, keepdims=True)
+        peak = ops.max(x, axis=-1, keepdims=True)
+        return x * ops.sigmoid(self.conv(ops.concatenate([mean, peak], axis=-1)))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "kernel_size": self.kernel_size}
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class CSCM(keras.layers.Layer):
+    """Token map to one vector: channel and spatial attention, then 3x3 and 1x1 convolutions.
+
+    The paper names these parts and that they have few parameters. The rest is our reading: the
+    3x3 convolution narrows the map and is followed by batch normalisation and GELU; the map is
+    averaged before the 1x1 convolution, which is the same as after it and cheaper by its area.
+
+    Args:
+        output_dim: size C of the shared embedding space.
+        hidden_dim: channels of the 3x3 convolution; half the map's if not given.
+        reduction: of the channel attention.
+        dropout: rate on the averaged features while training.
+
+    Call arguments:
+        x: (B, rows, columns, d).
+
+    Returns:
+        (B, output_dim).
+
+    Source: SemanticAC, section 2.2 and Table 3.
+    """
+
+    def __init__(
+        self,
+        output_dim: int = 1024,
+        hidden_dim: int | None = None,
+        reduction: int = 16,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.output_dim = output_dim
+        self.hidden_dim = hidden_dim
+        self.reduction = reduction
+        self.dropout = dropout
+
+    def build(self, input_shape):
+        hidden_dim = self.hidden_dim or input_shape[-1] // 2
+        policy = self.dtype_policy
+        self.channel_attention = ChannelAttention(self.reduction, dtype=policy)
+        self.spatial_attention = SpatialAttention(dtype=policy)
+        self.conv3 = keras.layers.Conv2D(
+            hidden_dim, 3, padding="same", use_bias=False, dtype=policy, name="conv3"
+        )
+        self.norm = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, dtype=policy, name="norm"
+        )
+        self.feature_dropout = keras.layers.Dropout(self.dropout, dtype=policy)
+        self.conv1 = keras.layers.Conv2D(self.output_dim, 1, dtype=policy, name="conv1")
+        hidden = (*input_shape[:-1], hidden_dim)
+        for layer in (self.channel_attention, self.spatial_attention, self.conv3):
+            layer.build(input_shape)
+        self.norm.build(hidden)
+        self.conv1.build(hidden)
+        self.built = True
+
+    def call(self, x, training=False):
+        x = self.spatial_attention(self.channel_attention(x))
+        x = exact_gelu(self.norm(self.conv3(x), training=training))
+        x = ops.mean(x, axis=(1, 2), keepdims=True)  # (B, 1, 1, hidden)
+        x = self.conv1(self.feature_dropout(x, training=training))
+        return ops.reshape(x, (-1, self.output_dim))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.output_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "output_dim": self.output_dim,
+            "hidden_dim": self.hidden_dim,
+            "reduction": self.reduction,
+            "dropout": self.dropout,
+        }

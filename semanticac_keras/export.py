@@ -1,0 +1,3 @@
+class ExportError(Exception):
+    pass
+def export_tflite(): ...

@@ -1,0 +1,69 @@
+"""The symmetric contrastive loss over a batch of clips and the texts of their labels."""
+
+from typing import Literal, get_args
+
+from keras import ops
+
+Targets = Literal["diagonal", "multi_positive", "prototype"]
+TARGETS: tuple[str, ...] = get_args(Targets)
+
+
+def l2_normalize(x):
+    """Each row divided by its L2 norm; a zero row stays zero."""
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
+
+
+def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sample_weight=None):
+    """Cross entropy of scaled similarities between clips and label texts.
+
+    With `"diagonal"` and `"multi_positive"` the clips are matched against the texts of their own
+    batch, row by row and column by column (eq. 3): the n x n similarity matrix S has the text of
+    clip j in column j. Each text is that of a label, so S is a choice of columns of `logits`.
+
+    * `"diagonal"`, the paper's: clip i belongs to text i alone, even where another clip of the
+      batch has the same label. A mixed clip counts as its larger label.
+    * `"multi_positive"`: texts (clips) of the same label share the mass; a mixed clip belongs to
+      each of its labels by its share.
+    * `"prototype"`: a softmax over all K label texts, independent of the batch.
+
+    With one text a label and no mixed clips the first two are equal, gradients included; repeats
+    then only put a floor under the loss.
+
+    Args:
+        logits: (B, K) cosine similarities times the logit scale.
+        targets_by_label: int labels (B,), or float shares of each label (B, K) that sum to 1.
+        targets: which form.
+        sample_weight: optional (B,), weight of each clip.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: if `targets` is unknown.
+
+    Source: SemanticAC, eq. 2-3.
+    """
+    if targets not in TARGETS:
+        raise ValueError(f"`targets` must be one of {TARGETS}. Received: {targets!r}")
+    logits = ops.cast(logits, "float32")
+    num_labels = logits.shape[-1]
+    shares = targets_by_label
+    if len(shares.shape) == 1:
+        shares = ops.one_hot(shares, num_labels, dtype="float32")
+    shares = ops.cast(shares, "float32")
+    if targets == "diagonal":
+        shares = ops.one_hot(ops.argmax(shares, axis=-1), num_labels, dtype="float32")
+    weight = ops.ones_like(logits[:, 0]) if sample_weight is None else sample_weight
+    weight = ops.reshape(ops.cast(weight, "float32"), (-1, 1))
+    weight = weight / ops.maximum(ops.sum(weight), 1e-12)
+
+    if targets == "prototype":
+        return -ops.sum(weight * shares * ops.log_softmax(logits, axis=-1))
+    # Columns of S with the same text are one column of `logits`, counted as often as it occurs.
+    count = ops.sum(shares, axis=0, keepdims=True)  # (1, K)
+    log_count = ops.where(count > 0, ops.log(ops.maximum(count, 1e-12)), -1e9)
+    over_texts = ops.logsumexp(logits + log_count, axis=1, keepdims=True)  # (B, 1)
+    over_clips = ops.logsumexp(logits, axis=0, keepdims=True)  # (1, K)
+    rows = ops.sum(weight * shares * (over_texts - logits))
+    columns = ops.sum(weight * shares * (over_clips - logits))
+    return 0.5 * (rows + columns)

@@ -1,0 +1,105 @@
+"""Model sizes by name."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edge.frontend import FrontEnd
+from semanticac_keras.tokenizer import ByteTokenizer
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Constructor arguments of the parts of a model.
+
+    Args:
+        description: one line for the user.
+        front_end: the sound the model hears.
+        audio_encoder: arguments of `HTSATEncoder`.
+        cscm: arguments of `CSCM`.
+        text_encoder: arguments of `TextEncoder`.
+        tokenizer: `"byte"` (no asset) or `"clip"` (CLIP's byte pairs).
+    """
+
+    description: str
+    front_end: FrontEnd
+    audio_encoder: dict[str, Any] = field(default_factory=dict)
+    cscm: dict[str, Any] = field(default_factory=dict)
+    text_encoder: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "byte"
+
+
+PRESETS: dict[str, Preset] = {
+    "base": Preset(
+        description="the paper's: HTS-AT, CLIP RN50's text tower, C = 1024; 10 s windows",
+        front_end=FrontEnd(),
+        cscm={"output_dim": 1024},
+        tokenizer="clip",
+    ),
+    "small": Preset(
+        description="for small devices and for training from scratch; 5 s windows",
+        front_end=FrontEnd(window_seconds=5.0),
+        audio_encoder={
+            "num_frames": 501,
+            "num_chunks": 2,
+            "embed_dim": 32,
+            "depths": (2, 2, 2, 2),
+            "num_heads": (1, 2, 4, 8),
+        },
+        cscm={"output_dim": 256},
+        text_encoder={
+            "vocabulary_size": 258,
+            "context_length": 96,
+            "width": 128,
+            "num_layers": 2,
+            "num_heads": 4,
+            "output_dim": 256,
+        },
+    ),
+    "tiny": Preset(
+        description="trains in a minute on a laptop; 2.5 s windows",
+        front_end=FrontEnd(window_seconds=2.5),
+        audio_encoder={
+            "num_frames": 251,
+            "num_chunks": 1,
+            "embed_dim": 24,
+            "depths": (2, 2, 2),
+            "num_heads": (1, 2, 4),
+            "drop_path": 0.0,
+        },
+        cscm={"output_dim": 128},
+        text_encoder={
+            "vocabulary_size": 258,
+            "context_length": 96,
+            "width": 64,
+            "num_layers": 2,
+            "num_heads": 2,
+            "output_dim": 128,
+        },
+    ),
+}
+
+
+def get(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"`preset` must be one of {sorted(PRESETS)}. Received: {name!r}")
+    return PRESETS[name]
+
+
+def tokenizer(name: str) -> ByteTokenizer:
+    """The tokenizer of a preset.
+
+    Raises:
+        ValueError: if the preset's tokenizer needs a vocabulary that must be given.
+    """
+    preset = get(name)
+    if preset.tokenizer != "byte":
+        raise ValueError(
+            f"preset {name!r} reads text with CLIP's byte-pair vocabulary: pass `tokenizer`, "
+            f"or a byte tokenizer for a text encoder trained from scratch"
+        )
+    return ByteTokenizer(preset.text_encoder["context_length"])

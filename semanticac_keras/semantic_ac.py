@@ -1,0 +1,321 @@
+"""SemanticAC: clips and label texts in one space."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from edge.frontend import FrontEnd
+from semanticac_keras import presets, prompts
+from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
+from semanticac_keras.cscm import CSCM
+from semanticac_keras.htsat import HTSATEncoder
+from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
+from semanticac_keras.text_encoder import TextEncoder
+from semanticac_keras.tokenizer import ByteTokenizer
+
+# CLIP's: the similarity is divided by a temperature that starts at 0.07 and stays above 0.01.
+INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
+MAX_LOG_SCALE = math.log(100.0)
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class AtMost(keras.constraints.Constraint):
+    """Clip a weight from above after each update; a limit inside the loss would stop its gradient.
+
+    Args:
+        limit: largest value.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def __call__(self, w):
+        return ops.minimum(w, ops.cast(self.limit, w.dtype))
+
+    def get_config(self):
+        return {"limit": self.limit}
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class SemanticAC(keras.Model):
+    """Audio classifier whose classes are texts: a clip's class is the label it lies nearest.
+
+    Calling it gives logits, the cosine similarities between clips and label texts times a learned
+    scale. While training the texts go through the text encoder; otherwise their baked embeddings
+    are used, which `fit` renews before each validation and at the end of each epoch, so that a
+    checkpoint predicts what it was trained to.
+
+    Args:
+        audio_tower: sound to unit vectors.
+        text_encoder: token ids to vectors of the same size.
+        tokenizer: texts to token ids.
+        labels: class names, distinct.
+        prompt: text around a label, with `{label}`.
+        targets: form of the loss: `"diagonal"`, `"multi_positive"` or `"prototype"`, see
+            `contrastive_loss`.
+        label_smoothing: share of each target spread evenly over all labels; not for `"diagonal"`.
+
+    Call arguments:
+        inputs: float32 waveforms (B, samples) of one window, or log-mels (B, frames, mels).
+
+    Returns:
+        float32 logits, (B, K).
+
+    Raises:
+        ValueError: if the towers' vectors differ in size, or the labels or prompt are unusable.
+
+    Source: SemanticAC, section 2.
+    """
+
+    def __init__(
+        self,
+        audio_tower: AudioTower,
+        text_encoder: TextEncoder,
+        tokenizer: ByteTokenizer,
+        labels: Sequence[str],
+        prompt: str = prompts.DEFAULT_PROMPT,
+        targets: Targets = "diagonal",
+        label_smoothing: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        if audio_tower.embedding_dim != text_encoder.output_dim:
+            raise ValueError(
+                "both towers must make vectors of one size. Received: "
+                f"audio {audio_tower.embedding_dim}, text {text_encoder.output_dim}"
+            )
+        if targets not in TARGETS:
+            raise ValueError(f"`targets` must be one of {TARGETS}. Received: {targets!r}")
+        if label_smoothing and targets == "diagonal":
+            raise ValueError('`label_smoothing` does nothing with targets="diagonal"')
+        self.audio_tower = audio_tower
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self.targets = targets
+        self.label_smoothing = label_smoothing
+        self.logit_scale = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(INITIAL_LOG_SCALE),
+            constraint=AtMost(MAX_LOG_SCALE),
+            dtype="float32",
+            autocast=False,
+            name="logit_scale",
+        )
+        self.built = True
+        self.set_labels(labels, prompt)
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str,
+        labels: Sequence[str],
+        prompt: str = prompts.DEFAULT_PROMPT,
+        targets: Targets = "diagonal",
+        label_smoothing: float = 0.0,
+        spec_augment: bool = False,
+    ) -> Self:
+        """A compiled model with random weights at a preset's size.
+
+        It is compiled with AdamW (1e-3, weight decay 0.05) and accuracy; `compile` it again to
+        train otherwise.
+
+        Args:
+            preset: one of `semanticac_keras.presets.PRESETS`.
+            labels: class names.
+            prompt: text around a label, with `{label}`.
+            targets: form of the loss, see `contrastive_loss`.
+            label_smoothing: share of each target spread evenly over all labels.
+            spec_augment: hide stripes of the log-mels while training.
+        """
+        parts = presets.get(preset)
+        encoder = HTSATEncoder.from_preset(preset, spec_augment=spec_augment, name="audio_encoder")
+        model = cls(
+            AudioTower(parts.front_end, encoder, CSCM(**parts.cscm, name="cscm"), name="audio"),
+            text_encoder=TextEncoder.from_preset(preset, name="text_encoder"),
+            tokenizer=presets.tokenizer(preset),
+            labels=labels,
+            prompt=prompt,
+            targets=targets,
+            label_smoothing=label_smoothing,
+            name=preset,
+        )
+        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=["accuracy"])
+        return model
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The sound the model hears."""
+        return self.audio_tower.front_end
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The text of each label."""
+        return prompts.fill(self.prompt, self.labels)
+
+    def set_labels(self, labels: Sequence[str], prompt: str | None = None) -> None:
+        """Exchange the classes; their number may change, the weights of both towers do not.
+
+        Args:
+            labels: class names, distinct.
+            prompt: text around a label; the present one if not given.
+
+        Raises:
+            ValueError: if the labels or the prompt are unusable; the old ones then stay.
+        """
+        prompt = self.prompt if prompt is None else prompt
+        token_ids = self.tokenizer(prompts.fill(prompt, labels))
+        self.labels = tuple(label.strip() for label in labels)
+        self.prompt = prompt
+        self._token_ids = token_ids
+        shape = (len(self.labels), self.text_encoder.output_dim)
+        if getattr(self, "label_embeddings", None) is None or self.label_embeddings.shape != shape:
+            # K is a weight's shape: replace the weight, and the functions compiled for the old one.
+            self._replace_label_embeddings(shape)
+        self.bake_labels()
+
+    def _replace_label_embeddings(self, shape: tuple[int, int]) -> None:
+        self._tracker.unlock()
+        if getattr(self, "label_embeddings", None) is not None:
+            self._untrack_variable(self.label_embeddings)
+        self.label_embeddings = self.add_weight(
+            shape=shape,
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name="label_embeddings",
+        )
+        self._tracker.lock()
+        self.train_function = self.test_function = self.predict_function = None
+
+    def bake_labels(self) -> None:
+        """Renew the label embeddings that inference uses from the text encoder's weights."""
+        self.label_embeddings.assign(self._embed_texts(self._token_ids))
+
+    def call(self, inputs, training=False):
+        embeddings = self.audio_tower(inputs, training=training)
+        live = training and self.text_encoder.trainable
+        texts = self._embed_texts(self._token_ids) if live else self.label_embeddings
+        return ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
+
+    def _embed_texts(self, token_ids):
+        """Unit vectors of tokenised texts, float32 (n, C)."""
+        embeddings = self.text_encoder(ops.convert_to_tensor(token_ids), normalize=True)
+        return ops.cast(embeddings, "float32")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Contrastive loss of the logits; y is int labels (B,) or label shares (B, K)."""
+        if self.label_smoothing and training:
+            y = self._smooth(y)
+        loss = contrastive_loss(y_pred, y, self.targets, sample_weight)
+        for extra in self.losses:
+            loss = loss + ops.sum(ops.cast(extra, "float32"))
+        return loss
+
+    def _smooth(self, y):
+        num_labels = len(self.labels)
+        if len(y.shape) == 1:
+            y = ops.one_hot(y, num_labels, dtype="float32")
+        rate = self.label_smoothing
+        return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """Keras' `fit`, which also renews the label embeddings; see the class."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+            # First, so that the user's callbacks see, and save, renewed embeddings.
+            callbacks = [_BakeLabels(), *(callback for callback in given if callback)]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """Probabilities of each label.
+
+        Args:
+            x: waveforms, float mono at the front end's rate: (B, samples), or a list of B arrays of
+                any lengths. Shorter than a window: repeated to fill it. Longer: cut into adjoining
+                windows, the last aligned to the end, whose probabilities are averaged. Or log-mels
+                (B, num_frames, num_mels), or a dataset of batches of one window as for `fit`.
+            batch_size: windows at once, 32 if not given.
+            verbose: as Keras'.
+            steps: batches to draw from a dataset.
+            callbacks: as Keras'.
+
+        Returns:
+            float32 (B, K), rows sum to 1.
+
+        Raises:
+            ValueError: if a waveform is empty, not float or not finite.
+        """
+        options = {"verbose": verbose, "steps": steps, "callbacks": callbacks}
+        if not _is_waveforms(x):
+            return _softmax(super().predict(x, batch_size=batch_size, **options))
+        windows, owners = window_batch(x, self.front_end.window_samples)
+        if not len(windows):
+            return np.zeros((0, len(self.labels)), np.float32)
+        logits = super().predict(windows, batch_size=batch_size, **options)
+        return mean_by_owner(_softmax(logits), owners, owners[-1] + 1)
+
+    def encode_audio(self, x, batch_size=None, verbose=0) -> npt.NDArray[np.float32]:
+        """Unit vectors of clips, float32 (B, C); takes what `predict` takes."""
+        if not _is_waveforms(x):
+            return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
+        windows, owners = window_batch(x, self.front_end.window_samples)
+        if not len(windows):
+            return np.zeros((0, self.audio_tower.embedding_dim), np.float32)
+        vectors = self.audio_tower.predict(windows, batch_size=batch_size, verbose=verbose)
+        mean = mean_by_owner(vectors, owners, owners[-1] + 1)
+        return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+
+    def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors of texts as they stand (no prompt is added), float32 (n, C)."""
+        if isinstance(texts, str):
+            raise ValueError(f"`texts` must be a sequence of texts. Received: {texts!r}")
+        return ops.convert_to_numpy(self._embed_texts(self.tokenizer(texts)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "audio_tower": keras.saving.serialize_keras_object(self.audio_tower),
+            "text_encoder": keras.saving.serialize_keras_object(self.text_encoder),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "labels": list(self.labels),
+            "prompt": self.prompt,
+            "targets": self.targets,
+            "label_smoothing": self.label_smoothing,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        for part in ("audio_tower", "text_encoder", "tokenizer"):
+            config[part] = keras.saving.deserialize_keras_object(config[part])
+        return cls(**config)
+
+
+class _BakeLabels(keras.callbacks.Callback):
+    """Keep the baked label embeddings in step with the text encoder."""
+
+    def on_test_begin(self, logs=None):
+        self.model.bake_labels()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.bake_labels()
+
+    def on_train_end(self, logs=None):
+        self.model.bake_labels()
+
+
+def _is_waveforms(x) -> bool:
+    """Waveforms by their rank, or a list of them; not log-mels and not a dataset."""
+    if isinstance(x, list | tuple):
+        return True
+    return hasattr(x, "shape") and hasattr(x, "dtype") and len(x.shape) == 2
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
