@@ -130,8 +130,8 @@ class StreamingLogMel:
     """Log-mel frames of a stream that arrives in chunks of any size.
 
     The frames of all `push` calls and the final `flush`, joined, are `log_mel` of the whole
-    stream: both ends are reflected as there. Frame t is out once sample
-    `hop_length * t + n_fft // 2` has arrived.
+    stream: both ends are reflected as there. Frame t is out once
+    `hop_length * t + n_fft // 2` samples have arrived (frame 0: one more).
 
     Args:
         front_end: the contract.

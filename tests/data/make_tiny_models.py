@@ -1,0 +1,42 @@
+"""Make the two graphs that the edge tests run: `python make_tiny_models.py` (needs TensorFlow).
+
+Each weighs its input's time steps differently, so that a window that is off by one step, or has
+its rows out of order, gives other scores. Window 1 s at 32 kHz, 5 labels, embedding of 8.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+LABELS, EMBEDDING = 5, 8
+SHAPES = {"log_mel": (1, 101, 64), "waveform": (1, 32_000)}
+
+
+def make(inputs: str) -> bytes:
+    """Build one graph and convert it."""
+    rng = np.random.default_rng(0)
+    # Bring decibels around -50 and samples around 0 to where tanh is steep.
+    offset, scale, steps = (50.0, 0.02, 101) if inputs == "log_mel" else (0.0, 5.0, 200)
+    columns = int(np.prod(SHAPES[inputs])) // steps
+    over_time = rng.normal(size=(1, steps)).astype(np.float32) / steps**0.5
+    to_embedding = rng.normal(size=(columns, EMBEDDING)).astype(np.float32) / columns**0.5
+    to_scores = rng.normal(size=(EMBEDDING, LABELS)).astype(np.float32)
+
+    class Tiny(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec(SHAPES[inputs], tf.float32, name="inputs")])
+        def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            rows = (tf.reshape(inputs, (steps, columns)) + offset) * scale
+            embedding = tf.tanh(over_time @ rows @ to_embedding)
+            return {"scores": tf.nn.softmax(embedding @ to_scores), "embedding": embedding}
+
+    module = Tiny()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+
+
+if __name__ == "__main__":
+    for inputs in SHAPES:
+        Path(__file__).with_name(f"tiny_{inputs}.tflite").write_bytes(make(inputs))

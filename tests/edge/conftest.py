@@ -1,0 +1,79 @@
+"""Sounds, and bundles around the tiny graphs of tests/data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from edge import BundleContract, FrontEnd, write_bundle
+from edge.frontend import FloatArray
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def make_sound() -> Callable[[int, int], FloatArray]:
+    """`make_sound(samples, seed)`: noise, three tones and decaying clicks, at 32 kHz."""
+
+    def make(samples: int, seed: int = 0) -> FloatArray:
+        rng = np.random.default_rng(seed)
+        seconds = np.arange(samples) / 32_000
+        sound = 0.01 * rng.normal(size=samples)
+        for frequency_hz in rng.uniform(100, 12_000, 3):
+            sound += 0.1 * np.sin(2 * np.pi * frequency_hz * seconds)
+        since_click = seconds % rng.uniform(0.2, 0.6)
+        sound += 0.3 * np.exp(-since_click / 0.03) * rng.normal(size=samples)
+        return sound.astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[[str], bytes]:
+    """`tiny_model(inputs)`: the bare graph for `"log_mel"` or `"waveform"`."""
+    return lambda inputs: (DATA / f"tiny_{inputs}.tflite").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def make_contract() -> Callable[..., BundleContract]:
+    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: fits the tiny graphs."""
+
+    def make(
+        inputs: Literal["log_mel", "waveform"] = "log_mel",
+        labels: tuple[str, ...] = ("rain", "sea waves", "wind", "dog", "Glocke ♪"),
+        embedding_dim: int = 8,
+        window_seconds: float = 1.0,
+    ) -> BundleContract:
+        return BundleContract(
+            front_end=FrontEnd(window_seconds=window_seconds),
+            inputs=inputs,
+            labels=labels,
+            prompts=tuple(f"a sound of {label}" for label in labels),
+            embedding_dim=embedding_dim,
+            logit_scale=1 / 0.07,
+            quantization="float32",
+            parity={"scores": 1e-6},
+            calibration={"temperature": 1.5},
+            training={"dataset": "none"},
+            licence="Apache-2.0",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session", params=["log_mel", "waveform"])
+def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
+    """A whole bundle of either kind."""
+    path = tmp_path_factory.mktemp("bundle") / f"{request.param}.tflite"
+    write_bundle(path, tiny_model(request.param), make_contract(request.param))
+    return path
+
+
+@pytest.fixture(scope="session")
+def log_mel_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
+    """A whole log-mel bundle."""
+    path = tmp_path_factory.mktemp("bundle") / "model.tflite"
+    write_bundle(path, tiny_model("log_mel"), make_contract())
+    return path

@@ -1,0 +1,114 @@
+"""A graph runs only where it matches its contract."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+
+from edge import BundleError, Interpreter, write_bundle
+
+
+def test_run_gives_float32_copies(bundle):
+    interpreter = Interpreter(bundle)
+    rng = np.random.default_rng(0)
+    shape = interpreter.contract.input_shape[1:]
+    first = interpreter.run(rng.normal(size=shape).astype(np.float32))
+    kept = [values.copy() for values in first]
+    interpreter.run(rng.normal(size=shape).astype(np.float32))
+    for values, copy, size in zip(first, kept, (5, 8), strict=True):
+        assert values.shape == (size,)
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, copy)
+    np.testing.assert_allclose(first[0].sum(), 1.0, atol=1e-6)
+
+
+def test_run_gives_what_the_signature_gives(bundle):
+    """The direct call picks the same tensors as LiteRT's own signature runner."""
+    litert = importlib.import_module("ai_edge_litert.interpreter")
+    interpreter = Interpreter(bundle, num_threads=2)
+    inputs = np.random.default_rng(1).normal(size=interpreter.contract.input_shape)
+    inputs = inputs.astype(np.float32)
+    reference = litert.Interpreter(model_path=str(bundle)).get_signature_runner("serving_default")
+    expected = reference(inputs=inputs)
+    scores, embedding = interpreter.run(inputs[0])
+    np.testing.assert_allclose(scores, expected["scores"][0], atol=1e-6)
+    np.testing.assert_allclose(embedding, expected["embedding"][0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": ("rain", "wind")},
+            "`labels` must match the bundle's 5 outputs. Received: 2 labels. Re-export the bundle.",
+        ),
+        (
+            {"embedding_dim": 9},
+            "`embedding_dim` must match the bundle's 8 outputs. Received: 9. Re-export the bundle.",
+        ),
+        (
+            {"window_seconds": 2.0},
+            "`inputs` must have the contract's shape (1, 201, 64). Received: (1, 101, 64).",
+        ),
+        (
+            {"inputs": "waveform"},
+            "`inputs` must have the contract's shape (1, 32000). Received: (1, 101, 64).",
+        ),
+    ],
+)
+def test_contracts_of_another_graph_are_refused(
+    tmp_path, tiny_model, make_contract, changes, message
+):
+    path = tmp_path / "model.tflite"
+    write_bundle(path, tiny_model("log_mel"), make_contract(**changes))
+    with pytest.raises(BundleError, match=re.escape(f"{path}: {message}")):
+        Interpreter(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [(b"\0scores\0", b"\0logits\0"), (b"\0serving_default\0", b"\0serving_another\0")],
+)
+def test_graphs_without_our_signature_are_refused(tmp_path, tiny_model, make_contract, name, other):
+    model = tiny_model("log_mel")
+    assert name in model
+    assert len(name) == len(other)
+    path = tmp_path / "model.tflite"
+    write_bundle(path, model.replace(name, other), make_contract())
+    with pytest.raises(BundleError, match="must have one signature `serving_default`"):
+        Interpreter(path)
+
+
+def test_graph_that_litert_cannot_load(tmp_path, tiny_model, make_contract):
+    path = tmp_path / "model.tflite"
+    write_bundle(path, tiny_model("log_mel")[:64], make_contract())
+    with pytest.raises(BundleError, match="a graph that LiteRT cannot load"):
+        Interpreter(path)
+
+
+@pytest.mark.parametrize(
+    "inputs", [np.zeros((64, 101), np.float32), np.zeros((1, 101, 64), np.float32), np.eye(101, 64)]
+)
+def test_wrong_inputs_are_refused(log_mel_bundle, inputs):
+    with pytest.raises(ValueError, match=re.escape("`inputs` must be float32 (101, 64)")):
+        Interpreter(log_mel_bundle).run(inputs)
+
+
+def test_nan_scores_are_refused(log_mel_bundle):
+    with pytest.raises(RuntimeError, match="NaN"):
+        Interpreter(log_mel_bundle).run(np.full((101, 64), np.nan, np.float32))
+
+
+def test_num_threads_below_one_are_refused(log_mel_bundle):
+    with pytest.raises(ValueError, match=r"`num_threads` must be at least 1\. Received: 0"):
+        Interpreter(log_mel_bundle, num_threads=0)
+
+
+def test_no_runtime_is_one_clear_error(log_mel_bundle, monkeypatch):
+    def refuse(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    with pytest.raises(RuntimeError, match="pip install ai-edge-litert"):
+        Interpreter(log_mel_bundle)
