@@ -1,0 +1,244 @@
+"""Downloads from a local server that cuts, forgets, changes and fails; and zip extraction."""
+
+import errno
+import hashlib
+import re
+import shutil
+import threading
+import zipfile
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semanticac_keras.download import (
+    ArchiveError,
+    DownloadError,
+    cache_dir,
+    download,
+    extract_zip,
+)
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Site:
+    """A served file, the ways in which the server misbehaves, and what it was asked."""
+
+    content: bytes = CONTENT
+    etag: str = '"first"'
+    ranges: bool = True
+    cuts: list[int] = field(default_factory=list)  # bytes to send before hanging up, a request
+    statuses: list[int] = field(default_factory=list)  # failures to answer with, a request
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def site():
+    site = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            site.asked.append(self.headers["Range"])
+            if site.statuses:
+                self.send_error(site.statuses.pop(0))
+                return
+            start = 0
+            if site.ranges and self.headers["Range"] and self.headers["If-Range"] == site.etag:
+                start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+            if start >= len(site.content):
+                self.send_error(416)
+                return
+            self.send_response(206 if start else 200)
+            if start:
+                last = len(site.content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{last}/{len(site.content)}")
+            self.send_header("ETag", site.etag)
+            body = site.content[start:]
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    site.url = f"http://127.0.0.1:{server.server_port}/file.bin"
+    yield site
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fetch(site, path, sha256=SHA256, attempts=3):
+    return download(
+        site.url, path, sha256, progress=False, attempts=attempts, backoff_seconds=0.001
+    )
+
+
+def leftovers(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_download_is_complete_and_leaves_nothing_else(site, tmp_path):
+    path = tmp_path / "deep" / "file.bin"
+    assert fetch(site, path) == SHA256
+    assert path.read_bytes() == CONTENT
+    assert leftovers(path.parent) == ["file.bin"]
+    assert fetch(site, path) == SHA256
+    assert site.asked == [None], "a file that is there is not fetched again"
+
+
+def test_a_cut_connection_is_resumed(site, tmp_path):
+    site.cuts = [100_000, 50_000]
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked == [None, "bytes=100000-", "bytes=150000-"]
+
+
+def test_a_later_call_resumes(site, tmp_path):
+    site.cuts = [100_000]
+    with pytest.raises(DownloadError, match=r"100,000 of 300,000 bytes.* again to resume"):
+        fetch(site, tmp_path / "file.bin", attempts=1)
+    assert leftovers(tmp_path) == ["file.bin.part", "file.bin.part.etag"]
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked[-1] == "bytes=100000-"
+    assert leftovers(tmp_path) == ["file.bin"]
+
+
+def test_a_server_without_ranges_sends_all_again(site, tmp_path):
+    site.ranges = False
+    site.cuts = [100_000]
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"weak"'])
+def test_without_a_strong_tag_nothing_is_resumed(site, tmp_path, etag):
+    site.etag = etag
+    site.cuts = [100_000]
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked == [None, None]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(site, tmp_path):
+    site.cuts = [100_000]
+    with pytest.raises(DownloadError):
+        fetch(site, tmp_path / "file.bin", attempts=1)
+    site.content, site.etag = CONTENT[::-1], '"second"'
+    digest = fetch(site, tmp_path / "file.bin", sha256=None)
+    assert digest == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(site, tmp_path):
+    (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
+    (tmp_path / "file.bin.part.etag").write_text(site.etag)
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked == ["bytes=300004-", None]
+
+
+def test_a_wrong_checksum_discards_the_file(site, tmp_path):
+    with pytest.raises(DownloadError, match=f"have the SHA-256 {'0' * 64}. Received: {SHA256}"):
+        fetch(site, tmp_path / "file.bin", sha256="0" * 64)
+    assert leftovers(tmp_path) == []
+
+
+def test_passing_server_errors_are_retried(site, tmp_path):
+    site.statuses = [503, 429]
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+
+
+def test_retries_end(site, tmp_path):
+    site.statuses = [503] * 9
+    with pytest.raises(DownloadError, match="failed 3 times, last with: HTTP 503"):
+        fetch(site, tmp_path / "file.bin")
+    assert len(site.asked) == 3
+
+
+def test_not_found_fails_at_once(site, tmp_path):
+    site.statuses = [404]
+    with pytest.raises(DownloadError, match="HTTP 404"):
+        fetch(site, tmp_path / "file.bin")
+    assert len(site.asked) == 1
+
+
+def test_unreachable_server_and_foreign_scheme(tmp_path):
+    closed = Site(url="http://127.0.0.1:9/file.bin")
+    with pytest.raises(DownloadError, match="failed 2 times"):
+        fetch(closed, tmp_path / "file.bin", attempts=2)
+    with pytest.raises(ValueError, match="http"):
+        download("file:///etc/hostname", tmp_path / "file.bin")
+
+
+def test_a_full_disk_is_one_error_and_keeps_the_part(site, tmp_path, monkeypatch):
+    site.cuts = [100_000]
+    with pytest.raises(DownloadError):
+        fetch(site, tmp_path / "file.bin", attempts=1)
+    usage = shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=199_999))
+        with pytest.raises(DownloadError, match=r"The disk is full: .*file.bin"):
+            fetch(site, tmp_path / "file.bin")
+    assert fetch(site, tmp_path / "file.bin") == SHA256
+    assert site.asked == [None, "bytes=100000-", "bytes=100000-"]
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def test_a_zip_is_unpacked_whole(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"top/meta/a.csv": "1", "top/b.bin": CONTENT})
+    extract_zip(archive, tmp_path / "out", progress=False)
+    assert (tmp_path / "out" / "top" / "b.bin").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["a.zip", "out"]
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out", "C:\\x"])
+def test_a_zip_that_points_outside_is_refused(tmp_path, name):
+    archive = make_zip(tmp_path / "a.zip", {"fine.txt": "1", name: "2"})
+    with pytest.raises(ArchiveError, match="outside its root"):
+        extract_zip(archive, tmp_path / "deep" / "out", progress=False)
+    assert leftovers(tmp_path) == ["a.zip", "deep"]
+    assert leftovers(tmp_path / "deep") == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_zip_leaves_nothing(tmp_path, damage):
+    archive = make_zip(tmp_path / "a.zip", {"b.bin": CONTENT})
+    content = bytearray(archive.read_bytes())
+    content[1000] ^= 0xFF
+    archive.write_bytes(content if damage == "flipped" else content[:-1000])
+    with pytest.raises(ArchiveError, match="not an intact zip file"):
+        extract_zip(archive, tmp_path / "out", progress=False)
+    assert leftovers(tmp_path) == ["a.zip"]
+
+
+def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, member, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    archive = make_zip(tmp_path / "a.zip", {"b.bin": CONTENT})
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(DownloadError, match="The disk is full"):
+        extract_zip(archive, tmp_path / "out", progress=False)
+    assert leftovers(tmp_path) == ["a.zip"]
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("SEMANTICAC_CACHE", "/one")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/two")
+    assert cache_dir() == Path("/one")
+    monkeypatch.delenv("SEMANTICAC_CACHE")
+    assert cache_dir() == Path("/two/semanticac")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == Path.home() / ".cache" / "semanticac"
