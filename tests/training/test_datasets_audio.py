@@ -1,0 +1,116 @@
+"""Reading sound files: equality with librosa, and files that are not what they claim."""
+
+import struct
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from training.datasets import DatasetError
+from training.datasets.audio import read_header, read_waveform
+
+# librosa imports audioread, which imports modules that Python is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated and slated:DeprecationWarning")
+
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (44_100, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def wav(tmp_path):
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, NOISE, 44_100)
+    return path
+
+
+@pytest.mark.parametrize("sample_rate_hz", [44_100, 32_000, 48_000])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".ogg", ".mp3"])
+def test_waveforms_equal_librosa(tmp_path, suffix, sample_rate_hz):
+    """To the last bit, but for the zero that librosa may append when it rounds the length up."""
+    path = tmp_path / f"noise{suffix}"
+    soundfile.write(path, NOISE, 44_100)
+    reference, _ = librosa.load(path, sr=sample_rate_hz, res_type="soxr_hq")
+    waveform = read_waveform(path, sample_rate_hz)
+    assert waveform.dtype == np.float32
+    assert len(waveform) == sample_rate_hz
+    np.testing.assert_array_equal(waveform, reference[:sample_rate_hz])
+    assert reference[sample_rate_hz:].tolist() in ([], [0.0])
+
+
+def test_header(wav):
+    header = read_header(wav)
+    assert (header.sample_rate_hz, header.num_channels, header.num_frames) == (44_100, 2, 44_100)
+    assert header.duration_seconds == 1.0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format_name"), [(".wav", "WAV"), (".wav", "RF64"), (".aiff", "AIFF")]
+)
+def test_truncated_samples_are_refused(tmp_path, suffix, format_name):
+    """libsndfile alone would return the shorter sound without a word."""
+    path = tmp_path / f"cut{suffix}"
+    soundfile.write(path, NOISE, 44_100, format=format_name)
+    content = path.read_bytes()
+    read_waveform(path, 32_000)
+    path.write_bytes(content[:-2])
+    assert soundfile.info(path).frames < len(NOISE)
+    for read in (read_header, lambda path: read_waveform(path, 32_000)):
+        with pytest.raises(DatasetError, match=f"{len(content) - 2:,} of {len(content):,} bytes"):
+            read(path)
+
+
+def test_truncated_flac_is_refused(tmp_path):
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, NOISE, 44_100)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.raises(DatasetError, match=r"unreadable|truncated"):
+        read_waveform(path, 32_000)
+
+
+def test_chunks_around_the_samples_do_not_disturb(wav):
+    content = wav.read_bytes()
+    start = content.index(b"data")
+    odd_chunk = b"LIST" + struct.pack("<I", 3) + b"abc\0"
+    wav.write_bytes(content[:start] + odd_chunk + content[start:] + odd_chunk)
+    assert len(read_waveform(wav, 32_000)) == 32_000
+
+
+def test_streamed_wav_without_a_length_is_read(wav):
+    content = wav.read_bytes()
+    size_at = content.index(b"data") + 4
+    wav.write_bytes(content[:size_at] + b"\xff\xff\xff\xff" + content[size_at + 4 :])
+    assert len(read_waveform(wav, 44_100)) == len(NOISE)
+
+
+def test_flac_without_a_length_is_refused(tmp_path):
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, NOISE, 44_100)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits of STREAMINFO that count the samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="does not state its length"):
+        read_waveform(path, 32_000)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_non_finite_samples_are_refused(tmp_path, value):
+    path = tmp_path / "float.wav"
+    soundfile.write(path, np.array([0.0, value, 0.1], np.float32), 44_100, subtype="FLOAT")
+    with pytest.raises(DatasetError, match="NaN or infinite"):
+        read_waveform(path, 32_000)
+
+
+def test_missing_empty_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="missing"):
+        read_waveform(tmp_path / "none.wav", 32_000)
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0, np.float32), 44_100)
+    with pytest.raises(DatasetError, match="empty"):
+        read_waveform(empty, 32_000)
+    text = tmp_path / "text.wav"
+    text.write_text("no sound")
+    with pytest.raises(DatasetError, match="unreadable: Format not recognised"):
+        read_header(text)
+    with pytest.raises(DatasetError, match="unreadable"):
+        read_header(tmp_path)

@@ -1,0 +1,106 @@
+"""Consistency checks of a dataset, its splits, and reading many clips at once."""
+
+import numpy as np
+import pytest
+
+from training.datasets import DATASETS, AudioDataset, Clip, DatasetError, load_dataset
+from training.datasets.base import name_some
+
+
+def make_clip(name, label=0, fold=1, source=None):
+    return Clip(name, label, fold, source or name, path=None, duration_seconds=1.0)
+
+
+def make_dataset(clips, labels=("dog", "sea waves"), read=None, **arguments):
+    return AudioDataset("toy", labels, tuple(clips), "CC0", "", read, **arguments)
+
+
+CLIPS = [make_clip("a", 0, 1), make_clip("b", 1, 2), make_clip("c", 0, 3), make_clip("d", 1, 1)]
+
+
+def test_split_partitions_the_clips():
+    dataset = make_dataset(CLIPS)
+    assert dataset.folds == (1, 2, 3)
+    train, test = dataset.split(1)
+    assert train.dtype == test.dtype == np.int64
+    assert train.tolist() == [1, 2]
+    assert test.tolist() == [0, 3]
+    with pytest.raises(ValueError, match=r"one of \(1, 2, 3\). Received: 4"):
+        dataset.split(4)
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ([], "no clips"),
+        ([*CLIPS, make_clip("b")], "Repeated: b"),
+        ([make_clip("a", 0, 1), make_clip("c", 0, 3)], "without a clip: sea waves"),
+        ([*CLIPS, make_clip("e", label=2)], r"from 0 to 1. Received: \[2\]"),
+        ([make_clip("a", 0, 1), make_clip("b", 1, 1)], "at least two folds"),
+        ([*CLIPS, make_clip("e", fold=0)], "numbered from 1"),
+    ],
+)
+def test_inconsistent_clips_are_refused(clips, message):
+    with pytest.raises(DatasetError, match=message):
+        make_dataset(clips)
+
+
+def test_repeated_and_empty_labels_are_refused():
+    for labels in (("dog", "dog"), ("dog", "")):
+        with pytest.raises(DatasetError, match="unique texts"):
+            make_dataset(CLIPS, labels=labels)
+
+
+def test_a_source_in_two_folds_is_refused_unless_it_is_known():
+    clips = [*CLIPS, make_clip("e", 0, 1, "tape"), make_clip("f", 1, 2, "tape")]
+    with pytest.raises(DatasetError, match=r"one fold each.* In several \(1\): tape"):
+        make_dataset(clips)
+    assert make_dataset(clips, straddling_sources=frozenset({"tape"})).folds == (1, 2, 3)
+
+
+def test_load_keeps_the_order_asked_for():
+    def read(clip, sample_rate_hz):
+        return np.full(sample_rate_hz, ord(clip.name), np.float32)
+
+    waveforms = make_dataset(CLIPS, read=read).load([2, 0, 3], sample_rate_hz=8)
+    assert [chr(int(waveform[0])) for waveform in waveforms] == ["c", "a", "d"]
+    with pytest.raises(ValueError, match="Received: 0"):
+        make_dataset(CLIPS, read=read).load([0], sample_rate_hz=0)
+
+
+def test_load_counts_every_failure_and_names_the_first():
+    def read(clip, sample_rate_hz):
+        if int(clip.name) % 2:
+            raise DatasetError("empty")
+        return np.zeros(8, np.float32)
+
+    clips = [make_clip(str(number), number % 2, 1 + number % 3) for number in range(20)]
+    with pytest.raises(DatasetError) as caught:
+        make_dataset(clips, read=read).load(range(20))
+    assert str(caught.value) == (
+        "10 of 20 clips cannot be used: "
+        "1 (empty), 3 (empty), 5 (empty), 7 (empty), 9 (empty) and 5 more."
+    )
+
+
+def test_progress_is_shown_on_stderr_only(capsys):
+    def read(clip, sample_rate_hz):
+        return np.zeros(8, np.float32)
+
+    make_dataset(CLIPS, read=read).load([0, 1], progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Reading toy" in shown.err
+    make_dataset(CLIPS, read=read).load([0, 1])
+    assert capsys.readouterr().err == ""
+
+
+def test_name_some():
+    assert name_some(["a", "b"]) == "a, b"
+    assert name_some(list("abcdef")) == "a, b, c, d, e and 1 more"
+
+
+def test_unknown_dataset_lists_the_known_ones():
+    assert list(DATASETS) == ["demo", "esc10", "esc50", "folder"]
+    with pytest.raises(ValueError, match=r"one of demo, esc10, esc50, folder. Received: 'us8k'"):
+        load_dataset("us8k")

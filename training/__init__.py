@@ -1,0 +1,1 @@
+"""Recipes, datasets, augmentation, evaluation and the command lines."""

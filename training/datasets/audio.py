@@ -1,0 +1,150 @@
+"""One sound file to one mono waveform, refusing files that are not what they claim."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from training.datasets.base import Clip, DatasetError
+
+# RAW has no header, so nothing says how to read it.
+AUDIO_SUFFIXES = frozenset(
+    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
+    | {".aif", ".aifc", ".oga", ".opus"}
+)
+
+_UNKNOWN_FRAMES = 2**62  # libsndfile gives 2**63 - 1 for a FLAC written to a pipe
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a sound file says about itself."""
+
+    sample_rate_hz: int
+    num_channels: int
+    num_frames: int
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length of the sound."""
+        return self.num_frames / self.sample_rate_hz
+
+    def __str__(self) -> str:
+        channels = "mono" if self.num_channels == 1 else f"{self.num_channels} channels"
+        return f"{self.sample_rate_hz:,} Hz, {channels}, {self.num_frames:,} frames"
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Return a file's header without decoding its samples.
+
+    Raises:
+        DatasetError: if the file is missing, unreadable, shorter than its header says, or empty.
+    """
+    _check_not_truncated(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            return _header(file)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DatasetError(_reason(error)) from error
+
+
+def read_clip(clip: Clip, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return the waveform of a clip that is a file; see `read_waveform`."""
+    if clip.path is None:
+        raise DatasetError("has no file")
+    return read_waveform(clip.path, sample_rate_hz)
+
+
+def read_waveform(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return a whole file as one channel at the wanted rate, as `librosa.load` does.
+
+    Args:
+        path: any format of libsndfile.
+        sample_rate_hz: rate to resample to, with soxr's HQ recipe.
+
+    Returns:
+        float32 samples `(num_samples,)`, the average of the file's channels.
+
+    Raises:
+        DatasetError: as `read_header`, and if samples are NaN or infinite.
+    """
+    _check_not_truncated(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            header, format_name = _header(file), file.format
+            samples = file.read(dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DatasetError(_reason(error)) from error
+    # MP3 without a Xing header only estimates its length.
+    if len(samples) < header.num_frames and format_name != "MP3":
+        raise DatasetError(
+            f"truncated: {len(samples):,} of {header.num_frames:,} frames are readable"
+        )
+    if not np.isfinite(samples).all():
+        raise DatasetError("contains NaN or infinite samples")
+    waveform = resample(samples.mean(axis=1), header.sample_rate_hz, sample_rate_hz)
+    if len(waveform) == 0:
+        raise DatasetError(f"too short: {header.num_frames} frames")
+    return waveform
+
+
+def resample(waveform: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """Return a mono waveform at another rate (soxr HQ)."""
+    if from_hz == to_hz:
+        return waveform
+    resampled: NDArray[np.float32] = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
+    return resampled
+
+
+def _header(file: soundfile.SoundFile) -> AudioHeader:
+    """Return an open file's header, or refuse an empty one."""
+    if file.frames == 0:
+        raise DatasetError("empty")
+    if file.frames >= _UNKNOWN_FRAMES:
+        raise DatasetError("does not state its length; encode it again")
+    return AudioHeader(file.samplerate, file.channels, file.frames)
+
+
+def _reason(error: Exception) -> str:
+    """Return libsndfile's complaint without the path, which the caller names."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or ""
+    text = text.removeprefix("Error : ").rstrip(".")
+    return f"unreadable: {text}" if text else "unreadable"
+
+
+def _check_not_truncated(path: Path) -> None:
+    """Refuse a WAV or AIFF whose sample chunk ends beyond the file; libsndfile shortens it."""
+    try:
+        with path.open("rb") as file:
+            end, size = _end_of_samples(file), path.stat().st_size
+    except FileNotFoundError as error:
+        raise DatasetError("missing") from error
+    except OSError as error:
+        raise DatasetError(_reason(error)) from error
+    if end > size:
+        raise DatasetError(f"truncated: {size:,} of {end:,} bytes are there")
+
+
+def _end_of_samples(file: BinaryIO) -> int:
+    """Return where the header says that the samples end, or 0 if it does not say."""
+    form = file.read(12)[:4]
+    if form not in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
+        return 0
+    chunk = struct.Struct("<4sI" if form in (b"RIFF", b"RF64") else ">4sI")
+    long_size = 0
+    while len(head := file.read(chunk.size)) == chunk.size:
+        tag, size = chunk.unpack(head)
+        if tag in (b"data", b"SSND"):
+            if size == 0xFFFFFFFF:  # RF64 keeps the size elsewhere; a streamed WAV has none.
+                size = long_size
+            return file.tell() + int(size)
+        if tag == b"ds64" and size >= 16:
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+            size -= 16
+        file.seek(size + size % 2, 1)
+    return 0

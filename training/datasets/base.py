@@ -1,0 +1,219 @@
+"""What every dataset is: labelled clips in folds, and a function that reads one clip."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semanticac_keras.progress import progress_bar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class DatasetError(Exception):
+    """A dataset is missing, incomplete, damaged or inconsistent."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled recording.
+
+    Args:
+        name: stable and unique within the dataset, such as the file name.
+        label: index into the dataset's `labels`.
+        fold: 1-based fold for cross-validation.
+        source: the recording the clip was cut from; a source stays within one fold.
+        path: the file, if there is one.
+        duration_seconds: length of the stored sound.
+    """
+
+    name: str
+    label: int
+    fold: int
+    source: str
+    path: Path | None
+    duration_seconds: float
+
+
+@dataclass(frozen=True)
+class AudioDataset:
+    """Labelled clips with folds; construction refuses inconsistent ones.
+
+    Args:
+        name: short name for receipts.
+        labels: label texts as they go into prompts; `Clip.label` indexes them.
+        clips: all clips.
+        licence: terms of the audio.
+        citation: how to cite the dataset, possibly empty.
+        read: `(clip, sample_rate_hz)` to a mono float32 waveform; called from several threads.
+        straddling_sources: sources known to lie in more than one fold of an official split.
+
+    Raises:
+        DatasetError: if names repeat, labels and clips do not match, there are fewer than two
+            folds, or a source that is not in `straddling_sources` lies in more than one fold.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    licence: str
+    citation: str
+    read: Callable[[Clip, int], NDArray[np.float32]] = field(repr=False)
+    straddling_sources: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.clips:
+            raise DatasetError(f"{self.name} has no clips.")
+        self._check_names()
+        self._check_labels()
+        self._check_folds()
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The fold numbers in ascending order."""
+        return tuple(sorted({clip.fold for clip in self.clips}))
+
+    def split(self, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the indices of the clips outside and inside a fold.
+
+        Args:
+            fold: the fold to test on, one of `folds`.
+
+        Returns:
+            Training and test indices into `clips`, ascending, shapes `(n,)` and `(m,)`.
+
+        Raises:
+            ValueError: if there is no such fold.
+        """
+        if fold not in self.folds:
+            raise ValueError(f"`fold` must be one of {self.folds}. Received: {fold}.")
+        inside = np.array([clip.fold == fold for clip in self.clips])
+        return np.flatnonzero(~inside).astype(np.int64), np.flatnonzero(inside).astype(np.int64)
+
+    def load(
+        self, indices: Iterable[int], sample_rate_hz: int = 32_000, progress: bool = False
+    ) -> list[NDArray[np.float32]]:
+        """Read clips in parallel.
+
+        Args:
+            indices: which of `clips` to read, in this order.
+            sample_rate_hz: rate to resample to.
+            progress: whether to show a progress bar on stderr.
+
+        Returns:
+            One mono float32 waveform `(num_samples,)` for each index.
+
+        Raises:
+            ValueError: if the sample rate is not positive.
+            DatasetError: if clips cannot be read; counts all of them and names the first.
+        """
+        if sample_rate_hz <= 0:
+            raise ValueError(f"`sample_rate_hz` must be positive. Received: {sample_rate_hz}.")
+        return map_files(
+            lambda clip: self.read(clip, sample_rate_hz),
+            [self.clips[index] for index in indices],
+            name_of=lambda clip: clip.name,
+            description=f"Reading {self.name}",
+            progress=progress,
+        )
+
+    def _check_names(self) -> None:
+        """Refuse repeated clip names."""
+        counts = Counter(clip.name for clip in self.clips)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise DatasetError(
+                f"Clip names of {self.name} must be unique. Repeated: {name_some(repeated)}."
+            )
+
+    def _check_labels(self) -> None:
+        """Refuse repeated or empty labels, labels without clips, and clips without a label."""
+        if len(set(self.labels)) != len(self.labels) or "" in self.labels:
+            raise DatasetError(
+                f"Labels of {self.name} must be unique texts. Received: {self.labels}."
+            )
+        used = {clip.label for clip in self.clips}
+        if unknown := used - set(range(len(self.labels))):
+            raise DatasetError(
+                f"Clips of {self.name} must have a label from 0 to {len(self.labels) - 1}. "
+                f"Received: {sorted(unknown)}."
+            )
+        if empty := [text for label, text in enumerate(self.labels) if label not in used]:
+            raise DatasetError(f"Labels of {self.name} without a clip: {name_some(empty)}.")
+
+    def _check_folds(self) -> None:
+        """Refuse fewer than two folds, and sources in more than one."""
+        if len(self.folds) < 2 or self.folds[0] < 1:
+            raise DatasetError(
+                f"{self.name} needs at least two folds, numbered from 1. Received: {self.folds}."
+            )
+        folds_of = defaultdict(set)
+        for clip in self.clips:
+            folds_of[clip.source].add(clip.fold)
+        leaking = sorted(source for source, folds in folds_of.items() if len(folds) > 1)
+        if unexpected := [source for source in leaking if source not in self.straddling_sources]:
+            raise DatasetError(
+                f"Sources of {self.name} must lie in one fold each, or tests hear recordings that "
+                f"were trained on. In several ({len(unexpected):,}): {name_some(unexpected)}."
+            )
+
+
+def name_some(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def map_files(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    name_of: Callable[[_Item], str],
+    description: str,
+    progress: bool = False,
+) -> list[_Result]:
+    """Apply a function to items in threads, gathering every `DatasetError` into one.
+
+    Args:
+        function: raises `DatasetError` with the reason if an item is unusable.
+        items: what to apply it to.
+        name_of: the name of an item in the error.
+        description: text beside the progress bar.
+        progress: whether to show the bar on stderr.
+
+    Returns:
+        The results in the order of `items`.
+
+    Raises:
+        DatasetError: if any item failed; counts them and names the first with their reasons.
+    """
+
+    def attempt(item: _Item) -> _Result | DatasetError:
+        try:
+            return function(item)
+        except DatasetError as error:
+            return error
+
+    results: list[_Result] = []
+    failures: list[str] = []
+    num_threads = min(8, os.cpu_count() or 1)
+    with (
+        ThreadPoolExecutor(num_threads) as pool,
+        progress_bar(description, len(items), enabled=progress) as advance,
+    ):
+        for item, result in zip(items, pool.map(attempt, items), strict=True):
+            if isinstance(result, DatasetError):
+                failures.append(f"{name_of(item)} ({result})")
+            else:
+                results.append(result)
+            advance(1)
+    if failures:
+        raise DatasetError(
+            f"{len(failures):,} of {len(items):,} clips cannot be used: {name_some(failures)}."
+        )
+    return results
