@@ -10,7 +10,10 @@ TARGETS: tuple[str, ...] = get_args(Targets)
 
 def l2_normalize(x):
     """Each row divided by its L2 norm; a zero row stays zero."""
-    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12))
+    # As a root mean square: the sum of squares would become a TFLite operator of its own, which
+    # the CPU delegate does not take.
+    mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
+    return x * (ops.rsqrt(mean_square + 1e-12) * x.shape[-1] ** -0.5)
 
 
 def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sample_weight=None):

@@ -290,8 +290,8 @@ def _roll(x, shift: int, axis: int):
     if shift == 0:
         return x
     split = shift if shift > 0 else x.shape[axis] + shift
-    head, tail = ops.split(x, [split], axis=axis)
-    return ops.concatenate([tail, head], axis=axis)
+    before = (slice(None),) * axis
+    return ops.concatenate([x[(*before, slice(split, None))], x[(*before, slice(split))]], axis)
 
 
 def _relative_position_index(window: Grid) -> np.ndarray:
