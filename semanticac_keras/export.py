@@ -1,3 +1,248 @@
+"""Export to the device: audio tower and baked label embeddings as one TFLite bundle."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from edge.bundle import BundleContract, write_bundle
+from edge.interpreter import Interpreter
+from edge.streaming import StreamingClassifier
+from semanticac_keras.audio_tower import AudioTower, window_batch
+from semanticac_keras.log_mel import LogMel
+from semanticac_keras.semantic_ac import SemanticAC
+
+Quantization = Literal["float32", "float16", "dynamic_int8"]
+Inputs = Literal["log_mel", "waveform"]
+
+# Largest difference in a probability that rounding explains. Integer weights have no such bound:
+# their differences are measured and stored, and only a broken conversion is refused.
+MAX_SCORE_DIFFERENCE = {"float32": 1e-4, "float16": 2e-2, "dynamic_int8": 1.0}
+MIN_COSINE = 0.98
+
+
 class ExportError(Exception):
-    pass
-def export_tflite(): ...
+    """A model could not be converted, or its conversion does not agree with it."""
+
+
+def export_tflite(
+    model: SemanticAC,
+    path: str | os.PathLike[str],
+    quantization: Quantization = "float32",
+    inputs: Inputs = "log_mel",
+    clips: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    training: dict[str, Any] | None = None,
+    licence: str = "unknown",
+) -> BundleContract:
+    """Write `model` as a bundle that `edge.StreamingClassifier` and `semanticac-edge` run.
+
+    The graph has batch 1 and builtin operators only, and one CPU delegate partition. Its outputs
+    are `scores` (1, K) and `embedding` (1, C). After conversion the written bundle is run by the
+    device's own code on `clips` and compared with `model.predict`. Conversion needs TensorFlow; a
+    model on another Keras backend is converted by a child process.
+
+    Args:
+        model: trained model; its baked label embeddings are exported.
+        path: file to write; replaced only by a bundle that passed.
+        quantization: weights as `"float32"`, `"float16"`, or int8 with float activations
+            (`"dynamic_int8"`).
+        inputs: `"log_mel"`: the device computes log-mels, each frame once for all windows that
+            overlap it. `"waveform"`: the graph contains the front end.
+        clips: float waveforms to compare on, as for `model.predict`; test signals if not given.
+        training: receipt for the contract: dataset, folds, accuracy.
+        licence: terms of the weights.
+
+    Returns:
+        The contract, with the measured differences in `parity`.
+
+    Raises:
+        ExportError: if TensorFlow is missing, conversion fails, or the bundle disagrees.
+        ValueError: if an argument is unknown.
+        OSError: if the file cannot be written.
+    """
+    for name, value, known in (
+        ("quantization", quantization, get_args(Quantization)),
+        ("inputs", inputs, get_args(Inputs)),
+    ):
+        if value not in known:
+            raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}")
+    if clips is None:
+        clips = _test_signals(model.front_end.window_samples, model.front_end.sample_rate_hz)
+    flatbuffer = _convert(model, quantization, inputs)
+    contract = BundleContract(
+        front_end=model.front_end,
+        inputs=inputs,
+        labels=model.labels,
+        prompts=model.prompts,
+        embedding_dim=model.audio_tower.embedding_dim,
+        logit_scale=float(np.exp(ops.convert_to_numpy(model.logit_scale))),
+        quantization=quantization,
+        training=training or {},
+        licence=licence,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        candidate = Path(directory) / "candidate.tflite"
+        write_bundle(candidate, flatbuffer, contract)
+        parity = _compare(model, candidate, clips)
+    parity["delegate_partitions"] = _delegate_partitions(flatbuffer)
+    _check(parity, quantization)
+    contract = replace(contract, parity=parity)
+    write_bundle(path, flatbuffer, contract)
+    return contract
+
+
+def _convert(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
+    """The flatbuffer, made here or by a child that has the TensorFlow backend."""
+    if keras.backend.backend() == "tensorflow":
+        return _convert_here(model, quantization, inputs)
+    with tempfile.TemporaryDirectory() as directory:
+        source, target = Path(directory) / "model.keras", Path(directory) / "model.tflite"
+        model.save(source)
+        command = [sys.executable, "-m", "semanticac_keras.export", str(source), str(target)]
+        child = subprocess.run(
+            [*command, quantization, inputs],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+        if child.returncode:
+            reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ExportError(f"conversion failed in the TensorFlow process: {reason}")
+        return target.read_bytes()
+
+
+def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ExportError(
+            "export needs TensorFlow: pip install 'semanticac-keras[train]'"
+        ) from error
+    tower = _float32_tower(model.audio_tower)
+    # Constants instead of variables: the converter then folds what depends on weights alone.
+    values = [(variable, ops.convert_to_numpy(variable)) for variable in tower.variables]
+    labels = ops.convert_to_numpy(model.label_embeddings)
+    scaled_labels = np.exp(ops.convert_to_numpy(model.logit_scale)) * labels.T  # (C, K)
+    front_end = model.front_end
+    shape = (1, front_end.window_samples)
+    if inputs == "log_mel":
+        shape = (1, front_end.num_frames, front_end.num_mels)
+
+    def serve(inputs):
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        with keras.StatelessScope(state_mapping=constants):
+            embedding = tower(inputs, training=False)
+        scores = tf.nn.softmax(tf.matmul(embedding, tf.constant(scaled_labels)))
+        return {"scores": scores, "embedding": embedding}
+
+    signature = tf.TensorSpec(shape, tf.float32, name="inputs")
+    module = tf.Module()  # the converter names inputs and outputs only for functions of an object
+    module.serve = tf.function(serve, input_signature=[signature])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.serve.get_concrete_function()], module
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter raises many kinds, its own among them
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"TensorFlow could not convert the model: {reason}") from error
+
+
+def _float32_tower(tower: AudioTower) -> AudioTower:
+    """A copy that computes in float32 and whose front end is matrix products."""
+    parts = []
+    for part in (tower.encoder, tower.head):
+        copy = type(part).from_config({**part.get_config(), "dtype": "float32"})
+        if not copy.built:
+            copy.build((None, *tower.encoder.output_grid, tower.encoder.output_dim))
+        copy.set_weights(part.get_weights())
+        parts.append(copy)
+    copy = AudioTower(tower.front_end, *parts)
+    copy.log_mel = LogMel(tower.front_end, method="dft")
+    return copy
+
+
+def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
+    """Largest differences between the Keras model and the device's code on the same clips."""
+    windows, _ = window_batch(clips, model.front_end.window_samples)
+    scores, embeddings = model.predict(windows, verbose=0), model.encode_audio(windows)
+    classifier = StreamingClassifier(Interpreter(bundle))
+    results = []
+    for window in windows:
+        results += classifier.push(window) + classifier.flush()
+    device_scores = np.stack([result.scores for result in results])
+    device_embeddings = np.stack([result.embedding for result in results])
+    return {
+        "clips": float(len(windows)),
+        "max_score_difference": float(np.abs(scores - device_scores).max()),
+        "min_cosine": float(np.sum(embeddings * device_embeddings, axis=-1).min()),
+        "same_label_share": float(np.mean(scores.argmax(1) == device_scores.argmax(1))),
+    }
+
+
+def _check(parity: dict[str, float], quantization: Quantization) -> None:
+    limit = MAX_SCORE_DIFFERENCE[quantization]
+    # `not <=` so that NaN fails as well.
+    if not parity["max_score_difference"] <= limit or not parity["min_cosine"] >= MIN_COSINE:
+        raise ExportError(
+            f"the {quantization} bundle disagrees with the Keras model: scores differ by up to "
+            f"{parity['max_score_difference']:.2g} (limit {limit}), cosine of the embeddings down "
+            f"to {parity['min_cosine']:.4f} (limit {MIN_COSINE})"
+        )
+    if parity["delegate_partitions"] != 1:
+        raise ExportError(
+            "the graph must run in one CPU delegate partition. "
+            f"Received: {parity['delegate_partitions']:.0f}; an operator in it is not delegated"
+        )
+
+
+def _delegate_partitions(flatbuffer: bytes) -> float:
+    """Pieces of the graph that XNNPACK runs; a Flex operator is an error."""
+    from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+    interpreter = LiteRT(model_content=flatbuffer, num_threads=1)
+    interpreter.allocate_tensors()
+    names = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    if flex := sorted({name for name in names if name.startswith("Flex")}):
+        raise ExportError(f"the graph holds operators that are not builtin: {flex}")
+    return float(names.count("DELEGATE"))
+
+
+def _test_signals(num_samples: int, sample_rate_hz: int) -> npt.NDArray[np.float32]:
+    """Noise, a chirp, clicks and silence, (4, num_samples)."""
+    rng = np.random.default_rng(0)
+    seconds = np.arange(num_samples) / sample_rate_hz
+    noise = 0.1 * rng.standard_normal(num_samples)
+    chirp = 0.5 * np.sin(2 * np.pi * (200 + 0.2 * sample_rate_hz * seconds / seconds[-1]) * seconds)
+    clicks = noise * (np.arange(num_samples) % (sample_rate_hz // 2) < sample_rate_hz // 50)
+    return np.stack([noise, chirp, clicks, np.zeros(num_samples)]).astype(np.float32)
+
+
+def _main() -> None:
+    """Convert a saved model; the child process of `_convert`."""
+    parser = argparse.ArgumentParser()
+    for name in ("source", "target", "quantization", "inputs"):
+        parser.add_argument(name)
+    arguments = parser.parse_args()
+    model = keras.saving.load_model(arguments.source, compile=False)
+    flatbuffer = _convert_here(model, arguments.quantization, arguments.inputs)
+    Path(arguments.target).write_bytes(flatbuffer)
+
+
+if __name__ == "__main__":
+    _main()

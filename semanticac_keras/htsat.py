@@ -182,12 +182,11 @@ class HTSATEncoder(keras.Model):
 
     def _fold(self, x):
         """Normalised log-mels to flat patches, (B, rows * columns, patch_size²)."""
-        x = ops.transpose(x, (0, 2, 1))  # (B, F, T)
         if self._resize is not None:
-            x = ops.matmul(x, self._resize)  # (B, F, chunks·chunk_frames)
-        if self.num_chunks > 1:
-            x = ops.reshape(x, (-1, self.num_mels, self.num_chunks, self.chunk_frames))
-            x = ops.transpose(x, (0, 2, 1, 3))  # (B, chunks, F, chunk_frames)
+            # The constant stands on the left, where int8 export leaves it in float32.
+            x = ops.matmul(self._resize, x)  # (B, chunks·chunk_frames, F)
+        x = ops.reshape(x, (-1, self.num_chunks, self.chunk_frames, self.num_mels))
+        x = ops.transpose(x, (0, 1, 3, 2))  # (B, chunks, F, chunk_frames)
         patch = self.patch_size
         rows = self.num_chunks * self.num_mels // patch
         columns = self.chunk_frames // patch
@@ -219,7 +218,7 @@ class HTSATEncoder(keras.Model):
 
 
 def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Bicubic resizing of one axis as a matrix, (size_in, size_out): `x @ matrix`.
+    """Bicubic resizing of one axis as a matrix, (1, size_out, size_in): `matrix @ x`.
 
     The convention HTS-AT was trained with: cubic coefficient -0.75, corners aligned, edges
     repeated, and positions in float32 (float64 positions give visibly other weights).
@@ -238,8 +237,8 @@ def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     weights = (far(offset + 1), near(offset), near(1 - offset), far(2 - offset))
-    matrix = np.zeros((size_in, size_out), np.float32)
+    matrix = np.zeros((1, size_out, size_in), np.float32)
     for tap, weight in zip((-1, 0, 1, 2), weights, strict=True):
-        rows = np.clip(left.astype(np.int64) + tap, 0, size_in - 1)
-        np.add.at(matrix, (rows, np.arange(size_out)), weight)
+        columns = np.clip(left.astype(np.int64) + tap, 0, size_in - 1)
+        np.add.at(matrix, (0, np.arange(size_out), columns), weight)
     return matrix

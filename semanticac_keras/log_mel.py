@@ -1,6 +1,7 @@
 """Log-mel spectrogram as a Keras layer, from the device's own front-end contract."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -20,8 +21,8 @@ class LogMel(keras.layers.Layer):
 
     Args:
         front_end: the contract, or its `to_json()` form.
-        method: `"rfft"` uses the backend's transform. `"dft"` multiplies by the transform's matrix
-            and pads by a matrix product, so that an exported graph is matrix products throughout.
+        method: `"rfft"` uses the backend's transform. `"dft"` is for exported graphs: the same by
+            products with constant matrices, which a CPU delegate runs and int8 leaves exact.
 
     Call arguments:
         waveforms: float32, shape (B, samples), in [-1, 1], more than `n_fft // 2` samples.
@@ -55,62 +56,64 @@ class LogMel(keras.layers.Layer):
                 f"waveforms must have a known length above {half} samples. "
                 f"Received shape: {tuple(waveforms.shape)}"
             )
-        frames = self._frames(waveforms)  # (B, T, n_fft)
-        power = self._power_rfft(frames) if self.method == "rfft" else self._power_dft(frames)
-        mel = ops.maximum(power, self.front_end.amin)
-        return ops.log(mel) * _DB_PER_NEPER
+        return self._by_rfft(waveforms) if self.method == "rfft" else self._by_dft(waveforms)
 
-    def _frames(self, waveforms):
-        """Overlapping centred frames, built from hop-sized blocks without a gather."""
+    def _blocks(self, padded, num_frames: int, after_frames: int):
+        """A padded waveform in blocks of a hop: (B, blocks, hop), frame t starting at block t."""
+        num_blocks = num_frames + after_frames
+        missing = max(0, num_blocks * self.front_end.hop_length - padded.shape[1])
+        padded = ops.pad(padded, ((0, 0), (0, missing)))
+        padded = padded[:, : num_blocks * self.front_end.hop_length]
+        return ops.reshape(padded, (-1, num_blocks, self.front_end.hop_length))
+
+    def _by_rfft(self, waveforms):
         n_fft, hop = self.front_end.n_fft, self.front_end.hop_length
-        half, num_samples = n_fft // 2, waveforms.shape[1]
-        if self.method == "rfft":
-            padded = ops.pad(waveforms, ((0, 0), (half, half)), mode="reflect")
-        else:
-            exchange = np.eye(half, dtype=np.float32)[::-1]
-            left = ops.matmul(waveforms[:, 1 : half + 1], exchange)
-            right = ops.matmul(waveforms[:, num_samples - half - 1 : num_samples - 1], exchange)
-            padded = ops.concatenate([left, waveforms, right], axis=1)
-        num_frames = self.front_end.frames_in(num_samples)
-        blocks_per_frame = math.ceil(n_fft / hop)
-        num_blocks = num_frames + blocks_per_frame - 1
-        missing = max(0, num_blocks * hop - (num_samples + n_fft))
-        padded = ops.pad(padded, ((0, 0), (0, missing)))[:, : num_blocks * hop]
-        blocks = ops.reshape(padded, (-1, num_blocks, hop))
-        parts = []
-        for i in range(blocks_per_frame):
-            width = min(hop, n_fft - i * hop)
-            parts.append(blocks[:, i : i + num_frames, :width])
-        return ops.concatenate(parts, axis=-1)
-
-    def _power_rfft(self, frames):
+        padded = ops.pad(waveforms, ((0, 0), (n_fft // 2, n_fft // 2)), mode="reflect")
+        num_frames = self.front_end.frames_in(waveforms.shape[1])
+        parts = _frame_parts(n_fft, hop)
+        blocks = self._blocks(padded, num_frames, len(parts) - 1)
+        frames = ops.concatenate(
+            [blocks[:, i : i + num_frames, :width] for i, width in enumerate(parts)], axis=-1
+        )  # (B, T, n_fft)
         real, imaginary = ops.rfft(frames * self.front_end.window())
         power = ops.square(real) + ops.square(imaginary)
-        return ops.matmul(power, self.front_end.mel_matrix())
+        mel = ops.matmul(power, self.front_end.mel_matrix())  # (B, T, mels)
+        return _DB_PER_NEPER * ops.log(ops.maximum(mel, self.front_end.amin))
 
-    def _power_dft(self, frames):
-        """The transform by matrix products, over the bins that reach a mel band.
+    def _by_dft(self, waveforms):
+        """The same as products with constants on the left, frames along the last axis.
 
-        cos is even and sin odd about the frame's centre, so samples n and n_fft - n are added
-        (subtracted) first, which halves the products.
+        The transform of n = n1 · n2 points is done in two steps (Cooley-Tukey): n1-point transforms
+        of the samples i, i + n2, i + 2 · n2, ..., a rotation, and n2-point transforms across them.
+        Constants stay within float16's range: amin, for instance, would vanish in it.
         """
-        n_fft, mel_matrix = self.front_end.n_fft, self.front_end.mel_matrix()
-        half = n_fft // 2
-        used = np.flatnonzero(mel_matrix.any(axis=1))
-        bins = np.arange(used[0], used[-1] + 1)
-        angles = 2.0 * np.pi * np.outer(np.arange(half + 1), bins) / n_fft
-        window = self.front_end.window()[: half + 1, None]  # symmetric: window[n] == window[-n]
-        cosine = (window * np.cos(angles)).astype(np.float32)
-        sine = (window * np.sin(angles)).astype(np.float32)
-        exchange = np.eye(half - 1, dtype=np.float32)[::-1]
-        first = frames[..., 1:half]
-        mirrored = ops.matmul(frames[..., half + 1 :], exchange)
-        even = ops.concatenate(
-            [frames[..., :1], first + mirrored, frames[..., half : half + 1]], axis=-1
-        )
-        real = ops.matmul(even, cosine)
-        imaginary = ops.matmul(first - mirrored, sine[1:half])
-        return ops.matmul(ops.square(real) + ops.square(imaginary), mel_matrix[bins])
+        n_fft, hop = self.front_end.n_fft, self.front_end.hop_length
+        num_samples, half = waveforms.shape[1], n_fft // 2
+        num_frames = self.front_end.frames_in(num_samples)
+        left = _reverse(waveforms[:, 1 : half + 1])
+        right = _reverse(waveforms[:, num_samples - half - 1 : num_samples - 1])
+        padded = ops.concatenate([left, waveforms, right], axis=1)
+        parts = _frame_parts(n_fft, hop)
+        blocks = ops.transpose(self._blocks(padded, num_frames, len(parts) - 1), (0, 2, 1))
+        frames = ops.concatenate(
+            [blocks[:, :width, i : i + num_frames] for i, width in enumerate(parts)], axis=1
+        )  # (B, n_fft, T)
+
+        step = _two_step_dft(self.front_end)
+        n1, n2, rows = step.n1, step.n2, step.rows
+        x = ops.reshape(frames * step.window, (-1, n1, n2 * num_frames))
+        real = ops.reshape(ops.matmul(step.cos1, x), (-1, rows, n2, num_frames))
+        imaginary = ops.reshape(ops.matmul(step.sin1, x), (-1, rows, n2, num_frames))
+        turned_real = real * step.turn_cos - imaginary * step.turn_sin
+        turned_imaginary = real * step.turn_sin + imaginary * step.turn_cos
+        x = ops.concatenate([turned_real, turned_imaginary], axis=2)  # (B, rows, 2·n2, T)
+        x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, 2 * n2, rows * num_frames))
+        real, imaginary = ops.matmul(step.real2, x), ops.matmul(step.imaginary2, x)
+        power = ops.square(real) + ops.square(imaginary)  # (B, n2, rows·T)
+        power = ops.reshape(power, (-1, n2 * rows, num_frames))
+        mel = ops.transpose(ops.matmul(step.mel, power), (0, 2, 1))  # 1 / amin times (B, T, mels)
+        floor_db = 10.0 * math.log10(self.front_end.amin)
+        return _DB_PER_NEPER * ops.log(ops.maximum(mel, 1.0)) + floor_db
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.front_end.frames_in(input_shape[1]), self.front_end.num_mels)
@@ -121,3 +124,75 @@ class LogMel(keras.layers.Layer):
             "method": self.method,
             "name": self.name,
         }
+
+
+@dataclass(frozen=True)
+class _TwoStepDFT:
+    """Constants of `LogMel._by_dft`; bin c + n1 · d is row c of step one, row d of step two."""
+
+    n1: int
+    n2: int
+    rows: int
+    window: np.ndarray
+    cos1: np.ndarray
+    sin1: np.ndarray
+    turn_cos: np.ndarray
+    turn_sin: np.ndarray
+    real2: np.ndarray
+    imaginary2: np.ndarray
+    mel: np.ndarray
+
+
+def _two_step_dft(front_end: FrontEnd) -> _TwoStepDFT:
+    n = front_end.n_fft
+    n1 = next(i for i in range(math.isqrt(n), 0, -1) if n % i == 0)
+    n2 = n // n1
+    rows = n1 // 2 + 1  # of a real signal: row n1 - c is the conjugate of row c
+    step1 = 2 * np.pi * np.outer(np.arange(rows), np.arange(n1)) / n1
+    turn = 2 * np.pi * np.outer(np.arange(rows), np.arange(n2)) / n
+    step2 = 2 * np.pi * np.outer(np.arange(n2), np.arange(n2)) / n2
+    cos2, sin2 = np.cos(step2), np.sin(step2)
+
+    # Power at (d, c) is that of bin c + n1 · d, or of its mirror image n - (c + n1 · d).
+    bins = (np.arange(rows)[None, :] + n1 * np.arange(n2)[:, None]).ravel()
+    folded = np.minimum(bins, n - bins)
+    count = np.bincount(folded, minlength=n // 2 + 1)
+    mel = (front_end.mel_matrix() / count[:, None])[folded].T  # a bin found twice counts half
+
+    gain = front_end.amin**-0.25  # amplitude; with the mel matrix' share, 1 / amin on the power
+
+    def constant(values, *shape):
+        return np.ascontiguousarray(values, np.float32).reshape(1, *shape)
+
+    return _TwoStepDFT(
+        n1=n1,
+        n2=n2,
+        rows=rows,
+        window=constant(gain * front_end.window(), n, 1),
+        cos1=constant(np.cos(step1), rows, n1),
+        sin1=constant(-np.sin(step1), rows, n1),
+        turn_cos=constant(np.cos(turn), rows, n2, 1),
+        turn_sin=constant(-np.sin(turn), rows, n2, 1),
+        real2=constant(np.concatenate([cos2, sin2], axis=1), n2, 2 * n2),
+        imaginary2=constant(np.concatenate([-sin2, cos2], axis=1), n2, 2 * n2),
+        mel=constant(mel * front_end.amin**-0.5, front_end.num_mels, n2 * rows),
+    )
+
+
+def _frame_parts(n_fft: int, hop: int) -> list[int]:
+    """Widths of the pieces of a frame that lie in consecutive hops."""
+    return [min(hop, n_fft - start) for start in range(0, n_fft, hop)]
+
+
+def _reverse(x):
+    """`x[:, ::-1]` by two small products: a reversed slice would leave the CPU delegate."""
+    size = x.shape[1]
+    rows = next(i for i in range(math.isqrt(size), 0, -1) if size % i == 0)
+    columns = size // rows
+    x = ops.matmul(_exchange(rows), ops.reshape(x, (-1, rows, columns)))
+    x = ops.matmul(_exchange(columns), ops.transpose(x, (0, 2, 1)))
+    return ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, size))
+
+
+def _exchange(size: int) -> np.ndarray:
+    return np.eye(size, dtype=np.float32)[None, ::-1]
