@@ -16,10 +16,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: writers such as matplotlib and Keras choose the format by it.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
+    # The name's end stays: writers such as matplotlib and Keras choose the format by it.
+    handle, name = tempfile.mkstemp(prefix=".", suffix=f".{target.name}", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

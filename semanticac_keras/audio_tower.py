@@ -8,8 +8,8 @@ import numpy.typing as npt
 from keras import ops
 
 from edge.frontend import FrontEnd
-from semanticac_keras.losses import l2_normalize
 from semanticac_keras.log_mel import LogMel
+from semanticac_keras.losses import l2_normalize
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -93,7 +93,9 @@ class AudioTower(keras.Model):
         return cls(**config)
 
 
-def fit_to_window(waveform: npt.NDArray[np.float32], window_samples: int) -> npt.NDArray[np.float32]:
+def fit_to_window(
+    waveform: npt.NDArray[np.float32], window_samples: int
+) -> npt.NDArray[np.float32]:
     """Cut a waveform into windows, (n, window_samples).
 
     A waveform shorter than a window is repeated until it fills one, as HTS-AT does with 5 s clips;

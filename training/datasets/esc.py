@@ -10,8 +10,6 @@ import os
 import sys
 from pathlib import Path
 
-from training.datasets.audio import AudioHeader, read_clip, read_header
-from training.datasets.base import AudioDataset, Clip, DatasetError, map_files, name_some
 from semanticac_keras.download import (
     ArchiveError,
     DigestError,
@@ -20,6 +18,8 @@ from semanticac_keras.download import (
     download,
     extract_zip,
 )
+from training.datasets.audio import AudioHeader, read_clip, read_header
+from training.datasets.base import AudioDataset, Clip, DatasetError, map_files, name_some
 
 COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 URL = f"https://github.com/karolpiczak/ESC-50/archive/{COMMIT}.zip"

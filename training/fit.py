@@ -1,0 +1,255 @@
+"""Train on one fold: `python -m training.fit --dataset demo`."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+# TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import soundfile
+
+from edge.files import replacing
+from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras.audio_tower import window_batch
+from training.augment import Augmentation
+from training.callbacks import ProgressBar, Recorder
+from training.datasets import DATASETS, AudioDataset, DatasetError, load_dataset
+from training.evaluation import Evaluation
+from training.pipeline import TrainingBatches, one_hot
+from training.plots import plot_confusion, plot_curves
+from training.recipes import RECIPES, Recipe
+from training.report import write_report
+from training.run import Run, RunError, describe, free_directory
+
+_PROGRAM = "training.fit"
+_EXPORT_CHECK_CLIPS = 16
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, 1 (an error) or 130 (interrupted)."""
+    arguments = _parse(argv)
+    try:
+        recipe = RECIPES[arguments.preset].override(_overrides(arguments))
+        dataset = load_dataset(arguments.dataset, arguments.data_dir)
+        fold = dataset.folds[0] if arguments.fold is None else arguments.fold
+        dataset.split(fold)  # a fold that is not there is an error before anything is written
+        run = _open_run(arguments, dataset, fold, recipe)
+        return fit(dataset, fold, recipe, run, arguments.resume, arguments.quantization)
+    except (DatasetError, ExportError, RunError, OSError, ValueError) as error:
+        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def fit(
+    dataset: AudioDataset,
+    fold: int,
+    recipe: Recipe,
+    run: Run,
+    resume: bool = False,
+    quantization: str = "float32",
+) -> int:
+    """Train on all folds but one, evaluate on that one after the last epoch, and export.
+
+    The held-out fold chooses nothing: its curve is only drawn. Interrupted, the run is evaluated
+    and exported as it stands after the last whole step, and can be resumed.
+
+    Args:
+        dataset: labelled clips.
+        fold: the fold that is held out.
+        recipe: how to train.
+        run: where everything is written.
+        resume: go on from the run's checkpoint.
+        quantization: of the exported bundle.
+
+    Returns:
+        0, or 130 if it was interrupted.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    model = SemanticAC.from_preset(
+        recipe.preset,
+        dataset.labels,
+        prompt=recipe.prompt,
+        targets=recipe.targets,
+        label_smoothing=recipe.label_smoothing,
+        spec_augment=recipe.spec_augment,
+    )
+    front_end = model.front_end
+    train, test = dataset.split(fold)
+    labels = np.array([clip.label for clip in dataset.clips])
+    clips = dataset.load(np.concatenate([train, test]), front_end.sample_rate_hz, progress=True)
+    train_clips, test_clips = clips[: len(train)], clips[len(train) :]
+    batches = TrainingBatches(
+        train_clips,
+        labels[train],
+        len(dataset.labels),
+        recipe.batch_size,
+        front_end.window_samples,
+        recipe.augmentation,
+        recipe.seed,
+    )
+    model.compile(recipe.make_optimizer(batches.steps_per_epoch), metrics=["accuracy"])
+    first_epoch = _restore(model, run, batches.steps_per_epoch) if resume else 0
+    windows, owners = window_batch(test_clips, front_end.window_samples)
+    held_out = (windows, one_hot(labels[test][owners], len(dataset.labels)))
+
+    bar = ProgressBar(recipe.epochs, first_epoch)
+    rows = run.read_history()[:first_epoch]
+    interrupted = False
+    started = time.perf_counter()
+    try:
+        model.fit(
+            batches.generate(first_epoch),
+            steps_per_epoch=batches.steps_per_epoch,
+            initial_epoch=first_epoch,
+            epochs=recipe.epochs,
+            validation_data=held_out,
+            callbacks=[Recorder(run, rows), bar],
+            shuffle=False,  # the batches are a permutation already
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+        print(f"{_PROGRAM}: interrupted; keeping what was learned so far", file=sys.stderr)
+        _settle(model)
+    finally:
+        bar.close()
+    seconds = time.perf_counter() - started
+
+    evaluation = Evaluation(dataset.labels, labels[test], model.predict(test_clips, verbose=0))
+    figures: dict[str, Any] = {
+        "accuracy": evaluation.accuracy,
+        "per_class_accuracy": evaluation.per_class(),
+        "epochs": len(rows),
+        "training_seconds": round(seconds, 1),
+        "training_clips": len(train),
+        "held_out_clips": len(test),
+        "parameters": model.count_params(),
+        "interrupted": interrupted,
+    }
+    with replacing(run.directory / "model.keras") as temporary:
+        model.save(temporary)
+    contract = export_tflite(
+        model,
+        run.directory / "model.tflite",
+        quantization,
+        clips=test_clips[:_EXPORT_CHECK_CLIPS],
+        training={
+            "dataset": dataset.name,
+            "held_out_fold": fold,
+            "accuracy": evaluation.accuracy,
+            "held_out_clips": len(test),
+            "recipe": describe(dataset.name, fold, recipe)["recipe"],
+        },
+        licence=dataset.licence,
+    )
+    figures["export"] = {"quantization": quantization, **contract.parity}
+    plot_confusion(evaluation, run.directory / "confusion_matrix.png")
+    plot_curves(rows, run.directory / "curves.png")
+    names = [dataset.clips[i].name for i in test]
+    write_report(run, dataset, fold, evaluation, names, figures)
+    if dataset.name == "demo":
+        _write_example(run.directory / "example.wav", test_clips, front_end.sample_rate_hz)
+    if not interrupted:
+        run.write_json(run.metrics, figures)
+    print(f"fold {fold} of {dataset.name}: accuracy {evaluation.accuracy:.1%} on {len(test)} clips")
+    print(f"report: {run.directory / 'report.md'}")
+    print(f"device: semanticac-edge --model {run.directory / 'model.tflite'} --file recording.wav")
+    return 130 if interrupted else 0
+
+
+def _open_run(
+    arguments: argparse.Namespace, dataset: AudioDataset, fold: int, recipe: Recipe
+) -> Run:
+    config = describe(dataset.name, fold, recipe)
+    if arguments.resume:
+        run = Run(arguments.resume)
+        run.check_resumable(config)
+        return run
+    run = Run(arguments.out or free_directory(Path("runs") / f"{dataset.name}-fold{fold}"))
+    run.start(config)
+    return run
+
+
+def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
+    """Load the checkpoint, if an epoch was finished; return the epoch to go on with."""
+    if not run.checkpoint.exists():
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    try:
+        model.load_weights(run.checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run.checkpoint} cannot be read: {error}") from error
+    model.bake_labels()
+    return int(model.optimizer.iterations) // steps_per_epoch
+
+
+def _settle(model: SemanticAC) -> None:
+    """Leave training as Keras does at its end: averaged weights in place, labels baked."""
+    if getattr(model, "_jax_state_synced", True) is False:
+        model.jax_state_sync()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    model.bake_labels()
+
+
+def _write_example(path: Path, clips: Sequence[np.ndarray], sample_rate_hz: int) -> None:
+    """A recording of held-out sounds of several classes in a row."""
+    chosen = clips[:: max(1, len(clips) // 6)][:6]
+    with replacing(path) as temporary:
+        soundfile.write(temporary, np.concatenate(chosen), sample_rate_hz, subtype="PCM_16")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_PROGRAM}", description="Train on all folds but one and export."
+    )
+    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
+    parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
+    parser.add_argument("--fold", type=int, help="the fold held out; default: the first")
+    parser.add_argument("--out", type=Path, help="run directory; default: a new one in runs/")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run")
+    parser.add_argument("--preset", choices=sorted(RECIPES), default="tiny")
+    parser.add_argument(
+        "--quantization", choices=("float32", "float16", "dynamic_int8"), default="float32"
+    )
+    recipe = parser.add_argument_group("recipe; each preset has its own defaults")
+    for cls in (Recipe, Augmentation):
+        hints = get_type_hints(cls)
+        for item in fields(cls):
+            if item.name not in ("preset", "augmentation"):
+                recipe.add_argument(f"--{item.name.replace('_', '-')}", **_option(hints[item.name]))
+    return parser.parse_args(argv)
+
+
+def _option(hint: Any) -> dict[str, Any]:
+    """How argparse reads a field of that type."""
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        return {"type": get_args(hint)[0], "nargs": len(get_args(hint))}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction, "default": None}
+    return {"type": hint}
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The recipe's fields that were given."""
+    names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
+    given = {name: getattr(arguments, name, None) for name in names}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""How to train: one frozen dataclass, whose fields are the command line's options."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import keras
+
+from semanticac_keras.losses import Targets
+from semanticac_keras.prompts import DEFAULT_PROMPT
+from training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is learned, apart from the data.
+
+    Args:
+        preset: size of the model.
+        epochs: passes over the training clips.
+        batch_size: clips a step.
+        optimizer: `"adamw"`, or `"sgd"` with Nesterov momentum 0.9.
+        learning_rate: highest rate.
+        schedule: `"cosine"` to zero, or `"exponential"`: times `decay` after each epoch.
+        decay: factor an epoch of the exponential schedule.
+        warmup_epochs: linear rise at the start of the cosine schedule.
+        weight_decay: decoupled for AdamW.
+        ema_momentum: of the averaged weights that are kept at the end; 0 is off.
+        prompt: text around a label, with `{label}`.
+        targets: form of the loss, see `semanticac_keras.contrastive_loss`.
+        label_smoothing: share of each target spread over all labels.
+        spec_augment: hide stripes of the log-mels.
+        precision: `"float32"` or `"mixed_bfloat16"`.
+        seed: of the weights, the batches and the augmentation.
+        augmentation: of the waveforms.
+    """
+
+    preset: str = "tiny"
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 2e-3
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    decay: float = 0.96
+    warmup_epochs: int = 2
+    weight_decay: float = 0.05
+    ema_momentum: float = 0.0
+    prompt: str = DEFAULT_PROMPT
+    targets: Targets = "diagonal"
+    label_smoothing: float = 0.0
+    spec_augment: bool = False
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
+
+    def override(self, values: dict[str, Any]) -> "Recipe":
+        """A copy with other values; names of `Augmentation`'s fields reach into it."""
+        inner = {f.name for f in fields(Augmentation)} & values.keys()
+        augmentation = replace(self.augmentation, **{name: values[name] for name in inner})
+        outer = {name: value for name, value in values.items() if name not in inner}
+        return replace(self, **outer, augmentation=augmentation)
+
+    def make_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+        """The optimiser with its schedule.
+
+        Args:
+            steps_per_epoch: updates in an epoch.
+        """
+        ema = {"use_ema": self.ema_momentum > 0}
+        if ema["use_ema"]:
+            ema["ema_momentum"] = self.ema_momentum
+        rate = self._schedule(steps_per_epoch)
+        if self.optimizer == "sgd":
+            return keras.optimizers.SGD(
+                rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay, **ema
+            )
+        optimizer = keras.optimizers.AdamW(
+            rate, weight_decay=self.weight_decay, global_clipnorm=1.0, **ema
+        )
+        # Decay is for matrices: not for biases, gains, the relative position tables or the scale.
+        optimizer.exclude_from_weight_decay(
+            var_names=["bias", "gamma", "beta", "relative_position_bias_table", "logit_scale"]
+        )
+        return optimizer
+
+    def _schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+        if self.schedule == "exponential":
+            return keras.optimizers.schedules.ExponentialDecay(
+                self.learning_rate, steps_per_epoch, self.decay, staircase=True
+            )
+        warmup_epochs = min(self.warmup_epochs, self.epochs - 1)
+        if warmup_epochs < 1:
+            return keras.optimizers.schedules.CosineDecay(
+                self.learning_rate, self.epochs * steps_per_epoch
+            )
+        return keras.optimizers.schedules.CosineDecay(
+            0.0,
+            (self.epochs - warmup_epochs) * steps_per_epoch,
+            warmup_target=self.learning_rate,
+            warmup_steps=warmup_epochs * steps_per_epoch,
+        )
+
+
+# What a preset is trained with unless the command line says otherwise.
+RECIPES: dict[str, Recipe] = {
+    "tiny": Recipe(preset="tiny"),
+    "small": Recipe(
+        preset="small",
+        epochs=100,
+        learning_rate=1e-3,
+        warmup_epochs=5,
+        targets="prototype",
+        label_smoothing=0.1,
+        spec_augment=True,
+        augmentation=Augmentation(
+            time_flip=0.5, time_scale=1.5, noise=0.25, gain_db=6.0, mixup=0.3
+        ),
+    ),
+    "base": Recipe(
+        preset="base",
+        epochs=50,
+        batch_size=16,
+        optimizer="sgd",
+        learning_rate=8e-5,
+        schedule="exponential",
+        weight_decay=5e-4,
+        spec_augment=True,
+        augmentation=Augmentation(time_flip=0.5, time_scale=1.5, noise=0.25),
+    ),
+}

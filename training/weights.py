@@ -1,0 +1,128 @@
+"""Published weights: `python -m training.weights list | fetch NAME | inspect PATH`."""
+
+import argparse
+import math
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from semanticac_keras.checkpoints import CheckpointError
+from semanticac_keras.checkpoints.files import open_checkpoint
+from semanticac_keras.checkpoints.loading import listed, match_audio, match_text
+from semanticac_keras.checkpoints.registry import REGISTRY, fetch
+from semanticac_keras.checkpoints.stored import CheckpointFile
+from semanticac_keras.htsat import HTSATEncoder
+from semanticac_keras.text_encoder import TextEncoder
+
+_PRESET = "base"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; `sys.argv`'s by default.
+
+    Returns:
+        Exit status: 0, 1 after an error at run time, 130 after an interrupt.
+
+    Raises:
+        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "list":
+            lines = _list()
+        elif arguments.command == "fetch":
+            lines = _fetch(arguments.name)
+        else:
+            lines = _inspect(arguments.path)
+        for line in lines:
+            print(line)
+    except KeyboardInterrupt:
+        return 130
+    except CheckpointError as error:
+        print(f"weights: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.weights", description="Published weights for the two towers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what is registered, and what of it lies in the cache")
+    fetch_command = commands.add_parser("fetch", help="bring one into the cache; prints its path")
+    fetch_command.add_argument("name", choices=sorted(REGISTRY), metavar="NAME")
+    inspect = commands.add_parser("inspect", help="what a file holds, and whether it fits `base`")
+    inspect.add_argument("path", type=Path, metavar="PATH")
+    return parser
+
+
+def _list() -> Iterator[str]:
+    for name, entry in REGISTRY.items():
+        state = "in the cache" if entry.path.is_file() else "not fetched"
+        yield f"{name:20} {entry.tower:6} {state}"
+        yield f"    {entry.note}"
+        yield f"    licence {entry.licence}; SHA-256 {entry.sha256 or 'not published'}"
+        yield f"    {entry.url or f'{entry.page} (by hand)'}"
+
+
+def _fetch(name: str) -> Iterator[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        path = fetch(name)
+    for warning in caught:
+        print(f"weights: warning: {warning.message}", file=sys.stderr)
+    yield str(path)
+
+
+def _inspect(path: Path) -> Iterator[str]:
+    with open_checkpoint(path) as file:
+        yield f"{file.container}, {len(file.tensors)} tensors"
+        groups: dict[str, list[tuple[int, ...]]] = {}
+        for key, tensor in file.tensors.items():
+            group = f"{re.sub(r'[0-9]+', '*', key)} {tensor.dtype}"
+            groups.setdefault(group, []).append(tensor.shape)
+        for group, shapes in groups.items():
+            distinct = ", ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
+            yield f"  {len(shapes):4} x {group} {distinct}"
+        yield from _fit(file)
+
+
+def _fit(file: CheckpointFile) -> Iterator[str]:
+    """Which tower of the `base` preset the file fills, or why it does not."""
+    refusals = []
+    for tower, match in (
+        ("audio", partial(match_audio, HTSATEncoder.from_preset(_PRESET))),
+        ("text", partial(match_text, TextEncoder.from_preset(_PRESET))),
+    ):
+        try:
+            fit = match(file)
+        except CheckpointError as error:
+            refusals.append(f"no {tower} encoder: it {error}")
+            continue
+        numbers = (
+            math.prod(file.tensors[key].shape)
+            for _, keys in fit.weights
+            for key in keys
+            if key in file.tensors
+        )
+        yield f"{tower} encoder of {fit.layout.name}, {sum(numbers):,} parameters"
+        if fit.constants:
+            yield f"checked: {len(fit.constants)} constants"
+        if fit.unused:
+            yield f"not used: {len(fit.unused)} tensors: {listed(fit.unused)}"
+        yield (
+            f"does not fit {_PRESET}: {listed(fit.problems)}" if fit.problems else f"fits {_PRESET}"
+        )
+        return
+    yield from refusals
+
+
+if __name__ == "__main__":
+    sys.exit(main())
