@@ -2,6 +2,12 @@
 
 from edge.frontend import FrontEnd
 from semanticac_keras.audio_tower import AudioTower
+from semanticac_keras.checkpoints import (
+    CheckpointError,
+    load_audio_checkpoint,
+    load_text_checkpoint,
+)
+from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.cscm import CSCM
 from semanticac_keras.export import ExportError, export_tflite
 from semanticac_keras.htsat import HTSATEncoder
@@ -16,6 +22,8 @@ __all__ = [
     "CSCM",
     "AudioTower",
     "ByteTokenizer",
+    "CLIPTokenizer",
+    "CheckpointError",
     "ExportError",
     "FrontEnd",
     "HTSATEncoder",
@@ -25,4 +33,6 @@ __all__ = [
     "TextEncoder",
     "contrastive_loss",
     "export_tflite",
+    "load_audio_checkpoint",
+    "load_text_checkpoint",
 ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge.frontend import FrontEnd
+from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.tokenizer import ByteTokenizer
 
 
@@ -90,16 +91,13 @@ def get(name: str) -> Preset:
     return PRESETS[name]
 
 
-def tokenizer(name: str) -> ByteTokenizer:
-    """The tokenizer of a preset.
+def tokenizer(name: str) -> ByteTokenizer | CLIPTokenizer:
+    """The tokenizer of a preset; CLIP's looks for its vocabulary when it is first called.
 
     Raises:
-        ValueError: if the preset's tokenizer needs a vocabulary that must be given.
+        ValueError: if there is no such preset.
     """
     preset = get(name)
-    if preset.tokenizer != "byte":
-        raise ValueError(
-            f"preset {name!r} reads text with CLIP's byte-pair vocabulary: pass `tokenizer`, "
-            f"or a byte tokenizer for a text encoder trained from scratch"
-        )
+    if preset.tokenizer == "clip":
+        return CLIPTokenizer(context_length=preset.text_encoder.get("context_length", 77))
     return ByteTokenizer(preset.text_encoder["context_length"])

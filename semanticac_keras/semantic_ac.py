@@ -12,6 +12,7 @@ from keras import ops
 from edge.frontend import FrontEnd
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
+from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.cscm import CSCM
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
@@ -59,6 +60,8 @@ class SemanticAC(keras.Model):
         targets: form of the loss: `"diagonal"`, `"multi_positive"` or `"prototype"`, see
             `contrastive_loss`.
         label_smoothing: share of each target spread evenly over all labels; not for `"diagonal"`.
+        token_ids: the labels' texts, tokenised (K, L), where that was done before: a saved model
+            needs no vocabulary to predict.
 
     Call arguments:
         inputs: float32 waveforms (B, samples) of one window, or log-mels (B, frames, mels).
@@ -76,11 +79,12 @@ class SemanticAC(keras.Model):
         self,
         audio_tower: AudioTower,
         text_encoder: TextEncoder,
-        tokenizer: ByteTokenizer,
+        tokenizer: ByteTokenizer | CLIPTokenizer,
         labels: Sequence[str],
         prompt: str = prompts.DEFAULT_PROMPT,
         targets: Targets = "diagonal",
         label_smoothing: float = 0.0,
+        token_ids: npt.ArrayLike | None = None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -106,8 +110,10 @@ class SemanticAC(keras.Model):
             autocast=False,
             name="logit_scale",
         )
+        self.label_embeddings: keras.Variable | None = None
+        self._predicts_waveforms = True
         self.built = True
-        self.set_labels(labels, prompt)
+        self._set_labels(labels, prompt, token_ids)
 
     @classmethod
     def from_preset(
@@ -118,6 +124,7 @@ class SemanticAC(keras.Model):
         targets: Targets = "diagonal",
         label_smoothing: float = 0.0,
         spec_augment: bool = False,
+        tokenizer: ByteTokenizer | CLIPTokenizer | None = None,
     ) -> Self:
         """A compiled model with random weights at a preset's size.
 
@@ -131,13 +138,14 @@ class SemanticAC(keras.Model):
             targets: form of the loss, see `contrastive_loss`.
             label_smoothing: share of each target spread evenly over all labels.
             spec_augment: hide stripes of the log-mels while training.
+            tokenizer: the preset's if not given.
         """
         parts = presets.get(preset)
         encoder = HTSATEncoder.from_preset(preset, spec_augment=spec_augment, name="audio_encoder")
         model = cls(
             AudioTower(parts.front_end, encoder, CSCM(**parts.cscm, name="cscm"), name="audio"),
             text_encoder=TextEncoder.from_preset(preset, name="text_encoder"),
-            tokenizer=presets.tokenizer(preset),
+            tokenizer=tokenizer or presets.tokenizer(preset),
             labels=labels,
             prompt=prompt,
             targets=targets,
@@ -167,20 +175,27 @@ class SemanticAC(keras.Model):
         Raises:
             ValueError: if the labels or the prompt are unusable; the old ones then stay.
         """
-        prompt = self.prompt if prompt is None else prompt
-        token_ids = self.tokenizer(prompts.fill(prompt, labels))
+        self._set_labels(labels, self.prompt if prompt is None else prompt, None)
+
+    def _set_labels(
+        self, labels: Sequence[str], prompt: str, token_ids: npt.ArrayLike | None
+    ) -> None:
+        texts = prompts.fill(prompt, labels)
+        token_ids = np.asarray(self.tokenizer(texts) if token_ids is None else token_ids, np.int32)
+        if len(token_ids) != len(texts):
+            raise ValueError(f"`token_ids` must have {len(texts)} rows. Received: {len(token_ids)}")
         self.labels = tuple(label.strip() for label in labels)
         self.prompt = prompt
         self._token_ids = token_ids
         shape = (len(self.labels), self.text_encoder.output_dim)
-        if getattr(self, "label_embeddings", None) is None or self.label_embeddings.shape != shape:
+        if self.label_embeddings is None or self.label_embeddings.shape != shape:
             # K is a weight's shape: replace the weight, and the functions compiled for the old one.
             self._replace_label_embeddings(shape)
         self.bake_labels()
 
     def _replace_label_embeddings(self, shape: tuple[int, int]) -> None:
         self._tracker.unlock()
-        if getattr(self, "label_embeddings", None) is not None:
+        if self.label_embeddings is not None:
             self._untrack_variable(self.label_embeddings)
         self.label_embeddings = self.add_weight(
             shape=shape,
@@ -195,6 +210,7 @@ class SemanticAC(keras.Model):
 
     def bake_labels(self) -> None:
         """Renew the label embeddings that inference uses from the text encoder's weights."""
+        assert self.label_embeddings is not None  # since construction
         self.label_embeddings.assign(self._embed_texts(self._token_ids))
 
     def call(self, inputs, training=False):
@@ -252,6 +268,7 @@ class SemanticAC(keras.Model):
             ValueError: if a waveform is empty, not float or not finite.
         """
         options = {"verbose": verbose, "steps": steps, "callbacks": callbacks}
+        self._expect(waveforms=_is_waveforms(x))
         if not _is_waveforms(x):
             return _softmax(super().predict(x, batch_size=batch_size, **options))
         windows, owners = window_batch(x, self.front_end.window_samples)
@@ -262,6 +279,7 @@ class SemanticAC(keras.Model):
 
     def encode_audio(self, x, batch_size=None, verbose=0) -> npt.NDArray[np.float32]:
         """Unit vectors of clips, float32 (B, C); takes what `predict` takes."""
+        self._expect(waveforms=_is_waveforms(x))
         if not _is_waveforms(x):
             return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
         windows, owners = window_batch(x, self.front_end.window_samples)
@@ -270,6 +288,13 @@ class SemanticAC(keras.Model):
         vectors = self.audio_tower.predict(windows, batch_size=batch_size, verbose=verbose)
         mean = mean_by_owner(vectors, owners, owners[-1] + 1)
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+
+    def _expect(self, waveforms: bool) -> None:
+        """Forget functions traced for the other kind of input: TensorFlow would merge the two
+        into one of unknown rank."""
+        if waveforms != self._predicts_waveforms:
+            self.predict_function = self.audio_tower.predict_function = None
+            self._predicts_waveforms = waveforms
 
     def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Unit vectors of texts as they stand (no prompt is added), float32 (n, C)."""
@@ -286,6 +311,7 @@ class SemanticAC(keras.Model):
             "prompt": self.prompt,
             "targets": self.targets,
             "label_smoothing": self.label_smoothing,
+            "token_ids": self._token_ids.tolist(),
             "name": self.name,
         }
 

@@ -56,12 +56,12 @@ class WindowAttention(keras.layers.Layer):
             raise ValueError(f"`num_heads` must divide `dim`. Received: {num_heads}, {dim}")
         self.dim = dim
         self.num_heads = num_heads
-        self.window = tuple(window)
+        self.window: Grid = (window[0], window[1])
         self.dropout = dropout
         self.qkv = _dense(3 * dim, self.dtype_policy, "qkv")
         self.proj = _dense(dim, self.dtype_policy, "proj")
         self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self._index = _relative_position_index(self.window)
+        self.relative_position_index = _relative_position_index(self.window)
 
     def build(self, input_shape):
         rows, columns = self.window
@@ -97,7 +97,9 @@ class WindowAttention(keras.layers.Layer):
     def _bias(self):
         """Relative position bias of every head, (H, M, M)."""
         length = self.window[0] * self.window[1]
-        bias = ops.take(self.relative_position_bias_table, self._index, axis=0)  # (M², H)
+        bias = ops.take(
+            self.relative_position_bias_table, self.relative_position_index, axis=0
+        )  # (M², H)
         return ops.reshape(ops.transpose(bias), (self.num_heads, length, length))
 
     def compute_output_shape(self, input_shape):
@@ -152,7 +154,7 @@ class SwinBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.grid = tuple(grid)
+        self.grid: Grid = (grid[0], grid[1])
         self.dim = dim
         self.num_heads = num_heads
         self.window_size = window_size
@@ -160,12 +162,14 @@ class SwinBlock(keras.layers.Layer):
         self.mlp_ratio = mlp_ratio
         self.dropout = dropout
         self.drop_path = drop_path
-        self.window = tuple(min(window_size, axis) for axis in self.grid)
-        self.shift = tuple(
-            window // 2 if shifted and axis > window else 0
-            for axis, window in zip(self.grid, self.window, strict=True)
+        rows, columns = self.grid
+        height, width = min(window_size, rows), min(window_size, columns)
+        self.window: Grid = (height, width)
+        self.shift: Grid = (
+            height // 2 if shifted and rows > height else 0,
+            width // 2 if shifted and columns > width else 0,
         )
-        if any(axis % window for axis, window in zip(self.grid, self.window, strict=True)):
+        if rows % height or columns % width:
             raise ValueError(
                 f"`window_size` must divide the grid. Received: {window_size}, {self.grid}"
             )
@@ -181,7 +185,9 @@ class SwinBlock(keras.layers.Layer):
         self.path_dropout = keras.layers.Dropout(
             drop_path, noise_shape=(None, 1, 1), dtype=policy, name="drop_path"
         )
-        self._mask = _shift_mask(self.grid, self.window, self.shift) if any(self.shift) else None
+        self.window_mask = (
+            _shift_mask(self.grid, self.window, self.shift) if any(self.shift) else None
+        )
 
     def build(self, input_shape):
         self.norm1.build(input_shape)
@@ -193,7 +199,9 @@ class SwinBlock(keras.layers.Layer):
 
     def call(self, x, training=False):
         windows = self._partition(self.norm1(x))
-        attended = self._merge(self.attention(windows, window_mask=self._mask, training=training))
+        attended = self._merge(
+            self.attention(windows, window_mask=self.window_mask, training=training)
+        )
         x = x + self.path_dropout(attended, training=training)
         hidden = self.mlp_dropout(exact_gelu(self.fc1(self.norm2(x))), training=training)
         hidden = self.mlp_dropout(self.fc2(hidden), training=training)
@@ -314,7 +322,7 @@ def _shift_mask(grid: Grid, window: Grid, shift: Grid) -> np.ndarray:
             part += position >= grid[axis] - shift[axis]
         region = region * 3 + np.expand_dims(part, 1 - axis)
     height, width = window
-    region = region.reshape(grid[0] // height, height, grid[1] // width, width)
-    region = region.transpose(0, 2, 1, 3).reshape(-1, height * width)  # (nW, M)
-    apart = region[:, :, None] != region[:, None, :]
+    windows = region.reshape(grid[0] // height, height, grid[1] // width, width)
+    regions = windows.transpose(0, 2, 1, 3).reshape(-1, height * width)  # (nW, M)
+    apart = regions[:, :, None] != regions[:, None, :]
     return np.where(apart, -100.0, 0.0).astype(np.float32)[:, None]

@@ -31,16 +31,7 @@ class ByteTokenizer:
         rows = [
             [START_TOKEN, *" ".join(text.split()).lower().encode(), END_TOKEN] for text in texts
         ]
-        for text, row in zip(texts, rows, strict=True):
-            if len(row) > self.context_length:
-                raise ValueError(
-                    f"a text must fit {self.context_length} tokens. "
-                    f"Received: {text!r} of {len(row)} tokens. Shorten the label or the prompt."
-                )
-        ids = np.zeros((len(rows), max(map(len, rows), default=0)), np.int32)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-        return ids
+        return pad_rows(rows, texts, self.context_length)
 
     def get_config(self) -> dict[str, int]:
         """Constructor arguments."""
@@ -50,3 +41,28 @@ class ByteTokenizer:
     def from_config(cls, config: dict[str, int]) -> "ByteTokenizer":
         """Inverse of `get_config`."""
         return cls(**config)
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], texts: Sequence[str], context_length: int
+) -> npt.NDArray[np.int32]:
+    """Token ids of several texts as one array, padded with zeros to the longest.
+
+    Args:
+        rows: token ids of each text.
+        texts: the texts, for the error.
+        context_length: longest row allowed.
+
+    Raises:
+        ValueError: if a text does not fit the context.
+    """
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) > context_length:
+            raise ValueError(
+                f"a text must fit {context_length} tokens. "
+                f"Received: {text!r} of {len(row)} tokens. Shorten the label or the prompt."
+            )
+    ids = np.zeros((len(rows), max(map(len, rows), default=0)), np.int32)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return ids

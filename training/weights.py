@@ -6,12 +6,12 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from semanticac_keras.checkpoints import CheckpointError
 from semanticac_keras.checkpoints.files import open_checkpoint
-from semanticac_keras.checkpoints.loading import listed, match_audio, match_text
+from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, TEXT_LAYOUTS
+from semanticac_keras.checkpoints.loading import find_layout, listed, match_audio, match_text
 from semanticac_keras.checkpoints.registry import REGISTRY, fetch
 from semanticac_keras.checkpoints.stored import CheckpointFile
 from semanticac_keras.htsat import HTSATEncoder
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line)
     except KeyboardInterrupt:
         return 130
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         print(f"weights: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
@@ -86,8 +86,7 @@ def _inspect(path: Path) -> Iterator[str]:
         yield f"{file.container}, {len(file.tensors)} tensors"
         groups: dict[str, list[tuple[int, ...]]] = {}
         for key, tensor in file.tensors.items():
-            group = f"{re.sub(r'[0-9]+', '*', key)} {tensor.dtype}"
-            groups.setdefault(group, []).append(tensor.shape)
+            groups.setdefault(f"{_group(key)} {tensor.dtype}", []).append(tensor.shape)
         for group, shapes in groups.items():
             distinct = ", ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
             yield f"  {len(shapes):4} x {group} {distinct}"
@@ -96,32 +95,32 @@ def _inspect(path: Path) -> Iterator[str]:
 
 def _fit(file: CheckpointFile) -> Iterator[str]:
     """Which tower of the `base` preset the file fills, or why it does not."""
-    refusals = []
-    for tower, match in (
-        ("audio", partial(match_audio, HTSATEncoder.from_preset(_PRESET))),
-        ("text", partial(match_text, TextEncoder.from_preset(_PRESET))),
-    ):
+    try:
+        find_layout(file, AUDIO_LAYOUTS)
+    except CheckpointError as no_audio:
         try:
-            fit = match(file)
-        except CheckpointError as error:
-            refusals.append(f"no {tower} encoder: it {error}")
-            continue
-        numbers = (
-            math.prod(file.tensors[key].shape)
-            for _, keys in fit.weights
-            for key in keys
-            if key in file.tensors
-        )
-        yield f"{tower} encoder of {fit.layout.name}, {sum(numbers):,} parameters"
-        if fit.constants:
-            yield f"checked: {len(fit.constants)} constants"
-        if fit.unused:
-            yield f"not used: {len(fit.unused)} tensors: {listed(fit.unused)}"
-        yield (
-            f"does not fit {_PRESET}: {listed(fit.problems)}" if fit.problems else f"fits {_PRESET}"
-        )
-        return
-    yield from refusals
+            find_layout(file, TEXT_LAYOUTS)
+        except CheckpointError as no_text:
+            yield f"no audio encoder: it {no_audio}"
+            yield f"no text encoder: it {no_text}"
+            return
+        fit = match_text(TextEncoder.from_preset(_PRESET), file)
+    else:
+        fit = match_audio(HTSATEncoder.from_preset(_PRESET), file)
+    keys = [key for _, keys in fit.weights for key in keys if key in file.tensors]
+    values = sum(math.prod(file.tensors[key].shape) for key in keys)
+    yield f"weights as {fit.layout.name} names them: {len(keys)} tensors, {values:,} values"
+    if fit.constants:
+        yield f"constants, only compared: {len(fit.constants)} tensors"
+    if fit.unused:
+        kinds = list(dict.fromkeys(map(_group, fit.unused)))
+        yield f"deliberately not used: {len(fit.unused)} tensors, {listed(kinds)}"
+    yield f"does not fit {_PRESET}: {listed(fit.problems)}" if fit.problems else f"fits {_PRESET}"
+
+
+def _group(key: str) -> str:
+    """A name without its numbers."""
+    return re.sub(r"[0-9]+", "*", key)
 
 
 if __name__ == "__main__":

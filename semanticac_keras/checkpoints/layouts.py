@@ -1,0 +1,164 @@
+"""How each kind of file names the weights of a tower, and what else it holds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One publisher's names.
+
+    Args:
+        name: for messages.
+        prefixes: what the names may begin with, one of them in a given file.
+        anchor: the original's name of a weight by which the layout is recognised.
+        renames: parts of the original's names and what stands for them here, in this order. Three
+            names stand for a fused weight whose thirds are stored apart.
+        transposed: weights that are stored the other way round.
+        unused: patterns of what such files hold and we deliberately do not read.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    anchor: str
+    renames: tuple[tuple[str, str | tuple[str, str, str]], ...] = ()
+    transposed: frozenset[str] = frozenset()
+    unused: tuple[str, ...] = ()
+
+    def keys(self, prefix: str, original: str) -> tuple[str, ...]:
+        """The file's names of a weight: one, or three to be joined along the first axis."""
+        names: tuple[str, ...] = (original,)
+        for old, new in self.renames:
+            parts = (new,) if isinstance(new, str) else new
+            if old in names[0]:
+                names = tuple(name.replace(old, part) for name in names for part in parts)
+        return tuple(prefix + name for name in names)
+
+    def prefix_in(self, keys: Iterable[str]) -> str | None:
+        """The prefix that a file with these names uses, or None if it has another layout."""
+        held = set(keys)
+        fits = (prefix for prefix in self.prefixes if self.keys(prefix, self.anchor)[0] in held)
+        return next(fits, None)
+
+    def is_unused(self, key: str) -> bool:
+        """Whether such a file may hold this beside what is read."""
+        return any(fnmatchcase(key, pattern) for pattern in self.unused)
+
+
+# The classifier over AudioSet, the front end's tables, which `LogMel` computes, and a counter.
+_HTSAT_UNUSED = (
+    "head.*",
+    "tscam_conv.*",
+    "spectrogram_extractor.*",
+    "logmel_extractor.*",
+    "bn0.num_batches_tracked",
+)
+_CLAP_UNUSED = (
+    "text_branch.*",
+    "text_transform.*",
+    "text_projection.*",
+    "audio_transform.*",
+    "audio_projection.*",
+    "logit_scale_a",
+    "logit_scale_t",
+)
+_AUDIO_ANCHOR = "patch_embed.proj.weight"
+
+AUDIO_LAYOUTS = (
+    Layout(
+        name="HTS-AT",
+        prefixes=("sed_model.",),
+        anchor=_AUDIO_ANCHOR,
+        unused=tuple(f"sed_model.{pattern}" for pattern in _HTSAT_UNUSED),
+    ),
+    Layout(
+        name="LAION-CLAP",
+        prefixes=("module.audio_branch.", "audio_branch."),
+        anchor=_AUDIO_ANCHOR,
+        unused=tuple(
+            f"{module}{pattern}"
+            for module in ("module.", "")
+            for pattern in (*(f"audio_branch.{name}" for name in _HTSAT_UNUSED), *_CLAP_UNUSED)
+        ),
+    ),
+    Layout(
+        name="Hugging Face CLAP",
+        prefixes=("audio_model.audio_encoder.", "audio_encoder."),
+        anchor=_AUDIO_ANCHOR,
+        renames=(
+            ("bn0.", "batch_norm."),
+            (".norm1.", ".layernorm_before."),
+            (".norm2.", ".layernorm_after."),
+            (
+                "attn.qkv.",
+                ("attention.self.query.", "attention.self.key.", "attention.self.value."),
+            ),
+            ("attn.proj.", "attention.output.dense."),
+            ("attn.relative", "attention.self.relative"),
+            ("mlp.fc1.", "intermediate.dense."),
+            ("mlp.fc2.", "output.dense."),
+        ),
+        unused=(
+            "audio_model.audio_encoder.batch_norm.num_batches_tracked",
+            "audio_encoder.batch_norm.num_batches_tracked",
+            "audio_projection.*",
+            "text_model.*",
+            "text_projection.*",
+            "logit_scale_a",
+            "logit_scale_t",
+        ),
+    ),
+)
+
+_TEXT_ANCHOR = "token_embedding.weight"
+# The training's temperature: SemanticAC learns its own from CLIP's initial value.
+_LOGIT_SCALE = "logit_scale"
+
+TEXT_LAYOUTS = (
+    Layout(
+        name="CLIP (OpenAI, open_clip)",
+        prefixes=("", "module.", "text."),
+        anchor=_TEXT_ANCHOR,
+        unused=(
+            "visual.*",
+            "module.visual.*",
+            _LOGIT_SCALE,
+            f"module.{_LOGIT_SCALE}",
+            # Constants that TorchScript keeps beside the weights.
+            "input_resolution",
+            "context_length",
+            "vocab_size",
+            "attn_mask",
+            "transformer.resblocks.*.attn_mask",
+        ),
+    ),
+    Layout(
+        name="Hugging Face CLIP",
+        prefixes=("",),
+        anchor=_TEXT_ANCHOR,
+        renames=(
+            ("token_embedding", "text_model.embeddings.token_embedding"),
+            ("positional_embedding", "text_model.embeddings.position_embedding.weight"),
+            ("transformer.resblocks", "text_model.encoder.layers"),
+            ("ln_1", "layer_norm1"),
+            ("ln_2", "layer_norm2"),
+            (
+                "attn.in_proj_",
+                ("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."),
+            ),
+            ("attn.out_proj", "self_attn.out_proj"),
+            ("mlp.c_fc", "mlp.fc1"),
+            ("mlp.c_proj", "mlp.fc2"),
+            ("ln_final", "text_model.final_layer_norm"),
+            ("text_projection", "text_projection.weight"),
+        ),
+        transposed=frozenset({"text_projection"}),
+        unused=(
+            "vision_model.*",
+            "visual_projection.*",
+            _LOGIT_SCALE,
+            "text_model.embeddings.position_ids",
+        ),
+    ),
+)

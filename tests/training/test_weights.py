@@ -1,0 +1,85 @@
+"""`python -m training.weights`."""
+
+import numpy as np
+import pytest
+
+from semanticac_keras import TextEncoder
+from semanticac_keras.checkpoints.registry import REGISTRY
+from semanticac_keras.checkpoints.slots import text_slots
+from training.weights import main
+
+save_file = pytest.importorskip("safetensors.numpy").save_file
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMANTICAC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_list_names_what_is_registered(capsys):
+    assert main(["list"]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in REGISTRY)
+    assert output.count("not fetched") == len(REGISTRY)
+
+
+def test_fetch_by_hand_is_one_line_of_explanation(capsys, cache):
+    assert main(["fetch", "htsat-audioset"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("weights: error: htsat-audioset must be fetched by hand")
+    assert str(cache) in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_fetch_prints_the_path_and_warns_of_a_file_without_digest(capsys, cache):
+    path = cache / "checkpoints" / "htsat-audioset.ckpt"
+    path.parent.mkdir(parents=True)
+    save_file({"x": np.ones(2)}, path)
+    assert main(["fetch", "htsat-audioset"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{path}\n"
+    assert captured.err.startswith("weights: warning: no digest")
+
+
+def test_unknown_name_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["fetch", "unheard-of"])
+
+
+@pytest.mark.slow
+def test_inspect_says_that_a_file_fits(capsys, tmp_path):
+    slots = text_slots(TextEncoder.from_preset("base"))
+    state = {slot.key: np.zeros(slot.shape, np.float16) for slot in slots}
+    save_file(state | {"visual.conv1.weight": np.zeros((2, 3, 2, 2))}, tmp_path / "clip")
+    assert main(["inspect", str(tmp_path / "clip")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "safetensors, 150 tensors"
+    assert "    12 x transformer.resblocks.*.mlp.c_fc.weight float16 [2048, 512]" in lines
+    assert lines[-3:] == [
+        "weights as CLIP (OpenAI, open_clip) names them: 149 tensors, 63,690,240 values",
+        "deliberately not used: 1 tensors, visual.conv*.weight",
+        "fits base",
+    ]
+
+
+@pytest.mark.slow
+def test_inspect_says_why_a_file_does_not_fit(capsys, tmp_path):
+    save_file({"audio_branch.patch_embed.proj.weight": np.ones((2, 1, 4, 4))}, tmp_path / "clap")
+    assert main(["inspect", str(tmp_path / "clap")]) == 0
+    assert "does not fit base: `audio_branch.bn0.weight` is missing" in capsys.readouterr().out
+    save_file({"x": np.ones(2)}, tmp_path / "other")
+    assert main(["inspect", str(tmp_path / "other")]) == 0
+    assert "no audio encoder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, b"PK\x03\x04", b"<html>"])
+def test_inspect_of_no_checkpoint_is_one_line(content, capsys, tmp_path):
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["inspect", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"weights: error: {path}")
+    assert error.count("\n") == 1
