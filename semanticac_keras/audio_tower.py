@@ -114,7 +114,7 @@ def fit_to_window(
 
 
 def window_batch(
-    waveforms: npt.ArrayLike | Sequence[npt.ArrayLike], window_samples: int
+    waveforms: npt.NDArray[np.float32] | Sequence[npt.ArrayLike], window_samples: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """All windows of several waveforms, and the waveform each came from.
 
@@ -152,4 +152,6 @@ def mean_by_owner(
     """Mean of the rows that belong to each waveform, (size, ...)."""
     total = np.zeros((size, *values.shape[1:]), np.float32)
     np.add.at(total, owners, values)
-    return total / np.bincount(owners, minlength=size).reshape(-1, *[1] * (values.ndim - 1))
+    count = np.bincount(owners, minlength=size).astype(np.float32)
+    total /= count.reshape(-1, *[1] * (values.ndim - 1))
+    return total

@@ -40,7 +40,7 @@ def export_tflite(
     path: str | os.PathLike[str],
     quantization: Quantization = "float32",
     inputs: Inputs = "log_mel",
-    clips: npt.ArrayLike | Sequence[npt.ArrayLike] | None = None,
+    clips: npt.NDArray[np.float32] | Sequence[npt.ArrayLike] | None = None,
     training: dict[str, Any] | None = None,
     licence: str = "unknown",
 ) -> BundleContract:
@@ -134,7 +134,7 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     labels = ops.convert_to_numpy(model.label_embeddings)
     scaled_labels = np.exp(ops.convert_to_numpy(model.logit_scale)) * labels.T  # (C, K)
     front_end = model.front_end
-    shape = (1, front_end.window_samples)
+    shape: tuple[int, ...] = (1, front_end.window_samples)
     if inputs == "log_mel":
         shape = (1, front_end.num_frames, front_end.num_mels)
 

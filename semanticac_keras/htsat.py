@@ -237,8 +237,8 @@ def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
 
     weights = (far(offset + 1), near(offset), near(1 - offset), far(2 - offset))
-    matrix = np.zeros((1, size_out, size_in), np.float32)
+    matrix = np.zeros((size_out, size_in), np.float32)
     for tap, weight in zip((-1, 0, 1, 2), weights, strict=True):
         columns = np.clip(left.astype(np.int64) + tap, 0, size_in - 1)
-        np.add.at(matrix, (0, np.arange(size_out), columns), weight)
-    return matrix
+        np.add.at(matrix, (np.arange(size_out), columns), weight)
+    return matrix[None]

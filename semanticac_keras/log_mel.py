@@ -75,7 +75,7 @@ class LogMel(keras.layers.Layer):
         frames = ops.concatenate(
             [blocks[:, i : i + num_frames, :width] for i, width in enumerate(parts)], axis=-1
         )  # (B, T, n_fft)
-        real, imaginary = ops.rfft(frames * self.front_end.window())
+        real, imaginary = ops.rfft(ops.multiply(frames, self.front_end.window()))
         power = ops.square(real) + ops.square(imaginary)
         mel = ops.matmul(power, self.front_end.mel_matrix())  # (B, T, mels)
         return _DB_PER_NEPER * ops.log(ops.maximum(mel, self.front_end.amin))
@@ -101,11 +101,12 @@ class LogMel(keras.layers.Layer):
 
         step = _two_step_dft(self.front_end)
         n1, n2, rows = step.n1, step.n2, step.rows
-        x = ops.reshape(frames * step.window, (-1, n1, n2 * num_frames))
+        x = ops.reshape(ops.multiply(frames, step.window), (-1, n1, n2 * num_frames))
         real = ops.reshape(ops.matmul(step.cos1, x), (-1, rows, n2, num_frames))
         imaginary = ops.reshape(ops.matmul(step.sin1, x), (-1, rows, n2, num_frames))
-        turned_real = real * step.turn_cos - imaginary * step.turn_sin
-        turned_imaginary = real * step.turn_sin + imaginary * step.turn_cos
+        turn_cos, turn_sin = map(ops.convert_to_tensor, (step.turn_cos, step.turn_sin))
+        turned_real = real * turn_cos - imaginary * turn_sin
+        turned_imaginary = real * turn_sin + imaginary * turn_cos
         x = ops.concatenate([turned_real, turned_imaginary], axis=2)  # (B, rows, 2·n2, T)
         x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, 2 * n2, rows * num_frames))
         real, imaginary = ops.matmul(step.real2, x), ops.matmul(step.imaginary2, x)
