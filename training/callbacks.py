@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,6 +32,20 @@ class Recorder(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": float(epoch + 1), **values})
         self.run.write_history(self.rows)
+
+
+class SeedByEpoch(keras.callbacks.Callback):
+    """Set the model's random streams by the epoch, so that a resumed run draws the same numbers.
+
+    Keras saves the state of no random stream.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move each stream to its place for this epoch, far from the other epochs'."""
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed = keras.ops.convert_to_numpy(variable)[0]
+                variable.assign(np.array([seed, epoch << 20], variable.dtype))
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -69,7 +84,9 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the epoch's figures."""
         figures = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
-        self.console.print(f"epoch {epoch + 1:>3}/{self.epochs}  {figures}", highlight=False)
+        self.console.print(
+            f"epoch {epoch + 1:>3}/{self.epochs}  {figures}", highlight=False, soft_wrap=True
+        )
 
     def close(self) -> None:
         """Leave the terminal as it was; also after an interrupt, when Keras calls no hook."""

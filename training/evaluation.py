@@ -48,7 +48,7 @@ class Evaluation:
 
     def mistakes(self, names: Sequence[str]) -> list[tuple[str, str, str, float]]:
         """Each wrong clip: its name, its label, the label given, and that label's probability."""
-        wrong = np.flatnonzero(self.predicted != self.truth)
+        wrong = np.flatnonzero(self.predicted != self.truth).tolist()
         return [
             (
                 names[i],

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -17,10 +17,21 @@ import numpy as np
 import soundfile
 
 from edge.files import replacing
-from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras import (
+    CheckpointError,
+    CLIPTokenizer,
+    ExportError,
+    SemanticAC,
+    export_tflite,
+    load_audio_checkpoint,
+    load_text_checkpoint,
+    presets,
+)
 from semanticac_keras.audio_tower import window_batch
+from semanticac_keras.download import DownloadError
+from semanticac_keras.export import Quantization
 from training.augment import Augmentation
-from training.callbacks import ProgressBar, Recorder
+from training.callbacks import ProgressBar, Recorder, SeedByEpoch
 from training.datasets import DATASETS, AudioDataset, DatasetError, load_dataset
 from training.evaluation import Evaluation
 from training.pipeline import TrainingBatches, one_hot
@@ -41,20 +52,77 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset = load_dataset(arguments.dataset, arguments.data_dir)
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
         dataset.split(fold)  # a fold that is not there is an error before anything is written
+        weights = Weights(arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab)
+        model = build_model(dataset.labels, recipe, weights)
         run = _open_run(arguments, dataset, fold, recipe)
-        return fit(dataset, fold, recipe, run, arguments.resume, arguments.quantization)
-    except (DatasetError, ExportError, RunError, OSError, ValueError) as error:
+        return fit(model, dataset, fold, recipe, run, arguments.resume, arguments.quantization)
+    except (
+        CheckpointError,
+        DatasetError,
+        DownloadError,
+        ExportError,
+        RunError,
+        OSError,
+        ValueError,
+    ) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Where the towers' weights come from; random where not given.
+
+    Args:
+        audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`.
+        text: likewise for the text encoder.
+        vocabulary: CLIP's vocabulary file, for presets that use it.
+    """
+
+    audio: str | None = None
+    text: str | None = None
+    vocabulary: Path | None = None
+
+
+def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
+    """The model before training; sets Keras' global seed and precision to the recipe's.
+
+    Args:
+        labels: class names.
+        recipe: how it will be trained.
+        weights: where its weights come from.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(recipe.precision)
+    tokenizer = presets.tokenizer(recipe.preset)
+    if weights.vocabulary is not None:
+        if not isinstance(tokenizer, CLIPTokenizer):
+            raise ValueError(f"preset {recipe.preset!r} reads bytes; it takes no --bpe-vocab")
+        tokenizer = CLIPTokenizer(weights.vocabulary, tokenizer.context_length)
+    model = SemanticAC.from_preset(
+        recipe.preset,
+        labels,
+        prompt=recipe.prompt,
+        targets=recipe.targets,
+        label_smoothing=recipe.label_smoothing,
+        spec_augment=recipe.spec_augment,
+        tokenizer=tokenizer,
+    )
+    if weights.audio:
+        load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
+    if weights.text:
+        load_text_checkpoint(model.text_encoder, weights.text)
+    return model
+
+
 def fit(
+    model: SemanticAC,
     dataset: AudioDataset,
     fold: int,
     recipe: Recipe,
     run: Run,
     resume: bool = False,
-    quantization: str = "float32",
+    quantization: Quantization = "float32",
 ) -> int:
     """Train on all folds but one, evaluate on that one after the last epoch, and export.
 
@@ -62,6 +130,7 @@ def fit(
     and exported as it stands after the last whole step, and can be resumed.
 
     Args:
+        model: untrained, or filled with pretrained weights.
         dataset: labelled clips.
         fold: the fold that is held out.
         recipe: how to train.
@@ -72,16 +141,6 @@ def fit(
     Returns:
         0, or 130 if it was interrupted.
     """
-    keras.utils.set_random_seed(recipe.seed)
-    keras.config.set_dtype_policy(recipe.precision)
-    model = SemanticAC.from_preset(
-        recipe.preset,
-        dataset.labels,
-        prompt=recipe.prompt,
-        targets=recipe.targets,
-        label_smoothing=recipe.label_smoothing,
-        spec_augment=recipe.spec_augment,
-    )
     front_end = model.front_end
     train, test = dataset.split(fold)
     labels = np.array([clip.label for clip in dataset.clips])
@@ -112,7 +171,7 @@ def fit(
             initial_epoch=first_epoch,
             epochs=recipe.epochs,
             validation_data=held_out,
-            callbacks=[Recorder(run, rows), bar],
+            callbacks=[SeedByEpoch(), Recorder(run, rows), bar],
             shuffle=False,  # the batches are a permutation already
             verbose=0,
         )
@@ -196,7 +255,8 @@ def _settle(model: SemanticAC) -> None:
     """Leave training as Keras does at its end: averaged weights in place, labels baked."""
     if getattr(model, "_jax_state_synced", True) is False:
         model.jax_state_sync()
-    model.optimizer.finalize_variable_values(model.trainable_variables)
+    if model.optimizer.built:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
     model.bake_labels()
 
 
@@ -217,9 +277,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="run directory; default: a new one in runs/")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run")
     parser.add_argument("--preset", choices=sorted(RECIPES), default="tiny")
-    parser.add_argument(
-        "--quantization", choices=("float32", "float16", "dynamic_int8"), default="float32"
-    )
+    parser.add_argument("--audio-weights", metavar="SRC", help="checkpoint of the audio encoder")
+    parser.add_argument("--text-weights", metavar="SRC", help="checkpoint of the text encoder")
+    parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary")
+    parser.add_argument("--quantization", choices=get_args(Quantization), default="float32")
     recipe = parser.add_argument_group("recipe; each preset has its own defaults")
     for cls in (Recipe, Augmentation):
         hints = get_type_hints(cls)

@@ -58,6 +58,7 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.set_title(metric)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.lines:
+            axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

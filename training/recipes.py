@@ -72,9 +72,9 @@ class Recipe:
         Args:
             steps_per_epoch: updates in an epoch.
         """
-        ema = {"use_ema": self.ema_momentum > 0}
-        if ema["use_ema"]:
-            ema["ema_momentum"] = self.ema_momentum
+        ema: dict[str, Any] = {}
+        if self.ema_momentum > 0:
+            ema = {"use_ema": True, "ema_momentum": self.ema_momentum}
         rate = self._schedule(steps_per_epoch)
         if self.optimizer == "sgd":
             return keras.optimizers.SGD(

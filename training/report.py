@@ -68,8 +68,9 @@ def write_report(
         "## Export",
         "",
         f"`model.tflite` ({export['quantization']}) against Keras on {export['clips']:.0f} "
-        f"held-out windows: largest difference of a probability {export['max_score_difference']:.1e}, "
-        f"smallest cosine of the embeddings {export['min_cosine']:.5f}.",
+        "held-out windows: largest difference of a probability "
+        f"{export['max_score_difference']:.1e}, smallest cosine of the embeddings "
+        f"{export['min_cosine']:.5f}.",
         "",
         "## Data",
         "",

@@ -1,0 +1,172 @@
+"""The whole path on a tiny model: files in, run directory out, stream through the bundle."""
+
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from edge import StreamingClassifier, read_contract
+from edge.sources import file_source
+from training import fit as command
+from training.callbacks import Recorder
+from training.pipeline import TrainingBatches
+from training.recipes import RECIPES, Recipe
+
+RATE_HZ = 8000
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of short recordings, five of each, as files."""
+    rng = np.random.default_rng(0)
+    for name in ("low_hum", "hiss"):
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        for i in range(5):
+            seconds = np.arange(6000) / RATE_HZ
+            tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
+            noise = 0.1 * rng.standard_normal(seconds.size)
+            sound = tone if name == "low_hum" else noise
+            soundfile.write(tmp_path / "sounds" / name / f"{i}.wav", sound, RATE_HZ)
+    return tmp_path / "sounds"
+
+
+@pytest.fixture
+def arguments(micro, monkeypatch, folder, tmp_path):
+    """Command line of a run in `run`, with the micro preset."""
+    monkeypatch.setitem(
+        RECIPES, micro, Recipe(preset=micro, epochs=6, batch_size=4, learning_rate=0.01)
+    )
+    return [
+        *("--dataset", "folder", "--data-dir", str(folder), "--preset", micro),
+        *("--targets", "prototype", "--ema-momentum", "0.5", "--mixup", "0.1"),
+        *("--out", str(tmp_path / "run")),
+    ]
+
+
+def weights(path):
+    return [keras.ops.convert_to_numpy(w) for w in keras.saving.load_model(path).weights]
+
+
+def test_from_files_to_a_stream(arguments, folder, tmp_path, capsys):
+    assert command.main(arguments) == 0
+    run = tmp_path / "run"
+    written = {path.name for path in run.iterdir()}
+    assert written == {
+        *("config.json", "history.csv", "checkpoint.weights.h5", "metrics.json", "report.md"),
+        *("model.keras", "model.tflite", "confusion_matrix.png", "curves.png"),
+    }
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["accuracy"] == 1.0
+    config = json.loads((run / "config.json").read_text())
+    assert config["recipe"]["augmentation"]["mixup"] == 0.1
+    assert config["versions"]["keras"] == keras.__version__
+    assert len((run / "history.csv").read_text().splitlines()) == 7
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "100.0%" in (run / "report.md").read_text()
+    assert "accuracy 100.0% on 2 clips" in capsys.readouterr().out
+
+    contract = read_contract(run / "model.tflite")
+    assert contract.labels == ("hiss", "low hum")
+    assert contract.training["accuracy"] == 1.0
+    classifier = StreamingClassifier(run / "model.tflite", hop_seconds=0.1)
+    results = []
+    for chunk in file_source(folder / "low_hum" / "0.wav", RATE_HZ):
+        results += classifier.push(chunk)
+    results += classifier.flush()
+    assert {result.top(1)[0][0] for result in results} == {"low hum"}
+
+    assert command.main(arguments) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert command.main([*arguments, "--resume", str(run)]) == 1
+    assert "nothing to resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_kept_and_resumes_to_the_same_weights(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    assert command.main(arguments) == 0
+    straight = weights(tmp_path / "run" / "model.keras")
+
+    def interrupt(self, epoch, logs=None):
+        write(self, epoch, logs)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    write = Recorder.on_epoch_end
+    monkeypatch.setattr(Recorder, "on_epoch_end", interrupt)
+    other = tmp_path / "other"
+    changed = [*arguments[:-1], str(other)]
+    assert command.main(changed) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert "Interrupted before the last epoch" in (other / "report.md").read_text()
+    assert zipfile.is_zipfile(other / "model.tflite")
+
+    monkeypatch.setattr(Recorder, "on_epoch_end", write)
+    assert command.main([*changed, "--resume", str(other), "--mixup", "0.2"]) == 1
+    assert "mixup was 0.1, is 0.2" in capsys.readouterr().err
+    assert command.main([*changed, "--resume", str(other)]) == 0
+    for resumed, expected in zip(weights(other / "model.keras"), straight, strict=True):
+        np.testing.assert_allclose(resumed, expected, atol=1e-4)
+    assert len((other / "history.csv").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--fold", "9"], "fold"),
+        (["--prompt", "a clip"], "must contain {label}"),
+        (["--epochs", "0"], "`epochs` must be at least 1"),
+        (["--bpe-vocab", "x"], "takes no --bpe-vocab"),
+        (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--label-smoothing", "0.1", "--targets", "diagonal"], "`label_smoothing` does nothing"),
+    ],
+)
+def test_one_clear_line_for_a_wrong_argument(arguments, change, message, tmp_path, capsys):
+    assert command.main([*arguments, *change]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("training.fit: error:")
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        TrainingBatches, "generate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    assert command.main(arguments) == 130
+    (tmp_path / "run" / "checkpoint.weights.h5").write_bytes(b"not a checkpoint")
+    assert command.main([*arguments, "--resume", str(tmp_path / "run")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_a_terminal(tmp_path):
+    """The real thing: a process of its own, SIGINT after the first epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.fit", "--dataset", "demo", "--out", str(tmp_path / "r")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            process.send_signal(signal.SIGINT)
+            break
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 130, errors
+    assert "accuracy" in output
+    assert "Traceback" not in errors
+    assert read_contract(tmp_path / "r" / "model.tflite").training["dataset"] == "demo"
+    assert soundfile.info(tmp_path / "r" / "example.wav").samplerate == 32_000
