@@ -16,7 +16,9 @@ import keras
 import numpy as np
 import soundfile
 
+from edge import StreamingClassifier
 from edge.files import replacing
+from edge.frontend import FloatArray
 from semanticac_keras import (
     CheckpointError,
     CLIPTokenizer,
@@ -35,7 +37,7 @@ from training.callbacks import ProgressBar, Recorder, SeedByEpoch
 from training.datasets import DATASETS, AudioDataset, DatasetError, load_dataset
 from training.evaluation import Evaluation
 from training.pipeline import TrainingBatches, one_hot
-from training.plots import plot_confusion, plot_curves
+from training.plots import plot_confusion, plot_curves, plot_stream
 from training.recipes import RECIPES, Recipe
 from training.report import write_report
 from training.run import Run, RunError, describe, free_directory
@@ -216,7 +218,7 @@ def fit(
     names = [dataset.clips[i].name for i in test]
     write_report(run, dataset, fold, evaluation, names, figures)
     if dataset.name == "demo":
-        _write_example(run.directory / "example.wav", test_clips, front_end.sample_rate_hz)
+        _write_example(run.directory, test_clips)
     if not interrupted:
         run.write_json(run.metrics, figures)
     print(f"fold {fold} of {dataset.name}: accuracy {evaluation.accuracy:.1%} on {len(test)} clips")
@@ -260,11 +262,14 @@ def _settle(model: SemanticAC) -> None:
     model.bake_labels()
 
 
-def _write_example(path: Path, clips: Sequence[np.ndarray], sample_rate_hz: int) -> None:
-    """A recording of held-out sounds of several classes in a row."""
-    chosen = clips[:: max(1, len(clips) // 6)][:6]
-    with replacing(path) as temporary:
-        soundfile.write(temporary, np.concatenate(chosen), sample_rate_hz, subtype="PCM_16")
+def _write_example(directory: Path, clips: Sequence[FloatArray]) -> None:
+    """A recording of held-out sounds in a row, and what the bundle makes of it as a stream."""
+    classifier = StreamingClassifier(directory / "model.tflite", hop_seconds=0.25)
+    recording = np.concatenate(clips[:: max(1, len(clips) // 6)][:6])
+    with replacing(directory / "example.wav") as temporary:
+        soundfile.write(temporary, recording, classifier.front_end.sample_rate_hz, subtype="PCM_16")
+    results = classifier.push(recording) + classifier.flush()
+    plot_stream(recording, classifier.front_end, results, directory / "example.png")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

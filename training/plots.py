@@ -1,10 +1,14 @@
 """Pictures of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from edge import Classification, FrontEnd, log_mel
 from edge.files import replacing
+from edge.frontend import FloatArray
 from training.evaluation import Evaluation
 
 
@@ -60,5 +64,42 @@ def plot_curves(history: list[dict[str, float]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def plot_stream(
+    waveform: FloatArray, front_end: FrontEnd, results: Sequence[Classification], path: Path
+) -> None:
+    """Write a recording's log-mel over the scores that a stream of it gave, as PNG.
+
+    Args:
+        waveform: (samples,), mono at the front end's rate.
+        front_end: the bundle's.
+        results: the stream's classifications, in order.
+        path: file to write.
+    """
+    labels, seconds = results[0].labels, waveform.size / front_end.sample_rate_hz
+    figure = Figure(figsize=(9, 2.2 + 0.22 * len(labels)), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 0.22 * len(labels)))
+    decibels = log_mel(waveform, front_end).T
+    above.imshow(
+        decibels,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, front_end.num_mels),
+        vmin=decibels.max() - 70,
+        cmap="magma",
+    )
+    above.set_ylabel("mel band")
+    # A score stands at the end of its window: when it comes out.
+    ends = [result.end_seconds for result in results]
+    edges = np.append(ends, ends[-1] + (ends[-1] - ends[0]) / max(1, len(ends) - 1))
+    scores = np.stack([result.scores for result in results], axis=1)
+    below.pcolormesh(edges, np.arange(len(labels) + 1), scores, vmin=0, vmax=1, cmap="Blues")
+    below.set_yticks(np.arange(len(labels)) + 0.5, labels)
+    below.invert_yaxis()
+    below.set_xlabel("seconds")
+    below.set_xlim(0, seconds)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -35,7 +35,7 @@ class Recipe:
     """
 
     preset: str = "tiny"
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 32
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 2e-3
