@@ -20,7 +20,7 @@ from edge.interpreter import Interpreter
 from edge.streaming import StreamingClassifier
 from semanticac_keras.audio_tower import AudioTower, window_batch
 from semanticac_keras.log_mel import LogMel
-from semanticac_keras.semantic_ac import SemanticAC
+from semanticac_keras.semantic_ac import SemanticAC, softmax
 
 Quantization = Literal["float32", "float16", "dynamic_int8"]
 Inputs = Literal["log_mel", "waveform"]
@@ -48,7 +48,8 @@ def export_tflite(
 
     The graph has batch 1 and builtin operators only, and one CPU delegate partition. Its outputs
     are `scores` (1, K) and `embedding` (1, C). After conversion the written bundle is run by the
-    device's own code on `clips` and compared with `model.predict`. Conversion needs TensorFlow; a
+    device's own code on `clips` and compared with `model.predict`; a model in mixed precision is
+    exported, and compared, as the float32 model of its weights. Conversion needs TensorFlow; a
     model on another Keras backend is converted by a child process.
 
     Args:
@@ -128,11 +129,10 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
         raise ExportError(
             "export needs TensorFlow: pip install 'semanticac-keras[train]'"
         ) from error
-    tower = _float32_tower(model.audio_tower)
+    tower = _float32_tower(model.audio_tower, "dft")
     # Constants instead of variables: the converter then folds what depends on weights alone.
     values = [(variable, ops.convert_to_numpy(variable)) for variable in tower.variables]
-    labels = ops.convert_to_numpy(model.label_embeddings)
-    scaled_labels = np.exp(ops.convert_to_numpy(model.logit_scale)) * labels.T  # (C, K)
+    scaled_labels = _scaled_labels(model)
     front_end = model.front_end
     shape: tuple[int, ...] = (1, front_end.window_samples)
     if inputs == "log_mel":
@@ -163,8 +163,8 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
         raise ExportError(f"TensorFlow could not convert the model: {reason}") from error
 
 
-def _float32_tower(tower: AudioTower) -> AudioTower:
-    """A copy that computes in float32 and whose front end is matrix products."""
+def _float32_tower(tower: AudioTower, method: Literal["rfft", "dft"]) -> AudioTower:
+    """A copy that computes in float32, with a front end of that method."""
     parts = []
     for part in (tower.encoder, tower.head):
         copy = type(part).from_config({**part.get_config(), "dtype": "float32"})
@@ -173,14 +173,14 @@ def _float32_tower(tower: AudioTower) -> AudioTower:
         copy.set_weights(part.get_weights())
         parts.append(copy)
     copy = AudioTower(tower.front_end, *parts)
-    copy.log_mel = LogMel(tower.front_end, method="dft")
+    copy.log_mel = LogMel(tower.front_end, method)
     return copy
 
 
 def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
     """Largest differences between the Keras model and the device's code on the same clips."""
     windows, _ = window_batch(clips, model.front_end.window_samples)
-    scores, embeddings = model.predict(windows, verbose=0), model.encode_audio(windows)
+    scores, embeddings = _predict_in_float32(model, windows)
     classifier = StreamingClassifier(Interpreter(bundle))
     results = []
     for window in windows:
@@ -193,6 +193,20 @@ def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
         "min_cosine": float(np.sum(embeddings * device_embeddings, axis=-1).min()),
         "same_label_share": float(np.mean(scores.argmax(1) == device_scores.argmax(1))),
     }
+
+
+def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and embeddings of windows; those of the model itself where it computes in float32."""
+    if model.audio_tower.encoder.compute_dtype == "float32":
+        return model.predict(windows, verbose=0), model.encode_audio(windows)
+    embeddings = _float32_tower(model.audio_tower, "rfft").predict(windows, verbose=0)
+    return softmax(embeddings @ _scaled_labels(model)), embeddings
+
+
+def _scaled_labels(model: SemanticAC) -> npt.NDArray[np.float32]:
+    """What embeddings are multiplied with to give logits, (C, K)."""
+    scale = np.exp(ops.convert_to_numpy(model.logit_scale))
+    return scale * ops.convert_to_numpy(model.label_embeddings).T
 
 
 def _check(parity: dict[str, float], quantization: Quantization) -> None:

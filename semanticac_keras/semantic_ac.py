@@ -209,7 +209,10 @@ class SemanticAC(keras.Model):
         self.train_function = self.test_function = self.predict_function = None
 
     def bake_labels(self) -> None:
-        """Renew the label embeddings that inference uses from the text encoder's weights."""
+        """Renew the label embeddings that inference uses from the text encoder's weights.
+
+        `fit` does it; call it after changing those weights otherwise, as by a checkpoint.
+        """
         assert self.label_embeddings is not None  # since construction
         self.label_embeddings.assign(self._embed_texts(self._token_ids))
 
@@ -270,12 +273,12 @@ class SemanticAC(keras.Model):
         options = {"verbose": verbose, "steps": steps, "callbacks": callbacks}
         self._expect(waveforms=_is_waveforms(x))
         if not _is_waveforms(x):
-            return _softmax(super().predict(x, batch_size=batch_size, **options))
+            return softmax(super().predict(x, batch_size=batch_size, **options))
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
         logits = super().predict(windows, batch_size=batch_size, **options)
-        return mean_by_owner(_softmax(logits), owners, owners[-1] + 1)
+        return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
 
     def encode_audio(self, x, batch_size=None, verbose=0) -> npt.NDArray[np.float32]:
         """Unit vectors of clips, float32 (B, C); takes what `predict` takes."""
@@ -342,6 +345,7 @@ def _is_waveforms(x) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and len(x.shape) == 2
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of logits (n, K), row by row."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)

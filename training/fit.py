@@ -114,6 +114,7 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
     if weights.text:
         load_text_checkpoint(model.text_encoder, weights.text)
+        model.bake_labels()
     return model
 
 
