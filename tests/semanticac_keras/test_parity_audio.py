@@ -6,14 +6,24 @@ import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import HTSATEncoder
+from semanticac_keras import (
+    AudioTower,
+    ByteTokenizer,
+    FrontEnd,
+    HTSATEncoder,
+    SemanticAC,
+    TextEncoder,
+)
 from semanticac_keras.checkpoints import load_audio_checkpoint
+from semanticac_keras.export import _convert
 
+litert = pytest.importorskip("ai_edge_litert.interpreter")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 TOLERANCE = 1e-5  # float32 over the whole encoder; a wrong shift, order or epsilon gives 1e-3 up
+EXPORTED_TOLERANCE = 3e-5  # other kernels, another order of summation
 SMALL = {
     "spec_size": 64,
     "num_mel_bins": 16,
@@ -22,6 +32,10 @@ SMALL = {
     "num_attention_heads": [2, 4],
     "hidden_size": 32,
 }
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the graph is the same from every backend"
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +60,21 @@ def test_token_map_is_the_reference_s(layout, reference, encoder, tmp_path):
     path = write(layout, reference, tmp_path)
     load_audio_checkpoint(encoder, path)
     assert max_abs_error(encoder, reference) <= TOLERANCE
+
+
+@on_tensorflow
+def test_exported_token_map_is_the_reference_s(reference, encoder, tmp_path):
+    load_audio_checkpoint(encoder, write("htsat", reference, tmp_path))
+    assert exported_error(encoder, reference) <= EXPORTED_TOLERANCE
+
+
+@pytest.mark.slow
+@on_tensorflow
+def test_paper_size_exported_token_map_is_the_reference_s(tmp_path):
+    reference = make_reference({})
+    encoder = HTSATEncoder.from_preset("base")
+    load_audio_checkpoint(encoder, write("htsat", reference, tmp_path))
+    assert exported_error(encoder, reference) <= EXPORTED_TOLERANCE
 
 
 @pytest.mark.slow
@@ -92,15 +121,64 @@ def make_reference(config):
     return model
 
 
-def max_abs_error(encoder, reference):
+@keras.saving.register_keras_serializable("tests")
+class Flatten(keras.layers.Layer):
+    """A head that lets the whole token map out as the embedding."""
+
+    def __init__(self, output_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.output_dim = output_dim
+
+    def call(self, x, training=False):
+        return keras.ops.reshape(x, (-1, self.output_dim))
+
+    def get_config(self):
+        return {**super().get_config(), "output_dim": self.output_dim}
+
+
+def exported_error(encoder, reference):
+    """Max-abs error of the token map that the float32 TFLite graph computes."""
+    rows, columns = encoder.output_grid
+    size = rows * columns * encoder.output_dim
+    window_seconds = (encoder.num_frames - 1) / 100
+    model = SemanticAC(
+        AudioTower(
+            FrontEnd(num_mels=encoder.num_mels, window_seconds=window_seconds),
+            encoder,
+            Flatten(size),
+        ),
+        TextEncoder(258, 64, 8, 1, 1, output_dim=size),
+        ByteTokenizer(64),
+        labels=["a", "b"],
+    )
+    interpreter = litert.Interpreter(model_content=_convert(model, "float32", "log_mel"))
+    interpreter.allocate_tensors()
+    log_mels = random_log_mels(encoder)[:1]
+    unit = interpreter.get_signature_runner()(inputs=log_mels)["embedding"].copy()
+    expected = expected_map(encoder, reference, log_mels).reshape(-1)
+    # The graph ends in a division by the map's norm.
+    error = np.abs(unit[0] * np.linalg.norm(expected) - expected).max()
+    print(f"float32 TFLite: token map of {size} numbers, max abs error {error:.1e}")
+    return error
+
+
+def random_log_mels(encoder):
     shape = (2, encoder.num_frames, encoder.num_mels)
-    log_mels = np.random.default_rng(0).normal(-30.0, 10.0, shape).astype(np.float32)
+    return np.random.default_rng(0).normal(-30.0, 10.0, shape).astype(np.float32)
+
+
+def expected_map(encoder, reference, log_mels):
+    """The reference's token map in our order of axes, (B, chunks * bands, columns, C)."""
     with torch.no_grad():
         strip = reference(torch.from_numpy(log_mels)[:, None]).last_hidden_state.numpy()
-    # (B, C, bands, chunks * columns) to (B, chunks * bands, columns, C)
-    batch, channels, bands, _ = strip.shape
+    batch, channels, bands, _ = strip.shape  # (B, C, bands, chunks * columns)
     expected = strip.reshape(batch, channels, bands, encoder.num_chunks, -1)
-    expected = expected.transpose(0, 3, 2, 4, 1).reshape(batch, -1, expected.shape[-1], channels)
+    return expected.transpose(0, 3, 2, 4, 1).reshape(batch, -1, expected.shape[-1], channels)
+
+
+def max_abs_error(encoder, reference):
+    log_mels = random_log_mels(encoder)
+    expected = expected_map(encoder, reference, log_mels)
     tokens = keras.ops.convert_to_numpy(encoder(log_mels))
     assert tokens.shape == expected.shape
     error = np.abs(tokens - expected).max()
