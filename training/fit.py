@@ -194,7 +194,14 @@ def fit(
         "training_seconds": round(seconds, 1),
         "training_clips": len(train),
         "held_out_clips": len(test),
-        "parameters": model.count_params(),
+        "parameters": {
+            "audio encoder": model.audio_tower.encoder.count_params(),
+            "CSCM": model.audio_tower.head.count_params(),
+            "text encoder": model.text_encoder.count_params(),
+        },
+        # The paper's h, w, d and C.
+        "token_map": [*model.audio_tower.encoder.output_grid, model.audio_tower.encoder.output_dim],
+        "embedding_dim": model.audio_tower.embedding_dim,
         "interrupted": interrupted,
     }
     with replacing(run.directory / "model.keras") as temporary:

@@ -31,13 +31,21 @@ def write_report(
     config = json.loads(run.config.read_text())
     recipe, export = config["recipe"], figures["export"]
     versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
+    rows, columns, depth = figures["token_map"]
+    parameters = "; ".join(
+        f"{part} {count:,} parameters" for part, count in figures["parameters"].items()
+    )
     lines = [
         f"# {dataset.name}, fold {fold} held out: {evaluation.accuracy:.1%}",
         "",
         f"{figures['held_out_clips']} clips held out, {figures['training_clips']} trained on, "
-        f"preset `{recipe['preset']}` ({figures['parameters']:,} parameters), "
+        f"preset `{recipe['preset']}`, "
         f"{figures['epochs']} epochs in {figures['training_seconds']:.0f} s. "
         "The held-out fold chose nothing: the figure is that of the last epoch.",
+        "",
+        f"{parameters[0].upper()}{parameters[1:]}. Token map d = {depth}, h = {rows}, "
+        f"w = {columns}; shared space C = {figures['embedding_dim']} "
+        "(the paper's: 768, 8, 8; 1024).",
         *(["", "**Interrupted before the last epoch.**"] if figures["interrupted"] else []),
         "",
         "```",
