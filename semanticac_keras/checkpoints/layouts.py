@@ -68,9 +68,14 @@ _AUDIO_ANCHOR = "patch_embed.proj.weight"
 AUDIO_LAYOUTS = (
     Layout(
         name="HTS-AT",
-        prefixes=("sed_model.",),
+        # As its Lightning module saves it, and the bare model.
+        prefixes=("sed_model.", "module.", ""),
         anchor=_AUDIO_ANCHOR,
-        unused=tuple(f"sed_model.{pattern}" for pattern in _HTSAT_UNUSED),
+        unused=tuple(
+            f"{prefix}{pattern}"
+            for prefix in ("sed_model.", "module.", "")
+            for pattern in _HTSAT_UNUSED
+        ),
     ),
     Layout(
         name="LAION-CLAP",

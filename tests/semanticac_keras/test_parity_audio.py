@@ -55,7 +55,9 @@ def encoder():
     )
 
 
-@pytest.mark.parametrize("layout", ["htsat", "laion", "laion-module", "clap", "clap-audio"])
+@pytest.mark.parametrize(
+    "layout", ["htsat", "htsat-bare", "laion", "laion-module", "clap", "clap-audio"]
+)
 def test_token_map_is_the_reference_s(layout, reference, encoder, tmp_path):
     path = write(layout, reference, tmp_path)
     load_audio_checkpoint(encoder, path)
@@ -201,6 +203,9 @@ def write(layout, reference, directory):
         state = {f"audio_model.{key}": value for key, value in tensors(reference).items()}
         path = directory / "model.safetensors"
         safetensors_torch.save_file(state | rest, path, metadata={"format": "pt"})
+    elif layout == "htsat-bare":
+        path = directory / "model.pt"
+        torch.save(as_htsat(reference), path)
     elif layout == "htsat":
         state = {f"sed_model.{key}": value for key, value in as_htsat(reference).items()}
         path = directory / "saved.ckpt"
