@@ -1,6 +1,7 @@
 """Export to the device: audio tower and baked label embeddings as one TFLite bundle."""
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -104,6 +105,8 @@ def export_tflite(
 
 def _convert(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
     """The flatbuffer, made here or by a child that has the TensorFlow backend."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ExportError("export needs TensorFlow: pip install tensorflow")
     if keras.backend.backend() == "tensorflow":
         return _convert_here(model, quantization, inputs)
     with tempfile.TemporaryDirectory() as directory:
@@ -123,12 +126,8 @@ def _convert(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> b
 
 
 def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ExportError(
-            "export needs TensorFlow: pip install 'semanticac-keras[train]'"
-        ) from error
+    import tensorflow as tf
+
     tower = _float32_tower(model.audio_tower, "dft")
     # Constants instead of variables: the converter then folds what depends on weights alone.
     values = [(variable, ops.convert_to_numpy(variable)) for variable in tower.variables]

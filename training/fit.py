@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -142,7 +142,7 @@ def fit(
         quantization: of the exported bundle.
 
     Returns:
-        0, or 130 if it was interrupted.
+        0, 1 if the model could not be exported, or 130 if the training was interrupted.
     """
     front_end = model.front_end
     train, test = dataset.split(fold)
@@ -206,31 +206,37 @@ def fit(
     }
     with replacing(run.directory / "model.keras") as temporary:
         model.save(temporary)
-    contract = export_tflite(
-        model,
-        run.directory / "model.tflite",
-        quantization,
-        clips=test_clips[:_EXPORT_CHECK_CLIPS],
-        training={
-            "dataset": dataset.name,
-            "held_out_fold": fold,
-            "accuracy": evaluation.accuracy,
-            "held_out_clips": len(test),
-            "recipe": describe(dataset.name, fold, recipe)["recipe"],
-        },
-        licence=dataset.licence,
-    )
-    figures["export"] = {"quantization": quantization, **contract.parity}
+    try:
+        contract = export_tflite(
+            model,
+            run.directory / "model.tflite",
+            quantization,
+            clips=test_clips[:_EXPORT_CHECK_CLIPS],
+            training={
+                "dataset": dataset.name,
+                "held_out_fold": fold,
+                "accuracy": evaluation.accuracy,
+                "held_out_clips": len(test),
+                "recipe": asdict(recipe),
+            },
+            licence=dataset.licence,
+        )
+        figures["export"] = {"quantization": quantization, **contract.parity}
+    except ExportError as error:
+        figures["export"] = {"error": str(error)}
     plot_confusion(evaluation, run.directory / "confusion_matrix.png")
     plot_curves(rows, run.directory / "curves.png")
     names = [dataset.clips[i].name for i in test]
     write_report(run, dataset, fold, evaluation, names, figures)
-    if dataset.name == "demo":
+    if dataset.name == "demo" and "error" not in figures["export"]:
         _write_example(run.directory, test_clips)
     if not interrupted:
         run.write_json(run.metrics, figures)
     print(f"fold {fold} of {dataset.name}: accuracy {evaluation.accuracy:.1%} on {len(test)} clips")
     print(f"report: {run.directory / 'report.md'}")
+    if reason := figures["export"].get("error"):
+        print(f"{_PROGRAM}: error: trained, but not exported: {reason}", file=sys.stderr)
+        return 1
     print(f"device: semanticac-edge --model {run.directory / 'model.tflite'} --file recording.wav")
     return 130 if interrupted else 0
 

@@ -29,7 +29,7 @@ def write_report(
         figures: what `metrics.json` holds.
     """
     config = json.loads(run.config.read_text())
-    recipe, export = config["recipe"], figures["export"]
+    recipe = config["recipe"]
     versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
     rows, columns, depth = figures["token_map"]
     parameters = "; ".join(
@@ -75,10 +75,7 @@ def write_report(
         "",
         "## Export",
         "",
-        f"`model.tflite` ({export['quantization']}) against Keras on {export['clips']:.0f} "
-        "held-out windows: largest difference of a probability "
-        f"{export['max_score_difference']:.1e}, smallest cosine of the embeddings "
-        f"{export['min_cosine']:.5f}.",
+        _export_sentence(figures["export"]),
         "",
         "## Data",
         "",
@@ -93,3 +90,14 @@ def write_report(
         )
     with replacing(run.directory / "report.md") as temporary:
         temporary.write_text("\n".join(lines))
+
+
+def _export_sentence(export: dict[str, Any]) -> str:
+    if "error" in export:
+        return f"Not exported: {export['error']}."
+    return (
+        f"`model.tflite` ({export['quantization']}) against Keras on {export['clips']:.0f} "
+        "held-out windows: largest difference of a probability "
+        f"{export['max_score_difference']:.1e}, smallest cosine of the embeddings "
+        f"{export['min_cosine']:.5f}."
+    )

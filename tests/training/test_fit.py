@@ -13,6 +13,7 @@ import soundfile
 
 from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
+from semanticac_keras import ExportError
 from training import fit as command
 from training.callbacks import Recorder
 from training.pipeline import TrainingBatches
@@ -122,6 +123,17 @@ def test_an_interrupted_run_is_kept_and_resumes_to_the_same_weights(
     assert len((other / "history.csv").read_text().splitlines()) == 7
 
 
+def test_a_failed_export_loses_nothing_else(arguments, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ExportError("no converter today")
+
+    monkeypatch.setattr(command, "export_tflite", fail)
+    assert command.main([*arguments, "--epochs", "1"]) == 1
+    assert "trained, but not exported: no converter today" in capsys.readouterr().err
+    assert "Not exported: no converter today." in (tmp_path / "run" / "report.md").read_text()
+    assert (tmp_path / "run" / "model.keras").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -153,8 +165,13 @@ def test_a_damaged_checkpoint_is_one_clear_line(arguments, tmp_path, monkeypatch
 
 def test_ctrl_c_in_a_terminal(tmp_path):
     """The real thing: a process of its own, SIGINT after the first epoch."""
+    # A test run started in the background, as by nohup, hands its ignored SIGINT down.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from training.fit import main; sys.exit(main())"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "training.fit", "--dataset", "demo", "--out", str(tmp_path / "r")],
+        [sys.executable, "-c", code, "--dataset", "demo", "--out", str(tmp_path / "r")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
