@@ -36,7 +36,7 @@ from training.augment import Augmentation
 from training.callbacks import ProgressBar, Recorder, SeedByEpoch
 from training.datasets import DATASETS, AudioDataset, DatasetError, load_dataset
 from training.evaluation import Evaluation
-from training.pipeline import TrainingBatches, one_hot
+from training.pipeline import Batch, TrainingBatches, one_hot
 from training.plots import plot_confusion, plot_curves, plot_stream
 from training.recipes import RECIPES, Recipe
 from training.report import write_report
@@ -144,101 +144,125 @@ def fit(
     Returns:
         0, 1 if the model could not be exported, or 130 if the training was interrupted.
     """
-    front_end = model.front_end
     train, test = dataset.split(fold)
     labels = np.array([clip.label for clip in dataset.clips])
-    clips = dataset.load(np.concatenate([train, test]), front_end.sample_rate_hz, progress=True)
+    rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
+    clips = dataset.load(np.concatenate([train, test]), rate_hz, progress=True)
     train_clips, test_clips = clips[: len(train)], clips[len(train) :]
     batches = TrainingBatches(
         train_clips,
         labels[train],
         len(dataset.labels),
         recipe.batch_size,
-        front_end.window_samples,
+        window_samples,
         recipe.augmentation,
         recipe.seed,
     )
     model.compile(recipe.make_optimizer(batches.steps_per_epoch), metrics=["accuracy"])
     first_epoch = _restore(model, run, batches.steps_per_epoch) if resume else 0
-    windows, owners = window_batch(test_clips, front_end.window_samples)
+    windows, owners = window_batch(test_clips, window_samples)
     held_out = (windows, one_hot(labels[test][owners], len(dataset.labels)))
 
-    bar = ProgressBar(recipe.epochs, first_epoch)
-    rows = run.read_history()[:first_epoch]
-    interrupted = False
     started = time.perf_counter()
-    try:
-        model.fit(
-            batches.generate(first_epoch),
-            steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=first_epoch,
-            epochs=recipe.epochs,
-            validation_data=held_out,
-            callbacks=[SeedByEpoch(), Recorder(run, rows), bar],
-            shuffle=False,  # the batches are a permutation already
-            verbose=0,
-        )
-    except KeyboardInterrupt:
-        interrupted = True
-        print(f"{_PROGRAM}: interrupted; keeping what was learned so far", file=sys.stderr)
-        _settle(model)
-    finally:
-        bar.close()
-    seconds = time.perf_counter() - started
-
-    evaluation = Evaluation(dataset.labels, labels[test], model.predict(test_clips, verbose=0))
-    figures: dict[str, Any] = {
-        "accuracy": evaluation.accuracy,
-        "per_class_accuracy": evaluation.per_class(),
-        "epochs": len(rows),
-        "training_seconds": round(seconds, 1),
+    finished = _train(model, batches, held_out, run, first_epoch, recipe.epochs)
+    figures = {
+        "training_seconds": round(time.perf_counter() - started, 1),
         "training_clips": len(train),
         "held_out_clips": len(test),
-        "parameters": {
-            "audio encoder": model.audio_tower.encoder.count_params(),
-            "CSCM": model.audio_tower.head.count_params(),
-            "text encoder": model.text_encoder.count_params(),
-        },
-        # The paper's h, w, d and C.
-        "token_map": [*model.audio_tower.encoder.output_grid, model.audio_tower.encoder.output_dim],
-        "embedding_dim": model.audio_tower.embedding_dim,
-        "interrupted": interrupted,
+        "interrupted": not finished,
+        "epochs": len(run.read_history()),
+        **_sizes(model),
     }
+    evaluation = Evaluation(dataset.labels, labels[test], model.predict(test_clips, verbose=0))
+    figures |= {"accuracy": evaluation.accuracy, "per_class_accuracy": evaluation.per_class()}
     with replacing(run.directory / "model.keras") as temporary:
         model.save(temporary)
+    receipt = {
+        "dataset": dataset.name,
+        "held_out_fold": fold,
+        "accuracy": evaluation.accuracy,
+        "held_out_clips": len(test),
+        "recipe": asdict(recipe),
+    }
     try:
         contract = export_tflite(
             model,
             run.directory / "model.tflite",
             quantization,
             clips=test_clips[:_EXPORT_CHECK_CLIPS],
-            training={
-                "dataset": dataset.name,
-                "held_out_fold": fold,
-                "accuracy": evaluation.accuracy,
-                "held_out_clips": len(test),
-                "recipe": asdict(recipe),
-            },
+            training=receipt,
             licence=dataset.licence,
         )
         figures["export"] = {"quantization": quantization, **contract.parity}
+        if dataset.name == "demo":
+            _write_example(run.directory, test_clips)
     except ExportError as error:
         figures["export"] = {"error": str(error)}
     plot_confusion(evaluation, run.directory / "confusion_matrix.png")
-    plot_curves(rows, run.directory / "curves.png")
+    plot_curves(run.read_history(), run.directory / "curves.png")
     names = [dataset.clips[i].name for i in test]
     write_report(run, dataset, fold, evaluation, names, figures)
-    if dataset.name == "demo" and "error" not in figures["export"]:
-        _write_example(run.directory, test_clips)
-    if not interrupted:
+    if finished:
         run.write_json(run.metrics, figures)
-    print(f"fold {fold} of {dataset.name}: accuracy {evaluation.accuracy:.1%} on {len(test)} clips")
+    return _conclude(run, dataset, fold, figures)
+
+
+def _train(
+    model: SemanticAC,
+    batches: TrainingBatches,
+    held_out: Batch,
+    run: Run,
+    first_epoch: int,
+    epochs: int,
+) -> bool:
+    """Train to the last epoch; False if it was interrupted, with the model in a usable state."""
+    bar = ProgressBar(epochs, first_epoch)
+    try:
+        model.fit(
+            batches.generate(first_epoch),
+            steps_per_epoch=batches.steps_per_epoch,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            validation_data=held_out,
+            callbacks=[SeedByEpoch(), Recorder(run, run.read_history()[:first_epoch]), bar],
+            shuffle=False,  # the batches are a permutation already
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted; keeping what was learned so far", file=sys.stderr)
+        _settle(model)
+        return False
+    finally:
+        bar.close()
+    return True
+
+
+def _sizes(model: SemanticAC) -> dict[str, Any]:
+    """Parameters of each part, and the paper's h, w, d and C."""
+    tower = model.audio_tower
+    return {
+        "parameters": {
+            "audio encoder": tower.encoder.count_params(),
+            "CSCM": tower.head.count_params(),
+            "text encoder": model.text_encoder.count_params(),
+        },
+        "token_map": [*tower.encoder.output_grid, tower.encoder.output_dim],
+        "embedding_dim": tower.embedding_dim,
+    }
+
+
+def _conclude(run: Run, dataset: AudioDataset, fold: int, figures: dict[str, Any]) -> int:
+    """Say what came out; return the exit status."""
+    print(
+        f"fold {fold} of {dataset.name}: accuracy {figures['accuracy']:.1%} "
+        f"on {figures['held_out_clips']} clips"
+    )
     print(f"report: {run.directory / 'report.md'}")
     if reason := figures["export"].get("error"):
         print(f"{_PROGRAM}: error: trained, but not exported: {reason}", file=sys.stderr)
         return 1
     print(f"device: semanticac-edge --model {run.directory / 'model.tflite'} --file recording.wav")
-    return 130 if interrupted else 0
+    return 130 if figures["interrupted"] else 0
 
 
 def _open_run(
