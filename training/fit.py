@@ -230,10 +230,10 @@ def _train(
         )
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted; keeping what was learned so far", file=sys.stderr)
-        _settle(model)
         return False
     finally:
         bar.close()
+        _settle(model)
     return True
 
 
@@ -292,11 +292,14 @@ def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
 
 
 def _settle(model: SemanticAC) -> None:
-    """Leave training as Keras does at its end: averaged weights in place, labels baked."""
+    """Leave the model as at the end of training: averaged weights in place, labels baked."""
     if getattr(model, "_jax_state_synced", True) is False:
         model.jax_state_sync()
     if model.optimizer.built:
         model.optimizer.finalize_variable_values(model.trainable_variables)
+        # On JAX the averages now share memory with the optimiser's, which `predict` would free.
+        for variable in model.trainable_variables:
+            variable.assign(keras.ops.copy(variable))
     model.bake_labels()
 
 

@@ -79,7 +79,7 @@ def write_report(
         "",
         "## Data",
         "",
-        f"{dataset.citation} Licence: {dataset.licence}.",
+        f"{dataset.citation} Licence: {dataset.licence}.".strip(),
         "",
     ]
     if dataset.straddling_sources:
