@@ -21,7 +21,7 @@ def build(micro, **options):
 
 
 def compile_model(model, optimizer=None, run_eagerly=EAGER):
-    optimizer = optimizer or keras.optimizers.Adam(0.01)
+    optimizer = optimizer or keras.optimizers.Adam(0.003)
     model.compile(optimizer, metrics=["accuracy"], run_eagerly=run_eagerly)
 
 
@@ -175,7 +175,7 @@ def test_mixed_precision_keeps_what_needs_float32(micro, clips):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = build(micro)
-        history = model.fit(*clips, batch_size=12, epochs=6, verbose=0).history
+        history = model.fit(*clips, batch_size=12, epochs=10, verbose=0).history
     finally:
         keras.config.set_dtype_policy(before)
     tower = model.audio_tower
@@ -215,6 +215,6 @@ def test_towers_must_fit_each_other(micro):
 
 def test_generalises_to_clips_it_has_not_seen(micro):
     model = build(micro, targets="prototype")
-    model.fit(*make_clips(48, 5120, 8000), batch_size=16, epochs=8, verbose=0)
+    model.fit(*make_clips(48, 5120, 8000), batch_size=16, epochs=20, verbose=0)
     unseen, labels = make_clips(30, 5120, 8000, seed=1)
     assert (predict(model, unseen).argmax(1) == labels).mean() > 0.9
