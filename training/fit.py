@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         CheckpointError,
         DatasetError,
         DownloadError,
-        ExportError,
         RunError,
         OSError,
         ValueError,
