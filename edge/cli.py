@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from edge.bundle import BundleError
 from edge.frontend import FloatArray
-from edge.sinks import JsonSink, Sink, TextSink
+from edge.sinks.lines import JsonSink, Sink, TextSink
 from edge.sources import SourceError, file_source, pcm_source
 from edge.streaming import StreamingClassifier
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from edge.frontend import FloatArray
+from edge.sources.base import SourceError
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -25,10 +26,6 @@ _PCM_FORMATS = {"s16le": ("<i2", 32768.0), "f32le": ("<f4", 1.0)}
 _PROMISED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
 # Recorders that write to a pipe put sizes from about 2 GiB up for "unknown".
 _UNKNOWN_BYTES = 0x7FFF_0000
-
-
-class SourceError(Exception):
-    """A source is missing, unreadable, or ended before it should."""
 
 
 def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Iterator[FloatArray]:
