@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from semanticac_keras.batch_norm import BatchNorm
+
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ConvStem(keras.layers.Layer):
@@ -47,9 +49,7 @@ class ConvStem(keras.layers.Layer):
                     )
                 )
                 self.norms.append(
-                    keras.layers.BatchNormalization(
-                        momentum=0.9, epsilon=1e-5, dtype=policy, name=f"norm{block}_{step}"
-                    )
+                    BatchNorm(momentum=0.9, epsilon=1e-5, dtype=policy, name=f"norm{block}_{step}")
                 )
 
     def build(self, input_shape):
