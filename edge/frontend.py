@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-# Frames per block: bounds the memory of `log_mel` on a long recording.
-_BLOCK_FRAMES = 1024
+# Frames per block: what a block needs stays in the cache, which makes it four times as fast.
+_BLOCK_FRAMES = 128
 # Larger float32 products wake OpenBLAS's threads, which then cost ten times the work itself.
 _SINGLE_THREAD_MULTIPLIES = 1 << 18
 
