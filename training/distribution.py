@@ -128,6 +128,15 @@ class Devices:
 ONE_DEVICE = Devices()
 
 
+def device_kind() -> str:
+    """What Keras computes on: `"cpu"`, `"gpu"` or what else it calls it."""
+    if keras.backend.backend() != "torch":
+        return str(keras.distribution.list_devices()[0]).partition(":")[0]
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
 class _WholeValidation(keras.callbacks.Callback):
     """Give each device the whole of a validation batch: its size need not be a multiple."""
 

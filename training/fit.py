@@ -24,7 +24,7 @@ from training.callbacks import ProgressBar, Recorder, SeedByEpoch, Validation, s
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.cache import load_clips
 from training.distillation import Student, enrol
-from training.distribution import ONE_DEVICE, Devices
+from training.distribution import ONE_DEVICE, Devices, device_kind
 from training.lessons import TaughtBatches
 from training.options import CommandParser, chosen_recipe, chosen_teacher, training_options
 from training.pipeline import Batch, TrainingBatches, one_hot
@@ -125,6 +125,7 @@ def fit(
         window_samples,
         recipe.augmentation,
         recipe.seed,
+        model.front_end if device_kind() == "cpu" else None,
     )
     with devices.scope():
         learner, source = enrol(model, batches, teacher, recipe) if teacher else (model, batches)
@@ -132,7 +133,7 @@ def fit(
         first_epoch = _restore(learner, run, batches.steps_per_epoch) if resume else 0
     watched = split.test if split.validation_fold is None else split.validation
     windows, owners = window_batch([clips[i] for i in watched], window_samples)
-    validation = (windows, one_hot(labels[watched][owners], len(dataset.labels)))
+    validation = (batches.inputs(windows), one_hot(labels[watched][owners], len(dataset.labels)))
     selects = split.validation_fold is not None
 
     with devices.scope():

@@ -148,12 +148,13 @@ class TaughtBatches:
         self.steps_per_epoch = batches.steps_per_epoch
 
     def batch(self, number: int) -> TaughtBatch:
-        """Batch `number` since the start of training: (B, samples), and targets by name: label
-        `shares` (B, K), and the teacher's."""
+        """Batch `number` since the start of training: inputs, and targets by name: label `shares`
+        (B, K), and the teacher's."""
         epoch, clips = self.batches.choose(number)
         view = epoch % len(self.lessons.views)
         waveforms, shares = self.batches.view(view, clips)
-        return waveforms, {"shares": shares, **self.lessons.targets(view, clips)}
+        targets = {"shares": shares, **self.lessons.targets(view, clips)}
+        return self.batches.inputs(waveforms), targets
 
     def generate(self, first_epoch: int = 0) -> Iterator[TaughtBatch]:
         """Batches in order, from the start of an epoch on, a few made ahead."""

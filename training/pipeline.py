@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.frontend import FrontEnd, log_mel
 from training.augment import Augmentation, Waveform, augment, draw_mixtures, mix
 
 Batch = tuple[Waveform, NDArray[np.float32]]
@@ -32,6 +33,8 @@ class TrainingBatches:
         window_samples: length of a training window.
         augmentation: what happens to each clip.
         seed: of everything random here.
+        front_end: turn the batches' waveforms into this front end's log-mels here; without one the
+            model does, which suits an accelerator.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class TrainingBatches:
         window_samples: int,
         augmentation: Augmentation,
         seed: int,
+        front_end: FrontEnd | None = None,
     ) -> None:
+        self.front_end = front_end
         self.waveforms = waveforms
         self.shares = one_hot(labels, num_labels)
         self.batch_size = min(batch_size, len(waveforms))
@@ -57,11 +62,16 @@ class TrainingBatches:
         return len(self.waveforms) // self.batch_size
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` since the start of training: (B, samples) and label shares (B, K)."""
+        """Batch `number` since the start of training: inputs and label shares (B, K)."""
         _, chosen = self.choose(number)
         rng = np.random.default_rng([self.seed, 1, number])
         waveforms = self._augmented(chosen, repeat(rng))
-        return mix(waveforms, self.shares[chosen], self.augmentation.mixup, rng)
+        waveforms, shares = mix(waveforms, self.shares[chosen], self.augmentation.mixup, rng)
+        return self.inputs(waveforms), shares
+
+    def inputs(self, waveforms: Waveform) -> NDArray[np.float32]:
+        """What the model takes of waveforms (B, samples): these, or log-mels (B, frames, mels)."""
+        return waveforms if self.front_end is None else log_mels(waveforms, self.front_end)
 
     def choose(self, number: int) -> tuple[int, NDArray[np.int64]]:
         """The epoch of batch `number`, and the clips (B,) in it."""
@@ -120,6 +130,11 @@ def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
         finally:
             for waiting in ahead:
                 waiting.cancel()
+
+
+def log_mels(waveforms: Waveform, front_end: FrontEnd) -> NDArray[np.float32]:
+    """Log-mels (B, frames, mels) of waveforms (B, samples)."""
+    return np.stack([log_mel(waveform, front_end) for waveform in waveforms])
 
 
 def one_hot(labels: NDArray[np.int64], num_labels: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from keras import ops
 from edge.frontend import FrontEnd
 from semanticac_keras import CSCM, AudioTower, ByteTokenizer, HTSATEncoder, SemanticAC, TextEncoder
 from training.bench.workload import Workload
+from training.distribution import device_kind
 
 
 class KerasStep:
@@ -40,7 +41,7 @@ class KerasStep:
             jit_compile=compiled,
         )
         self.batch = (workload.waveforms(), workload.labels())
-        self.device = _device()
+        self.device = device_kind()
         self.num_parameters = sum(math.prod(v.shape) for v in self.model.trainable_variables)
         self.counts_flops = keras.backend.backend() == "torch" and not compiled
 
@@ -68,15 +69,6 @@ class KerasStep:
             x = ops.matmul(x, matrix)
         ops.convert_to_numpy(x[0, 0])
         return time.perf_counter() - started
-
-
-def _device() -> str:
-    """`"cpu"`, `"gpu"` or what else Keras calls it."""
-    if keras.backend.backend() != "torch":
-        return str(keras.distribution.list_devices()[0]).partition(":")[0]
-    import torch
-
-    return "gpu" if torch.cuda.is_available() else "cpu"
 
 
 class _Stopwatch(keras.callbacks.Callback):
