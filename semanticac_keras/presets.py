@@ -45,10 +45,10 @@ PRESETS: dict[str, Preset] = {
             "num_chunks": 1,
             "chunk_frames": 512,
             "patch_size": 16,
-            "stem_channels": (32, 64, 128, 192),
-            "embed_dim": 192,
+            "stem_channels": (16, 32, 64, 128),
+            "embed_dim": 128,
             "depths": (2, 2),
-            "num_heads": (6, 12),
+            "num_heads": (4, 8),
         },
         cscm={"output_dim": 256},
         text_encoder={
