@@ -15,7 +15,7 @@ from typing import Any, Literal
 from edge.files import replacing
 from edge.frontend import FrontEnd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONTRACT_NAME = "semanticac.json"
 
 _FLATBUFFER_IDENTIFIER = b"TFL3"
@@ -32,7 +32,7 @@ class BundleContract:
     Args:
         front_end: how sound becomes the model's input.
         inputs: what the graph takes: `"log_mel"` (1, frames, mels) or `"waveform"` (1, samples).
-        labels: class names, in the order of the `scores` output.
+        labels: class names, in the order of the `scores` and `cosines` outputs.
         prompts: the text each label's embedding was made from.
         embedding_dim: size of the `embedding` output.
         logit_scale: factor on the cosine similarities before the softmax.

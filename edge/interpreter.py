@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,21 @@ from edge.frontend import FloatArray
 
 _SIGNATURE = "serving_default"
 _INPUT = "inputs"
-_OUTPUTS = ("scores", "embedding")
 _RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+
+
+class Prediction(NamedTuple):
+    """What the model says about one window.
+
+    Args:
+        scores: the scaled softmax of the cosines, float32 (labels,).
+        cosines: cosine similarity to each label's text, float32 (labels,).
+        embedding: the window's audio embedding, a unit vector, float32 (embedding_dim,).
+    """
+
+    scores: FloatArray
+    cosines: FloatArray
+    embedding: FloatArray
 
 
 class Interpreter:
@@ -43,11 +56,11 @@ class Interpreter:
             reason = " ".join(str(error).split())
             raise BundleError(f"{path} holds a graph that LiteRT cannot load: {reason}") from error
         try:
-            self._input, self._scores, self._embedding = _tensors(self._model, self.contract)
+            self._input, self._outputs = _tensors(self._model, self.contract)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
 
-    def run(self, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def run(self, inputs: FloatArray) -> Prediction:
         """Classify one window.
 
         Args:
@@ -55,7 +68,7 @@ class Interpreter:
                 samples (window_samples,), as `contract.inputs` says.
 
         Returns:
-            Scores (labels,) and embedding (embedding_dim,), float32 copies.
+            Copies of the graph's outputs.
 
         Raises:
             RuntimeError: if the graph fails, or answers with NaN or infinity.
@@ -68,11 +81,10 @@ class Interpreter:
             )
         self._model.set_tensor(self._input, inputs[np.newaxis])
         self._model.invoke()
-        scores: FloatArray = self._model.get_tensor(self._scores)[0]
-        embedding: FloatArray = self._model.get_tensor(self._embedding)[0]
-        if not np.isfinite(scores).all():
+        prediction = Prediction(*(self._model.get_tensor(index)[0] for index in self._outputs))
+        if not np.isfinite(prediction.scores).all():
             raise RuntimeError("The model answered with NaN or infinite scores. Export it again.")
-        return scores, embedding
+        return prediction
 
 
 def _litert_interpreter() -> Any:
@@ -85,18 +97,19 @@ def _litert_interpreter() -> Any:
     raise RuntimeError("No LiteRT runtime is installed. Install one: pip install ai-edge-litert")
 
 
-def _tensors(model: Any, contract: BundleContract) -> tuple[int, int, int]:
-    """Indices of the input, the scores and the embedding, once they match the contract."""
+def _tensors(model: Any, contract: BundleContract) -> tuple[int, list[int]]:
+    """Index of the input, and those of a `Prediction`'s parts, once all match the contract."""
     signatures = model.get_signature_list()
     signature = signatures.get(_SIGNATURE, {})
     if (
         len(signatures) != 1
         or signature.get("inputs") != [_INPUT]
-        or sorted(signature.get("outputs", [])) != sorted(_OUTPUTS)
+        or sorted(signature.get("outputs", [])) != sorted(Prediction._fields)
     ):
         raise BundleError(
-            f"the graph must have one signature `{_SIGNATURE}` from `{_INPUT}` to `{_OUTPUTS[0]}` "
-            f"and `{_OUTPUTS[1]}`. Received: {signatures or 'no signature'}. Re-export the bundle."
+            f"the graph must have one signature `{_SIGNATURE}` from `{_INPUT}` to "
+            f"{', '.join(Prediction._fields)}. Received: {signatures or 'no signature'}. "
+            "Re-export the bundle."
         )
     # A runner that stays alive makes `invoke` refuse: it counts references to the interpreter.
     runner = model.get_signature_runner(_SIGNATURE)
@@ -115,6 +128,7 @@ def _tensors(model: Any, contract: BundleContract) -> tuple[int, int, int]:
         )
     for name, field, size, unit in (
         ("scores", "labels", len(contract.labels), " labels"),
+        ("cosines", "labels", len(contract.labels), " labels"),
         ("embedding", "embedding_dim", contract.embedding_dim, ""),
     ):
         if shapes[name] != (1, size):
@@ -122,5 +136,4 @@ def _tensors(model: Any, contract: BundleContract) -> tuple[int, int, int]:
                 f"`{field}` must match the bundle's {shapes[name][-1]} outputs. "
                 f"Received: {size}{unit}. Re-export the bundle."
             )
-    indices = {name: int(detail["index"]) for name, detail in details.items()}
-    return indices[_INPUT], indices["scores"], indices["embedding"]
+    return details[_INPUT]["index"], [details[name]["index"] for name in Prediction._fields]

@@ -25,7 +25,9 @@ class Classification:
         end_seconds: its end; the end of the stream where that comes first.
         scores: one score for each label, float32, shape (labels,).
         embedding: the window's audio embedding, float32, shape (embedding_dim,).
-        labels: class names in the order of `scores`.
+        labels: class names in the order of `scores` and `cosines`.
+        cosines: cosine similarity to each label's text, float32, shape (labels,); the scores are
+            their scaled softmax.
     """
 
     start_seconds: float
@@ -33,6 +35,7 @@ class Classification:
     scores: FloatArray
     embedding: FloatArray
     labels: tuple[str, ...]
+    cosines: FloatArray
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """The `n` best labels with their scores, best first."""
@@ -176,11 +179,11 @@ class StreamingClassifier:
         return self._classify(window, self._ring.size)
 
     def _classify(self, window: FloatArray, end_row: int) -> Classification:
-        scores, embedding = self._interpreter.run(window)
+        scores, cosines, embedding = self._interpreter.run(window)
         start = (end_row - self._ring.size) * self._row_samples
         end = min(start + self.front_end.window_samples, self._seen_samples)
         rate = self.front_end.sample_rate_hz
-        return Classification(start / rate, end / rate, scores, embedding, self.labels)
+        return Classification(start / rate, end / rate, scores, embedding, self.labels, cosines)
 
 
 def _check_chunk(chunk: FloatArray) -> None:

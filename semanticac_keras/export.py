@@ -48,7 +48,8 @@ def export_tflite(
     """Write `model` as a bundle that `edge.StreamingClassifier` and `semanticac-edge` run.
 
     The graph has batch 1 and builtin operators only, and one CPU delegate partition. Its outputs
-    are `scores` (1, K) and `embedding` (1, C). After conversion the written bundle is run by the
+    are `embedding` (1, C), its `cosines` (1, K) to the labels, and `scores` (1, K), the softmax of
+    the cosines times the logit scale. After conversion the written bundle is run by the
     device's own code on `clips` and compared with `model.predict`; a model in mixed precision is
     exported, and compared, as the float32 model of its weights. Conversion needs TensorFlow; a
     model on another Keras backend is converted by a child process.
@@ -87,7 +88,7 @@ def export_tflite(
         labels=model.labels,
         prompts=model.prompts,
         embedding_dim=model.audio_tower.embedding_dim,
-        logit_scale=float(np.exp(ops.convert_to_numpy(model.logit_scale))),
+        logit_scale=_logit_scale(model),
         quantization=quantization,
         training=training or {},
         licence=licence,
@@ -129,7 +130,7 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     import tensorflow as tf
 
     tower = _float32_tower(model.audio_tower, "dft")
-    scaled_labels = _scaled_labels(model)
+    labels, logit_scale = _label_matrix(model), _logit_scale(model)
     front_end = model.front_end
     shape: tuple[int, ...] = (1, front_end.window_samples)
     if inputs == "log_mel":
@@ -137,8 +138,9 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
 
     def serve(inputs):
         embedding = tower(inputs, training=False)
-        scores = tf.nn.softmax(tf.matmul(embedding, tf.constant(scaled_labels)))
-        return {"scores": scores, "embedding": embedding}
+        cosines = tf.matmul(embedding, tf.constant(labels))
+        scores = tf.nn.softmax(cosines * logit_scale)
+        return {"scores": scores, "cosines": cosines, "embedding": embedding}
 
     return to_flatbuffer(serve, tower.variables, shape, quantization)
 
@@ -215,11 +217,14 @@ def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
     results = []
     for window in windows:
         results += classifier.push(window) + classifier.flush()
+    cosines = embeddings @ _label_matrix(model)
     device_scores = np.stack([result.scores for result in results])
+    device_cosines = np.stack([result.cosines for result in results])
     device_embeddings = np.stack([result.embedding for result in results])
     return {
         "clips": float(len(windows)),
         "max_score_difference": float(np.abs(scores - device_scores).max()),
+        "max_cosine_difference": float(np.abs(cosines - device_cosines).max()),
         "min_cosine": float(np.sum(embeddings * device_embeddings, axis=-1).min()),
         "same_label_share": float(np.mean(scores.argmax(1) == device_scores.argmax(1))),
     }
@@ -230,13 +235,17 @@ def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndar
     if model.audio_tower.encoder.compute_dtype == "float32":
         return model.predict(windows, verbose=0), model.encode_audio(windows)
     embeddings = _float32_tower(model.audio_tower, "rfft").predict(windows, verbose=0)
-    return softmax(embeddings @ _scaled_labels(model)), embeddings
+    return softmax(embeddings @ _label_matrix(model) * _logit_scale(model)), embeddings
 
 
-def _scaled_labels(model: SemanticAC) -> npt.NDArray[np.float32]:
-    """What embeddings are multiplied with to give logits, (C, K)."""
-    scale = np.exp(ops.convert_to_numpy(model.logit_scale))
-    return scale * ops.convert_to_numpy(model.label_embeddings).T
+def _label_matrix(model: SemanticAC) -> npt.NDArray[np.float32]:
+    """What embeddings are multiplied with to give cosines, (C, K)."""
+    return ops.convert_to_numpy(model.label_embeddings).T
+
+
+def _logit_scale(model: SemanticAC) -> float:
+    """What cosines are multiplied with to give logits."""
+    return float(np.exp(ops.convert_to_numpy(model.logit_scale)))
 
 
 def _check(parity: dict[str, float], quantization: Quantization) -> None:

@@ -1,7 +1,8 @@
 """Make the two graphs that the edge tests run: `python make_tiny_models.py` (needs TensorFlow).
 
 Each weighs its input's time steps differently, so that a window that is off by one step, or has
-its rows out of order, gives other scores. Window 1 s at 32 kHz, 5 labels, embedding of 8.
+its rows out of order, gives other scores. Window 1 s at 32 kHz, 5 labels, embedding of 8. Like an
+exported model's, the cosines compare unit vectors, and the scores are their scaled softmax.
 """
 
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-LABELS, EMBEDDING = 5, 8
+LABELS, EMBEDDING, LOGIT_SCALE = 5, 8, 1 / 0.07
 SHAPES = {"log_mel": (1, 101, 64), "waveform": (1, 32_000)}
 
 
@@ -22,14 +23,17 @@ def make(inputs: str) -> bytes:
     columns = int(np.prod(SHAPES[inputs])) // steps
     over_time = rng.normal(size=(1, steps)).astype(np.float32) / steps**0.5
     to_embedding = rng.normal(size=(columns, EMBEDDING)).astype(np.float32) / columns**0.5
-    to_scores = rng.normal(size=(EMBEDDING, LABELS)).astype(np.float32)
+    labels = rng.normal(size=(EMBEDDING, LABELS)).astype(np.float32)
+    labels /= np.linalg.norm(labels, axis=0)
 
     class Tiny(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec(SHAPES[inputs], tf.float32, name="inputs")])
         def serve(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             rows = (tf.reshape(inputs, (steps, columns)) + offset) * scale
-            embedding = tf.tanh(over_time @ rows @ to_embedding)
-            return {"scores": tf.nn.softmax(embedding @ to_scores), "embedding": embedding}
+            embedding = tf.math.l2_normalize(tf.tanh(over_time @ rows @ to_embedding), axis=-1)
+            cosines = embedding @ labels
+            scores = tf.nn.softmax(cosines * LOGIT_SCALE)
+            return {"scores": scores, "cosines": cosines, "embedding": embedding}
 
     module = Tiny()
     with tempfile.TemporaryDirectory() as folder:

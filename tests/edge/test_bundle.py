@@ -72,7 +72,7 @@ def test_flipped_bits_never_change_the_contract(whole, make_contract):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v | {"schema_version": 2}, "contract version 2, this runtime reads 1"),
+        (lambda v: v | {"schema_version": 1}, "contract version 1, this runtime reads 2"),
         (lambda v: {k: v[k] for k in v if k != "labels"}, "labels"),
         (lambda v: v | {"surprise": 1}, "surprise"),
         (lambda v: v | {"front_end": v["front_end"] | {"hop_length": 600}}, "hop_length must"),

@@ -16,11 +16,14 @@ def test_run_gives_float32_copies(bundle):
     first = interpreter.run(rng.normal(size=shape).astype(np.float32))
     kept = [values.copy() for values in first]
     interpreter.run(rng.normal(size=shape).astype(np.float32))
-    for values, copy, size in zip(first, kept, (5, 8), strict=True):
+    for values, copy, size in zip(first, kept, (5, 5, 8), strict=True):
         assert values.shape == (size,)
         assert values.dtype == np.float32
         np.testing.assert_array_equal(values, copy)
-    np.testing.assert_allclose(first[0].sum(), 1.0, atol=1e-6)
+    logits = interpreter.contract.logit_scale * first.cosines
+    scores = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(first.scores, scores, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(first.embedding), 1.0, atol=1e-6)
 
 
 def test_run_gives_what_the_signature_gives(bundle):
@@ -31,9 +34,8 @@ def test_run_gives_what_the_signature_gives(bundle):
     inputs = inputs.astype(np.float32)
     reference = litert.Interpreter(model_path=str(bundle)).get_signature_runner("serving_default")
     expected = reference(inputs=inputs)
-    scores, embedding = interpreter.run(inputs[0])
-    np.testing.assert_allclose(scores, expected["scores"][0], atol=1e-6)
-    np.testing.assert_allclose(embedding, expected["embedding"][0], atol=1e-6)
+    for name, values in interpreter.run(inputs[0])._asdict().items():
+        np.testing.assert_allclose(values, expected[name][0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_contracts_of_another_graph_are_refused(
 
 @pytest.mark.parametrize(
     ("name", "other"),
-    [(b"\0scores\0", b"\0logits\0"), (b"\0serving_default\0", b"\0serving_another\0")],
+    [(b"\0cosines\0", b"\0sinuses\0"), (b"\0serving_default\0", b"\0serving_another\0")],
 )
 def test_graphs_without_our_signature_are_refused(tmp_path, tiny_model, make_contract, name, other):
     model = tiny_model("log_mel")

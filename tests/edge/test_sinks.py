@@ -13,7 +13,8 @@ from edge.streaming import Classification
 @pytest.fixture
 def classification():
     scores = np.array([0.01, 0.93, 0.04], np.float32)
-    return Classification(3.0, 13.0, scores, np.zeros(2, np.float32), ("wind", "rain", "sea waves"))
+    labels = ("wind", "rain", "sea waves")
+    return Classification(3.0, 13.0, scores, np.zeros(2, np.float32), labels, scores - 1)
 
 
 def test_text_lines_are_aligned(classification):

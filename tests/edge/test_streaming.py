@@ -15,7 +15,7 @@ def interpreter(bundle):
 
 
 def offline(waveform, interpreter, hop_frames):
-    """(start, end, scores, embedding) of each window, straight from the definition."""
+    """(start, end, scores, cosines, embedding) of each window, straight from the definition."""
     front_end = interpreter.contract.front_end
     log_mels = interpreter.contract.inputs == "log_mel"
     if waveform.size == 0:
@@ -51,9 +51,12 @@ def stream(classifier, waveform, sizes):
 
 def assert_same(classifications, expected):
     assert len(classifications) == len(expected)
-    for ours, (start, end, scores, embedding) in zip(classifications, expected, strict=True):
+    for ours, (start, end, scores, cosines, embedding) in zip(
+        classifications, expected, strict=True
+    ):
         assert (ours.start_seconds, ours.end_seconds) == (start, end)
         np.testing.assert_allclose(ours.scores, scores, atol=1e-5)
+        np.testing.assert_allclose(ours.cosines, cosines, atol=1e-5)
         np.testing.assert_allclose(ours.embedding, embedding, atol=1e-5)
 
 
@@ -108,7 +111,7 @@ def test_the_window_tells_a_shift_of_one_frame(interpreter, make_sound):
     """Else the comparisons above would prove little."""
     waveform = make_sound(WINDOW + 320)
     first, second = offline(waveform, interpreter, 1)
-    assert np.abs(first[3] - second[3]).max() > 1e-3
+    assert np.abs(first[4] - second[4]).max() > 1e-3
 
 
 def test_windows_come_as_soon_as_they_are_complete(interpreter, make_sound):

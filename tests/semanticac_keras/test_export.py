@@ -57,6 +57,10 @@ def test_the_device_agrees_with_keras(model, clips, tmp_path, quantization, inpu
     expected = model.predict(clips[0][:1], verbose=0)[0]
     np.testing.assert_allclose(result.scores, expected, atol=tolerance)
     assert result.embedding.shape == (12,)
+    labels = keras.ops.convert_to_numpy(model.label_embeddings)
+    cosines = labels @ model.encode_audio(clips[0][:1])[0]
+    np.testing.assert_allclose(result.cosines, cosines, atol=tolerance)
+    assert contract.parity["max_cosine_difference"] <= tolerance
 
 
 def test_any_zip_tool_reads_the_contract(model, tmp_path):
