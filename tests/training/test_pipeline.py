@@ -2,6 +2,7 @@ from itertools import islice
 
 import numpy as np
 
+from edge import FrontEnd, log_mel
 from training.augment import Augmentation
 from training.pipeline import TrainingBatches
 
@@ -48,3 +49,15 @@ def test_fewer_clips_than_a_batch_make_one_batch():
     waveforms, shares = source.batch(0)
     assert (waveforms.shape, shares.shape) == ((11, 500), (11, 3))
     assert waveforms.dtype == shares.dtype == np.float32
+
+
+def test_the_host_can_compute_the_log_mels():
+    front_end = FrontEnd(window_seconds=0.1)
+    rng = np.random.default_rng(0)
+    sounds = [rng.standard_normal(4000).astype(np.float32) for _ in range(6)]
+    given = (sounds, np.arange(6) % 3, 3, 2, front_end.window_samples, EVERYTHING, 0)
+    waveforms, shares = TrainingBatches(*given).batch(1)
+    log_mels, same_shares = TrainingBatches(*given, front_end).batch(1)
+    np.testing.assert_array_equal(shares, same_shares)
+    expected = np.stack([log_mel(waveform, front_end) for waveform in waveforms])
+    np.testing.assert_array_equal(log_mels, expected)
