@@ -139,35 +139,50 @@ class StreamingLogMel:
 
     def __init__(self, front_end: FrontEnd) -> None:
         self.front_end = front_end
+        self._block_samples = _BLOCK_FRAMES * front_end.hop_length
+        # Less than a frame waits for what comes; a block more is the most that is taken at once.
+        self._buffer = np.empty(front_end.n_fft + self._block_samples, np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream; the next chunk starts a new one."""
-        self._pending = np.zeros(0, np.float32)
         self._started = False
+        # Room for the reflected start.
+        self._filled = self.front_end.n_fft // 2
 
     def push(self, chunk: npt.ArrayLike) -> FloatArray:
         """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
-        front_end = self.front_end
-        half = front_end.n_fft // 2
-        self._pending = np.concatenate([self._pending, _as_mono(chunk)])
-        if not self._started:
-            if self._pending.size <= half:
-                return np.zeros((0, front_end.num_mels), np.float32)
-            self._pending = np.concatenate([self._pending[half:0:-1], self._pending])
-            self._started = True
-        frames = _frames_to_log_mel(self._pending, front_end)
-        self._pending = self._pending[frames.shape[0] * front_end.hop_length :]
-        return frames
+        chunk = _as_mono(chunk)
+        starts = range(0, max(1, chunk.size), self._block_samples)
+        return np.concatenate(
+            [self._take(chunk[start : start + self._block_samples]) for start in starts]
+        )
 
     def flush(self) -> FloatArray:
         """End the stream: return its last frames and reset."""
+        half = self.front_end.n_fft // 2
         if self._started:
-            reflected = np.pad(self._pending, (0, self.front_end.n_fft // 2), mode="reflect")
+            reflected = np.pad(self._buffer[: self._filled], (0, half), mode="reflect")
             frames = _frames_to_log_mel(reflected, self.front_end)
         else:
-            frames = log_mel(self._pending, self.front_end)
+            frames = log_mel(self._buffer[half : self._filled], self.front_end)
         self.reset()
+        return frames
+
+    def _take(self, samples: FloatArray) -> FloatArray:
+        """The frames that a block of samples, or less, completes."""
+        n_fft = self.front_end.n_fft
+        self._buffer[self._filled : self._filled + samples.size] = samples
+        self._filled += samples.size
+        if not self._started:
+            if self._filled <= n_fft:
+                return np.zeros((0, self.front_end.num_mels), np.float32)
+            self._buffer[: n_fft // 2] = self._buffer[n_fft : n_fft // 2 : -1]
+            self._started = True
+        frames = _frames_to_log_mel(self._buffer[: self._filled], self.front_end)
+        rest = self._buffer[len(frames) * self.front_end.hop_length : self._filled]
+        self._buffer[: rest.size] = rest
+        self._filled = rest.size
         return frames
 
 
