@@ -6,10 +6,10 @@ from edge.frontend import FloatArray
 
 
 class Ring:
-    """Keeps the newest `size` rows; every row is written twice so that a window is one view.
+    """Keeps the newest `size` rows; every row is written twice so that any stretch is one view.
 
     Args:
-        size: rows in a window.
+        size: rows to keep.
         row_shape: shape of a row: `()` for samples, `(num_mels,)` for log-mel frames.
 
     Attributes:
@@ -31,16 +31,19 @@ class Ring:
             copy[start : start + before_wrap] = rows[:before_wrap]
             copy[: len(rows) - before_wrap] = rows[before_wrap:]
 
-    def window(self) -> FloatArray:
-        """The newest rows in order, shape (size, *row_shape): a view, valid until `append`.
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Rows `start` to `stop` of the stream, (stop - start, *row_shape): a view until `append`.
 
         Raises:
-            ValueError: if fewer than `size` rows have been appended.
+            ValueError: if one of them is not there yet, or no longer.
         """
-        if self.seen < self.size:
-            raise ValueError(f"a window needs {self.size} rows. Received: {self.seen} so far.")
-        start = self.seen % self.size
-        return self._buffer[start : start + self.size]
+        oldest = max(0, self.seen - self.size)
+        if not oldest <= start <= stop <= self.seen:
+            raise ValueError(
+                f"rows must be in {oldest} .. {self.seen}. Received: {start} to {stop}."
+            )
+        first = start % self.size
+        return self._buffer[first : first + stop - start]
 
     def reset(self) -> None:
         """Forget all rows."""

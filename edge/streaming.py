@@ -1,5 +1,6 @@
 """A stream of samples in, one classification for every window out."""
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,15 @@ import numpy as np
 
 from edge.bundle import BundleContract
 from edge.frontend import FloatArray, FrontEnd, StreamingLogMel, log_mel
-from edge.interpreter import Interpreter
+from edge.interpreter import Interpreter, Prediction
+from edge.level import level_dbfs
 from edge.ring import Ring
 
 # Full scale is 1. Beyond about 1e15 the power spectrum overflows float32.
 _PEAK_LIMIT = 1e12
 _HOP_SECONDS_LIMIT = 1e9
+# Log-mel frames' worth of samples that are taken at once.
+_PIECE_FRAMES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,10 @@ class Classification:
         labels: class names in the order of `scores` and `cosines`.
         cosines: cosine similarity to each label's text, float32, shape (labels,); the scores are
             their scaled softmax.
+        level_dbfs: RMS level of the window's own samples, decibels below full scale, at least
+            -120.
+        gated: the window was too quiet to run the model: scores and embedding are all 0, cosines
+            all -1.
     """
 
     start_seconds: float
@@ -36,6 +44,8 @@ class Classification:
     embedding: FloatArray
     labels: tuple[str, ...]
     cosines: FloatArray
+    level_dbfs: float
+    gated: bool = False
 
     def top(self, n: int) -> list[tuple[str, float]]:
         """The `n` best labels with their scores, best first."""
@@ -43,10 +53,12 @@ class Classification:
         return [(self.labels[index], float(self.scores[index])) for index in best]
 
     def to_json(self, top: int = 3) -> dict[str, Any]:
-        """Plain values: the times, the `top` best labels, and all scores by label."""
+        """Plain values: times, level, the `top` best labels, and all scores by label."""
         return {
             "start_seconds": self.start_seconds,
             "end_seconds": self.end_seconds,
+            "level_dbfs": round(self.level_dbfs, 2),
+            "gated": self.gated,
             "top": [{"label": label, "score": round(score, 6)} for label, score in self.top(top)],
             "scores": {
                 label: round(float(score), 6)
@@ -72,6 +84,7 @@ class StreamingClassifier:
         hop_seconds: time between the starts of two windows, rounded to whole log-mel frames
             (at least one) for both kinds of bundle. Above the window's length it leaves gaps.
         num_threads: CPU threads of the graph; used only where `model` is a path.
+        gate_dbfs: level below which a window is not worth running the model; none by default.
 
     Attributes:
         contract: the bundle's contract.
@@ -81,7 +94,7 @@ class StreamingClassifier:
 
     Raises:
         BundleError: if the bundle cannot be used.
-        ValueError: if `hop_seconds` is not a positive number.
+        ValueError: if `hop_seconds` is not a positive number, or `gate_dbfs` no number.
     """
 
     def __init__(
@@ -89,38 +102,42 @@ class StreamingClassifier:
         model: str | os.PathLike[str] | Interpreter,
         hop_seconds: float = 1.0,
         num_threads: int = 1,
+        gate_dbfs: float | None = None,
     ) -> None:
         if not 0 < hop_seconds < _HOP_SECONDS_LIMIT:
             raise ValueError(f"`hop_seconds` must be positive and finite. Received: {hop_seconds}.")
+        if gate_dbfs is not None and math.isnan(gate_dbfs):
+            raise ValueError("`gate_dbfs` must be a level in decibels. Received: nan.")
         if not isinstance(model, Interpreter):
             model = Interpreter(model, num_threads)
         self._interpreter = model
         self.contract: BundleContract = model.contract
         self.front_end: FrontEnd = model.contract.front_end
         self.labels = model.contract.labels
+        self._gate_dbfs = -math.inf if gate_dbfs is None else gate_dbfs
+        hop_length, window_samples = self.front_end.hop_length, self.front_end.window_samples
         hop_frames = max(1, round(hop_seconds * self.front_end.frames_per_second))
-        hop_samples = hop_frames * self.front_end.hop_length
-        self.hop_seconds = hop_samples / self.front_end.sample_rate_hz
+        self.hop_seconds = hop_frames * hop_length / self.front_end.sample_rate_hz
 
+        # Chunks are taken in pieces, so that what must be kept of them has a bound.
+        self._piece_samples = _PIECE_FRAMES * hop_length
+        kept_samples = window_samples + self.front_end.n_fft + self._piece_samples
+        self._samples = Ring(kept_samples)
         # What the model takes a window of: log-mel frames, or the samples themselves.
         self._log_mel: StreamingLogMel | None = None
+        self._rows, self._row_samples = self._samples, 1
+        self._window_rows = self.contract.input_shape[1]
         if self.contract.inputs == "log_mel":
             self._log_mel = StreamingLogMel(self.front_end)
-        self._hop_rows = hop_frames if self._log_mel else hop_samples
-        self._row_samples = self.front_end.hop_length if self._log_mel else 1
-        window_rows, *row_shape = self.contract.input_shape[1:]
-        self._ring = Ring(window_rows, tuple(row_shape))
-        # The first window's samples, to repeat should no more of them come.
-        self._head = np.zeros(self.front_end.window_samples, np.float32)
+            self._rows = Ring(self.front_end.frames_in(kept_samples), (self.front_end.num_mels,))
+            self._row_samples = hop_length
+        self._hop_rows = hop_frames * hop_length // self._row_samples
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream; the next chunk starts a new one at 0 s."""
-        self._seen_samples = 0
-        self._next_end_row = self._ring.size
-        self._ring.reset()
-        if self._log_mel:
-            self._log_mel.reset()
+        self._origin_samples = 0
+        self._restart()
 
     def push(self, chunk: FloatArray) -> list[Classification]:
         """Take the next samples and classify the windows they complete.
@@ -137,53 +154,111 @@ class StreamingClassifier:
                 then ignored as a whole, and the stream can go on.
         """
         _check_chunk(chunk)
-        head = self._head[self._seen_samples :]
-        head[: len(chunk)] = chunk[: len(head)]
-        self._seen_samples += len(chunk)
-        return self._take(self._log_mel.push(chunk) if self._log_mel else chunk)
+        result = []
+        for start in range(0, chunk.size, self._piece_samples):
+            piece = chunk[start : start + self._piece_samples]
+            self._samples.append(piece)
+            if self._log_mel:
+                self._rows.append(self._log_mel.push(piece))
+            result += self._complete_windows()
+        return result
+
+    def skip(self, seconds: float) -> None:
+        """Leave out sound that is missing from the stream.
+
+        The stream's time goes on; the next window starts with the next sample, as in a new
+        stream, and none spans the gap.
+
+        Args:
+            seconds: length of the gap, rounded to whole samples.
+
+        Raises:
+            ValueError: if `seconds` is negative or not finite.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"`seconds` must be finite and not negative. Received: {seconds}.")
+        missing_samples = round(seconds * self.front_end.sample_rate_hz)
+        self._origin_samples += self._samples.seen + missing_samples
+        self._restart()
 
     def flush(self) -> list[Classification]:
         """End the stream, classify what is left of it, and reset.
 
         Returns:
-            The classifications still owed; none for a stream without samples.
+            The classifications still owed; none for a stream, or the part of it after a gap,
+            without samples.
         """
         try:
-            if self._seen_samples == 0:
+            if self._samples.seen == 0:
                 return []
-            if self._seen_samples < self._head.size:
+            if self._samples.seen < self.front_end.window_samples:
                 return [self._classify_short()]
-            result = self._take(self._log_mel.flush()) if self._log_mel else []
-            if self._ring.seen > self._next_end_row - self._hop_rows:
-                result.append(self._classify(self._ring.window(), self._ring.seen))
+            if self._log_mel:
+                self._rows.append(self._log_mel.flush())
+            result = self._complete_windows()
+            last_end_row = self._next_row - self._hop_rows + self._window_rows
+            if self._rows.seen > last_end_row:
+                result.append(self._classify(self._rows.seen - self._window_rows))
             return result
         finally:
             self.reset()
 
-    def _take(self, rows: FloatArray) -> list[Classification]:
-        """Fill the ring window by window."""
+    def _restart(self) -> None:
+        """Forget all samples; the next one is the first of a window."""
+        self._next_row = 0
+        self._samples.reset()
+        self._rows.reset()
+        if self._log_mel:
+            self._log_mel.reset()
+
+    def _complete_windows(self) -> list[Classification]:
         result = []
-        while len(rows):
-            missing = self._next_end_row - self._ring.seen
-            self._ring.append(rows[:missing])
-            rows = rows[missing:]
-            if self._ring.seen == self._next_end_row:
-                result.append(self._classify(self._ring.window(), self._next_end_row))
-                self._next_end_row += self._hop_rows
+        while self._next_row + self._window_rows <= self._rows.seen:
+            row, self._next_row = self._next_row, self._next_row + self._hop_rows
+            result.append(self._classify(row))
         return result
+
+    def _classify(self, row: int) -> Classification:
+        """Classify the window that starts with that row."""
+        start = row * self._row_samples
+        end = min(start + self.front_end.window_samples, self._samples.seen)
+        window = self._rows.rows(row, row + self._window_rows)
+        return self._classification(start, self._samples.rows(start, end), window)
 
     def _classify_short(self) -> Classification:
         """Repeat a stream that never filled a window."""
-        repeated = np.resize(self._head[: self._seen_samples], self._head.size)
+        samples = self._samples.rows(0, self._samples.seen)
+        repeated = np.resize(samples, self.front_end.window_samples)
         window = log_mel(repeated, self.front_end) if self._log_mel else repeated
-        return self._classify(window, self._ring.size)
+        return self._classification(0, samples, window)
 
-    def _classify(self, window: FloatArray, end_row: int) -> Classification:
-        scores, cosines, embedding = self._interpreter.run(window)
-        start = (end_row - self._ring.size) * self._row_samples
-        end = min(start + self.front_end.window_samples, self._seen_samples)
+    def _classification(
+        self, start: int, samples: FloatArray, window: FloatArray
+    ) -> Classification:
+        level = level_dbfs(samples)
+        gated = level < self._gate_dbfs
+        prediction = self._silence() if gated else self._interpreter.run(window)
+        start += self._origin_samples
         rate = self.front_end.sample_rate_hz
-        return Classification(start / rate, end / rate, scores, embedding, self.labels, cosines)
+        return Classification(
+            start_seconds=start / rate,
+            end_seconds=(start + samples.size) / rate,
+            scores=prediction.scores,
+            embedding=prediction.embedding,
+            labels=self.labels,
+            cosines=prediction.cosines,
+            level_dbfs=level,
+            gated=gated,
+        )
+
+    def _silence(self) -> Prediction:
+        """What is said of a window in place of the model."""
+        num_labels = len(self.labels)
+        return Prediction(
+            scores=np.zeros(num_labels, np.float32),
+            cosines=np.full(num_labels, -1.0, np.float32),
+            embedding=np.zeros(self.contract.embedding_dim, np.float32),
+        )
 
 
 def _check_chunk(chunk: FloatArray) -> None:

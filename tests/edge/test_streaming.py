@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge import Interpreter, StreamingClassifier, log_mel
+from edge import Interpreter, StreamingClassifier, log_mel, write_bundle
 
 WINDOW = 32_000
 
@@ -15,28 +15,28 @@ def interpreter(bundle):
 
 
 def offline(waveform, interpreter, hop_frames):
-    """(start, end, scores, cosines, embedding) of each window, straight from the definition."""
+    """(start, end, level, scores, cosines, embedding) of each window, from the definition."""
     front_end = interpreter.contract.front_end
     log_mels = interpreter.contract.inputs == "log_mel"
     if waveform.size == 0:
         return []
-    seen = waveform.size
-    if seen < WINDOW:
-        waveform = np.tile(waveform, -(-WINDOW // seen))[:WINDOW]
+    window, heard = front_end.window_samples, waveform
+    if heard.size < window:
+        waveform = np.tile(heard, -(-window // heard.size))[:window]
     rows = log_mel(waveform, front_end) if log_mels else waveform
-    size, row_samples = (101, 320) if log_mels else (WINDOW, 1)
+    size, row_samples = (101, 320) if log_mels else (window, 1)
     hop = hop_frames if log_mels else hop_frames * 320
     starts = list(range(0, len(rows) - size + 1, hop))
     if starts[-1] + size < len(rows):
         starts.append(len(rows) - size)
-    return [
-        (
-            start * row_samples / 32_000,
-            min(start * row_samples + WINDOW, seen) / 32_000,
-            *interpreter.run(rows[start : start + size]),
-        )
-        for start in starts
-    ]
+    result = []
+    for start in starts:
+        first = start * row_samples
+        own = heard[first : first + window].astype(np.float64)
+        level = 10 * np.log10(np.mean(own**2))
+        predicted = interpreter.run(rows[start : start + size])
+        result.append((first / 32_000, (first + own.size) / 32_000, level, *predicted))
+    return result
 
 
 def stream(classifier, waveform, sizes):
@@ -51,10 +51,12 @@ def stream(classifier, waveform, sizes):
 
 def assert_same(classifications, expected):
     assert len(classifications) == len(expected)
-    for ours, (start, end, scores, cosines, embedding) in zip(
+    for ours, (start, end, level, scores, cosines, embedding) in zip(
         classifications, expected, strict=True
     ):
         assert (ours.start_seconds, ours.end_seconds) == (start, end)
+        assert ours.level_dbfs == pytest.approx(level, abs=1e-3)
+        assert not ours.gated
         np.testing.assert_allclose(ours.scores, scores, atol=1e-5)
         np.testing.assert_allclose(ours.cosines, cosines, atol=1e-5)
         np.testing.assert_allclose(ours.embedding, embedding, atol=1e-5)
@@ -90,6 +92,28 @@ def test_stream_sample_by_sample_is_the_file(interpreter, make_sound):
     assert_same(stream(classifier, waveform, [1]), offline(waveform, interpreter, 2))
 
 
+def test_windows_of_no_whole_number_of_hops(tmp_path, tiny_model, make_contract, make_sound):
+    """1.005 s have the frames of 1 s, and half a hop of samples beyond."""
+    path = tmp_path / "model.tflite"
+    write_bundle(path, tiny_model("log_mel"), make_contract(window_seconds=1.005))
+    interpreter, waveform = Interpreter(path), make_sound(110_123)
+    classifier = StreamingClassifier(interpreter, hop_seconds=0.33)
+    assert_same(stream(classifier, waveform, [4000]), offline(waveform, interpreter, 33))
+
+
+@pytest.mark.parametrize("samples", [700, 110_123])
+def test_levels_do_not_depend_on_the_chunks(interpreter, make_sound, samples):
+    waveform = make_sound(samples)
+    levels = {
+        tuple(
+            window.level_dbfs
+            for window in stream(StreamingClassifier(interpreter, 0.05), waveform, sizes)
+        )
+        for sizes in ([10**6], [1, 3, 319, 12_345, 4000], [333], [16_000])
+    }
+    assert len(levels) == 1
+
+
 @pytest.mark.parametrize("samples", [1, 2, 512, 513, 1023, 20_000, WINDOW - 1])
 @pytest.mark.parametrize("size", [100, 10**6])
 def test_short_stream_is_repeated(interpreter, make_sound, samples, size):
@@ -111,7 +135,7 @@ def test_the_window_tells_a_shift_of_one_frame(interpreter, make_sound):
     """Else the comparisons above would prove little."""
     waveform = make_sound(WINDOW + 320)
     first, second = offline(waveform, interpreter, 1)
-    assert np.abs(first[4] - second[4]).max() > 1e-3
+    assert np.abs(first[5] - second[5]).max() > 1e-3
 
 
 def test_windows_come_as_soon_as_they_are_complete(interpreter, make_sound):
@@ -133,6 +157,60 @@ def test_next_stream_starts_afresh(interpreter, make_sound, end, samples):
     getattr(classifier, end)()
     waveform = make_sound(samples, seed=2)
     assert_same(stream(classifier, waveform, [4000]), offline(waveform, interpreter, 100))
+
+
+@pytest.mark.parametrize("before", [0, 1, 700, WINDOW - 1, WINDOW + 5000, 100_001])
+@pytest.mark.parametrize("after", [0, 700, WINDOW, 100_001])
+def test_after_a_gap_the_stream_is_a_new_one_later(interpreter, make_sound, before, after):
+    classifier, fresh = StreamingClassifier(interpreter, 0.1), StreamingClassifier(interpreter, 0.1)
+    first, second = make_sound(before, seed=1), make_sound(after, seed=2)
+    for start in range(0, before, 3000):
+        classifier.push(first[start : start + 3000])
+    classifier.skip(2.00001)
+    classifier.skip(0.0)
+    resumed, expected = stream(classifier, second, [4000]), stream(fresh, second, [4000])
+    missing = before + 64_000  # 0.32 of a sample is none
+    assert len(resumed) == len(expected)
+    for ours, theirs in zip(resumed, expected, strict=True):
+        assert ours.start_seconds == (missing + round(32_000 * theirs.start_seconds)) / 32_000
+        assert ours.end_seconds == (missing + round(32_000 * theirs.end_seconds)) / 32_000
+        assert ours.level_dbfs == theirs.level_dbfs
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+        np.testing.assert_array_equal(ours.embedding, theirs.embedding)
+    again = stream(classifier, second, [4000])
+    assert [window.start_seconds for window in again] == [w.start_seconds for w in expected]
+
+
+@pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf")])
+def test_impossible_gaps_are_refused(interpreter, seconds):
+    with pytest.raises(ValueError, match="`seconds` must be finite and not negative"):
+        StreamingClassifier(interpreter).skip(seconds)
+
+
+def test_quiet_windows_never_reach_the_model(interpreter, make_sound, monkeypatch):
+    run, inputs = interpreter.run, []
+    monkeypatch.setattr(interpreter, "run", lambda window: inputs.append(window) or run(window))
+    sound = make_sound(3 * WINDOW)
+    waveform = np.concatenate([sound, 1e-4 * sound, np.zeros(WINDOW, np.float32), sound])
+    windows = stream(StreamingClassifier(interpreter, 1.0, gate_dbfs=-60.0), waveform, [3000])
+    assert [window.gated for window in windows] == [False] * 3 + [True] * 4 + [False] * 3
+    assert len(inputs) == 6
+    for window in windows[3:7]:
+        assert window.level_dbfs < -60.0
+        np.testing.assert_array_equal(window.scores, np.zeros(5, np.float32))
+        np.testing.assert_array_equal(window.cosines, np.full(5, -1.0, np.float32))
+        np.testing.assert_array_equal(window.embedding, np.zeros(8, np.float32))
+    assert windows[6].level_dbfs == -120.0
+    assert windows[6].to_json()["gated"] is True
+    # What the gate lets through is what there would be without it.
+    ungated = stream(StreamingClassifier(interpreter, 1.0), waveform, [3000])
+    for ours, theirs in zip(windows[7:], ungated[7:], strict=True):
+        np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_a_gate_that_is_no_level_is_refused(interpreter):
+    with pytest.raises(ValueError, match="`gate_dbfs` must be a level"):
+        StreamingClassifier(interpreter, gate_dbfs=float("nan"))
 
 
 @pytest.mark.parametrize(
@@ -184,3 +262,5 @@ def test_classifier_from_a_path(bundle, make_sound):
     assert values["top"][0]["label"] == top[0][0]
     assert list(values["scores"]) == list(classifier.labels)
     assert values["end_seconds"] == 1.0
+    assert values["level_dbfs"] == pytest.approx(classification.level_dbfs, abs=0.01)
+    assert values["gated"] is False
