@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from edge.bundle import BundleError
 from edge.frontend import FloatArray
-from edge.sinks.lines import JsonSink, Sink, TextSink
+from edge.sinks.base import Sink
+from edge.sinks.lines import JsonSink, TextSink
 from edge.sources import SourceError, file_source, pcm_source
 from edge.streaming import StreamingClassifier
 
@@ -58,10 +59,10 @@ def classify(source: Iterator[FloatArray], classifier: StreamingClassifier, sink
     try:
         for chunk in source:
             for classification in classifier.push(chunk):
-                sink.write(classification)
+                sink.window(classification)
     finally:
         for classification in classifier.flush():
-            sink.write(classification)
+            sink.window(classification)
 
 
 def _source(arguments: argparse.Namespace, sample_rate_hz: int) -> Iterator[FloatArray]:

@@ -1,49 +1,93 @@
-"""Where classifications go: text for people, JSON lines for programs."""
+"""Lines on a stream: text for people, JSON for programs."""
 
 import json
-from typing import Protocol, TextIO
+from typing import Any, TextIO
 
+from edge.events import Event
+from edge.sinks.base import Sink
+from edge.sources.base import Gap
 from edge.streaming import Classification
 
 
-class Sink(Protocol):
-    """Takes one classification at a time."""
+class TextSink(Sink):
+    """One aligned line a window, and one where an event starts or ends, or sound is missing:
 
-    def write(self, classification: Classification) -> None:
-        """Hand on one classification, at once."""
-
-
-class TextSink:
-    """One aligned line a window: `   3.00 -   13.00 s  rain 0.93  sea waves 0.04`.
+           3.00 -   13.00 s  rain 0.93  sea waves 0.04  wind 0.01
+           3.00 -     ... s  > rain 0.93, -31.5 dBFS
+           4.00 -   14.00 s  too quiet, -70.2 dBFS
+           3.00 -   13.50 s  < rain 0.90, at best 0.97, -31.5 dBFS, ended: quiet
 
     Args:
         stream: where the lines go; each is flushed.
         top: best labels a line.
+        windows: whether windows are wanted.
     """
 
-    def __init__(self, stream: TextIO, top: int = 3) -> None:
+    name = "text"
+
+    def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
         self._stream = stream
         self._top = top
+        self._windows = windows
 
-    def write(self, classification: Classification) -> None:
+    def gap(self, gap: Gap) -> None:
         """Write one line."""
-        times = f"{classification.start_seconds:7.2f} - {classification.end_seconds:7.2f} s"
-        best = (f"  {label} {score:.2f}" for label, score in classification.top(self._top))
-        print(times, *best, sep="", file=self._stream, flush=True)
+        self._print(f"{gap.seconds:.2f} s are missing: {gap.reason}")
+
+    def window(self, window: Classification) -> None:
+        """Write one line."""
+        if not self._windows:
+            return
+        times = f"{window.start_seconds:7.2f} - {window.end_seconds:7.2f} s"
+        if window.gated:
+            self._print(f"{times}  too quiet, {window.level_dbfs:.1f} dBFS")
+            return
+        best = (f"  {label} {score:.2f}" for label, score in window.top(self._top))
+        self._print(times + "".join(best))
+
+    def event(self, event: Event) -> None:
+        """Write one line."""
+        start, level = f"{event.start_seconds:7.2f}", f"{event.level_dbfs:.1f} dBFS"
+        if event.end_seconds is None:
+            self._print(f"{start} -     ... s  > {event.label} {event.mean_score:.2f}, {level}")
+        else:
+            self._print(
+                f"{start} - {event.end_seconds:7.2f} s  < {event.label} {event.mean_score:.2f}, "
+                f"at best {event.peak_score:.2f}, {level}, ended: {event.end_reason}"
+            )
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
 
 
-class JsonSink:
-    """One JSON object a line: `start_seconds`, `end_seconds`, `top` and `scores` by label.
+class JsonSink(Sink):
+    """One JSON object a line, with a `type`: `window`, `event` (see `Event.to_json`) or `gap`.
 
     Args:
         stream: where the lines go; each is flushed.
-        top: best labels in `top`.
+        top: best labels in a window's `top`.
+        windows: whether windows are wanted.
     """
 
-    def __init__(self, stream: TextIO, top: int = 3) -> None:
+    name = "json"
+
+    def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
         self._stream = stream
         self._top = top
+        self._windows = windows
 
-    def write(self, classification: Classification) -> None:
+    def gap(self, gap: Gap) -> None:
         """Write one line."""
-        print(json.dumps(classification.to_json(self._top)), file=self._stream, flush=True)
+        self._print({"type": "gap", "seconds": gap.seconds, "reason": gap.reason})
+
+    def window(self, window: Classification) -> None:
+        """Write one line."""
+        if self._windows:
+            self._print({"type": "window"} | window.to_json(self._top))
+
+    def event(self, event: Event) -> None:
+        """Write one line."""
+        self._print(event.to_json())
+
+    def _print(self, values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=self._stream, flush=True)
