@@ -1,0 +1,87 @@
+"""A recording in a file."""
+
+import os
+import re
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.frontend import FloatArray
+from edge.sources.base import SourceError
+from edge.sources.recording import Recording, mono
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+_BLOCK_SECONDS = 0.5
+
+# libsndfile's log of a header that promises more than the file holds.
+_PROMISED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
+# Recorders that write to a pipe put sizes from about 2 GiB up for "unknown".
+_UNKNOWN_BYTES = 0x7FFF_0000
+
+
+def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording:
+    """Stream an audio file (WAV, FLAC, OGG, MP3, ...), a block at a time.
+
+    Args:
+        path: the file; its channels are averaged.
+        sample_rate_hz: rate of the chunks.
+
+    Returns:
+        Source of float32 chunks, shape (samples,), about half a second each. It raises
+        `SourceError` where the file is damaged or ends before its header says (an OGG does not
+        say, it is read as far as it goes).
+
+    Raises:
+        SourceError: if the file is missing or no audio.
+    """
+    import soundfile
+
+    if not os.path.isfile(path):
+        raise SourceError(f"No audio file at {path}.")
+    try:
+        sound = soundfile.SoundFile(path)
+    except soundfile.SoundFileError as error:
+        raise SourceError(f"{path} cannot be read as audio: {_reason(error)}") from error
+    return Recording(_blocks(sound), sound.samplerate, sample_rate_hz)
+
+
+def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
+    """Mono blocks at the file's own rate."""
+    import soundfile
+
+    with sound:
+        block_frames = max(1, round(_BLOCK_SECONDS * sound.samplerate))
+        buffer = np.empty((block_frames, sound.channels), np.float32)
+        done, failure, ended = 0, "", False
+        while not ended:
+            try:
+                frames = len(sound.read(out=buffer))
+                ended = frames < block_frames
+            except soundfile.SoundFileError as error:
+                # The frames before the damage are in the buffer.
+                frames = max(0, sound.tell() - done)
+                failure, ended = f"is damaged: {_reason(error)}", True
+            yield mono(buffer[:frames], f"{sound.name} at {done / sound.samplerate:.2f} s")
+            done += frames
+        failure = failure or _cut_short(sound, done)
+        if failure:
+            raise SourceError(f"{sound.name} {failure}")
+
+
+def _cut_short(sound: "SoundFile", frames: int) -> str:
+    """Say how the file ends before its header promises, if it does."""
+    if frames < sound.frames:
+        return f"is cut short: its header promises {sound.frames} frames, {frames} are there."
+    # For WAV, AIFF and AU libsndfile corrects `frames` to the file and leaves a note.
+    for promised, held in _PROMISED_BYTES.findall(sound.extra_info):
+        if int(held) < int(promised) < _UNKNOWN_BYTES:
+            return f"is cut short: its header promises {promised} bytes, {held} are there."
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, on one line."""
+    return " ".join(str(getattr(error, "error_string", error)).split())

@@ -1,0 +1,96 @@
+"""Raw samples from a pipe."""
+
+from collections.abc import Generator
+from typing import BinaryIO, Literal
+
+import numpy as np
+
+from edge.frontend import FloatArray
+from edge.sources.base import SourceError
+from edge.sources.recording import Recording, mono
+
+SampleFormat = Literal["s16le", "f32le"]
+
+# A pipe may be live: short reads keep the delay short.
+_BLOCK_SECONDS = 0.1
+# Type and full scale.
+_FORMATS = {"s16le": ("<i2", 32768.0), "f32le": ("<f4", 1.0)}
+
+
+class PcmDecoder:
+    """Makes frames of bytes that may end anywhere in a sample.
+
+    Args:
+        channels: interleaved channels.
+        sample_format: `"s16le"` or `"f32le"` (full scale 1), little-endian.
+    """
+
+    def __init__(self, channels: int, sample_format: SampleFormat) -> None:
+        self._dtype, self._full_scale = _FORMATS[sample_format]
+        self._channels = channels
+        self._rest = b""
+        self.frame_bytes = np.dtype(self._dtype).itemsize * channels
+
+    def push(self, data: bytes) -> FloatArray:
+        """Return the frames that are now whole, float32 (frames, channels)."""
+        data = self._rest + data
+        frames = len(data) // self.frame_bytes
+        self._rest = data[frames * self.frame_bytes :]
+        samples = np.frombuffer(data, self._dtype, frames * self._channels)
+        samples = samples.reshape(frames, self._channels)
+        return samples.astype(np.float32) / np.float32(self._full_scale)
+
+
+def pcm_source(
+    stream: BinaryIO,
+    sample_rate_hz: int,
+    source_rate_hz: int,
+    channels: int = 1,
+    sample_format: SampleFormat = "s16le",
+) -> Recording:
+    """Stream raw interleaved samples, such as `arecord -t raw` pipes.
+
+    Args:
+        stream: binary stream; reads may end anywhere in a sample. An incomplete last sample is
+            dropped.
+        sample_rate_hz: rate of the chunks.
+        source_rate_hz: rate of the stream.
+        channels: interleaved channels, averaged.
+        sample_format: `"s16le"` or `"f32le"` (full scale 1), little-endian.
+
+    Returns:
+        Source of float32 chunks, shape (samples,), about 0.1 s each. It raises `SourceError`
+        where the stream fails.
+
+    Raises:
+        ValueError: if the format is unknown, or the rate or the channels are below 1.
+    """
+    if sample_format not in _FORMATS:
+        raise ValueError(
+            f"`sample_format` must be one of {', '.join(_FORMATS)}. Received: {sample_format}."
+        )
+    if source_rate_hz < 1 or channels < 1:
+        raise ValueError(
+            "`source_rate_hz` and `channels` must be at least 1. "
+            f"Received: {source_rate_hz} and {channels}."
+        )
+    decoder = PcmDecoder(channels, sample_format)
+    return Recording(_blocks(stream, source_rate_hz, decoder), source_rate_hz, sample_rate_hz)
+
+
+def _blocks(
+    stream: BinaryIO, rate_hz: int, decoder: PcmDecoder
+) -> Generator[FloatArray, None, None]:
+    """Mono blocks at the stream's own rate."""
+    block_bytes = decoder.frame_bytes * max(1, round(_BLOCK_SECONDS * rate_hz))
+    done = 0
+    while True:
+        try:
+            data = stream.read(block_bytes)
+        except OSError as error:
+            raise SourceError(f"The PCM stream failed: {error.strerror or error}.") from error
+        if not data:
+            return
+        frames = decoder.push(data)
+        yield mono(frames, f"the PCM stream at {done / rate_hz:.2f} s")
+        done += len(frames)
