@@ -1,0 +1,128 @@
+"""How a listener introduces itself to Home Assistant: one retained message for all its entities.
+
+Source: https://www.home-assistant.io/integrations/mqtt/, "Device discovery payload".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Config = dict[str, Any]
+
+
+def device_config(
+    device_id: str,
+    name: str,
+    topic: str,
+    slugs: Mapping[str, str],
+    version: str,
+    page_url: str | None = None,
+    expire_seconds: float = 60.0,
+) -> Config:
+    """The payload for `<prefix>/device/<device_id>/config`; the topics are `MqttSink`'s.
+
+    Args:
+        device_id: unique; letters, digits, `_` and `-`.
+        name: of the device, for people.
+        topic: base of the listener's topics.
+        slugs: last level of the state topic of each label.
+        version: of this software.
+        page_url: a link for the device's page.
+        expire_seconds: age at which what it hears, and how loud, becomes unavailable.
+
+    Returns:
+        A configuration whose `components` are a binary sensor for each label and for the source
+        of sound, an event entity, and sensors for the last event, the level and the best label.
+    """
+    components: dict[str, Config] = {
+        "event": {
+            "platform": "event",
+            "name": "Sound",
+            "state_topic": f"{topic}/event",
+            "event_types": list(slugs),
+            # An event is told twice; an empty text is ignored.
+            "value_template": "{{ value if value_json.end_seconds is none else '' }}",
+            "icon": "mdi:ear-hearing",
+        },
+        "last_event": {
+            "platform": "sensor",
+            "name": "Last sound",
+            "state_topic": f"{topic}/last_event",
+            "value_template": "{{ value_json.label }}",
+            "json_attributes_topic": f"{topic}/last_event",
+            "icon": "mdi:history",
+        },
+        "level": {
+            "platform": "sensor",
+            "name": "Level",
+            "state_topic": f"{topic}/hears",
+            "value_template": "{{ value_json.level_dbfs }}",
+            "unit_of_measurement": "dBFS",
+            "state_class": "measurement",
+            "suggested_display_precision": 1,
+            "expire_after": round(expire_seconds),
+            "icon": "mdi:volume-medium",
+        },
+        "hears": {
+            "platform": "sensor",
+            "name": "Hears",
+            "state_topic": f"{topic}/hears",
+            "value_template": "{{ value_json.top[0].label if value_json.top else 'nothing' }}",
+            "json_attributes_topic": f"{topic}/hears",
+            "expire_after": round(expire_seconds),
+            # It changes every few seconds, which fills the recorder.
+            "enabled_by_default": False,
+            "entity_category": "diagnostic",
+            "icon": "mdi:waveform",
+        },
+        "source": {
+            "platform": "binary_sensor",
+            "name": "Microphone",
+            "device_class": "connectivity",
+            "state_topic": f"{topic}/source",
+            "entity_category": "diagnostic",
+        },
+    }
+    for label, slug in slugs.items():
+        components[f"sound_{slug}"] = {
+            "platform": "binary_sensor",
+            "name": label,
+            "device_class": "sound",
+            "state_topic": f"{topic}/state/{slug}",
+        }
+    for key, component in components.items():
+        component["unique_id"] = f"{device_id}_{key}"
+
+    device: Config = {
+        "identifiers": [device_id],
+        "name": name,
+        "manufacturer": "semanticac-keras",
+        "model": "Sound listener",
+        "sw_version": version,
+    }
+    if page_url is not None:
+        device["configuration_url"] = page_url
+    return {
+        "device": device,
+        "origin": {"name": "semanticac-edge", "sw_version": version},
+        "availability": [{"topic": f"{topic}/status"}],
+        "qos": 1,
+        "components": components,
+    }
+
+
+def without(config: Config, stale: Mapping[str, Config]) -> Config:
+    """`config` with the order to remove the `stale` components; `config` itself must follow."""
+    removals = {key: {"platform": old["platform"]} for key, old in stale.items()}
+    return config | {"components": config["components"] | removals}
+
+
+def stale_components(old: Any, new: Config) -> dict[str, Config]:
+    """The components of the retained payload `old`, whatever it is, that `new` has no more."""
+    components = old.get("components") if isinstance(old, dict) else None
+    if not isinstance(components, dict):
+        return {}
+    return {
+        key: component
+        for key, component in components.items()
+        if key not in new["components"] and isinstance(component, dict) and "platform" in component
+    }

@@ -1,0 +1,236 @@
+"""Events over MQTT, for Home Assistant and whatever else listens."""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from edge.events import Event
+from edge.frontend import FloatArray
+from edge.health import Health, OutputHealth
+from edge.sinks.base import Sink
+from edge.sinks.broker import Broker
+from edge.sinks.home_assistant import Config, device_config, stale_components, without
+from edge.sinks.publisher import Publisher
+from edge.sinks.slugs import slug, slugs
+from edge.streaming import Classification
+
+# The label of events that no class is near to; see `Event`.
+_UNKNOWN = "unknown"
+_TOP = 5
+_MACHINE_ID = Path("/etc/machine-id")
+
+
+class MqttSink(Sink):
+    """Publishes under a base topic, and introduces itself to Home Assistant.
+
+    | topic | payload | |
+    | --- | --- | --- |
+    | `<topic>/status` | `online`; `offline` after the end, also a violent one | retained |
+    | `<topic>/event` | an event at its start and at its end, see below | |
+    | `<topic>/last_event` | the newest of these | retained |
+    | `<topic>/state/<label>` | `ON` while the label sounds, else `OFF` | retained |
+    | `<topic>/source` | `ON` while sound comes in, else `OFF` | retained |
+    | `<topic>/hears` | `level_dbfs`, and `top`: the 5 best labels; now and then | QoS 0 |
+    | `<discovery>/device/<id>/config` | Home Assistant's device-based discovery | retained |
+
+    An event is `Event.to_json()` with `event_type`, which is the label, and `clip_url`, which is
+    null without clips. It is delivered at least once (QoS 1): while the broker is away the newest
+    are kept. A message whose receipt a failing network swallowed comes again, with the same `id`.
+    Labels in topics are lower-case ASCII: `Dog (bark)` is `dog_bark`.
+
+    When the labels change, here or since the last start, the entities of those that are gone are
+    removed from Home Assistant and their states from the broker.
+
+    Args:
+        broker: where to publish.
+        labels: the model's; windows with others change them.
+        topic: base; `semanticac/<host name>` by default.
+        device_name: in Home Assistant; made of the host's name by default.
+        discovery: Home Assistant's discovery prefix; None for no discovery.
+        page_url: the listener's page, linked from Home Assistant.
+        clips_url: what to put before a clip's file name for a link.
+        update_seconds: time between two messages on `<topic>/hears`.
+        queue_size: events to keep while the broker is away.
+        backoff_seconds: first and longest wait between two attempts to connect.
+        health: where to count.
+
+    Raises:
+        ImportError: if paho-mqtt is not installed.
+        ValueError: if the topic is no topic, or the broker's CA file cannot be used.
+    """
+
+    name = "mqtt"
+
+    def __init__(
+        self,
+        broker: Broker,
+        labels: Sequence[str],
+        topic: str | None = None,
+        device_name: str | None = None,
+        discovery: str | None = "homeassistant",
+        page_url: str | None = None,
+        clips_url: str | None = None,
+        update_seconds: float = 10.0,
+        queue_size: int = 1000,
+        backoff_seconds: tuple[float, float] = (1.0, 60.0),
+        health: Health | None = None,
+    ) -> None:
+        host = socket.gethostname()
+        self.topic = f"semanticac/{slug(host)}" if topic is None else topic
+        for text in (self.topic, "homeassistant" if discovery is None else discovery):
+            _check_topic(text)
+        self.device_id = device_id(self.topic)
+        self._device_name = device_name or f"Sound listener {host}"
+        self._page_url = page_url
+        self._clips_url = clips_url
+        self._update_seconds = update_seconds
+        self._health = health
+        self._next_update = 0.0
+        self._open: dict[str, set[str]] = {}
+        # Home Assistant's side may change in two threads: by new labels, and by what the broker
+        # retained.
+        self._lock = threading.Lock()
+        self._labels: tuple[str, ...] = ()
+        self._slugs: dict[str, str] = {}
+        self._config: Config = {"components": {}}
+        self._config_topic = None
+        subscriptions = {}
+        if discovery is not None:
+            self._config_topic = f"{discovery}/device/{self.device_id}/config"
+            subscriptions[self._config_topic] = self._take_retained_config
+        self._publisher = Publisher(
+            broker,
+            client_id=self.device_id,
+            will=(f"{self.topic}/status", "offline"),
+            subscriptions=subscriptions,
+            queue_size=queue_size,
+            health=OutputHealth() if health is None else health.output(self.name),
+            backoff_seconds=backoff_seconds,
+        )
+        self._set_labels(tuple(labels))
+        self._publisher.keep(f"{self.topic}/status", "online")
+
+    def audio(self, chunk: FloatArray) -> None:
+        """Tell of a source that is lost or back."""
+        if self._health is not None:
+            up = self._health.source_up
+            self._publisher.keep(f"{self.topic}/source", "ON" if up else "OFF")
+
+    def window(self, window: Classification) -> None:
+        """Tell what is heard, now and then."""
+        if window.labels != self._labels:
+            self._set_labels(window.labels)
+        now = time.monotonic()
+        if now < self._next_update:
+            return
+        self._next_update = now + self._update_seconds
+        best = [] if window.gated else window.top(_TOP)
+        hears = {
+            "level_dbfs": round(window.level_dbfs, 1),
+            "top": [{"label": label, "score": round(score, 3)} for label, score in best],
+        }
+        self._publisher.offer(f"{self.topic}/hears", _dumps(hears))
+
+    def event(self, event: Event) -> None:
+        """Tell of an event's start or end."""
+        ids = self._open.setdefault(event.label, set())
+        if event.end_seconds is None:
+            ids.add(event.id)
+        else:
+            ids.discard(event.id)
+        if (name := self._slugs.get(event.label)) is not None:
+            self._publisher.keep(f"{self.topic}/state/{name}", "ON" if ids else "OFF")
+        link = None
+        if self._clips_url is not None and event.clip is not None:
+            link = f"{self._clips_url.rstrip('/')}/{quote(event.clip)}"
+        payload = _dumps(event.to_json() | {"event_type": event.label, "clip_url": link})
+        self._publisher.keep(f"{self.topic}/last_event", payload)
+        self._publisher.send(f"{self.topic}/event", payload)
+
+    def close(self) -> None:
+        """Publish what is left and `offline`, for at most three seconds."""
+        self._publisher.keep(f"{self.topic}/status", "offline")
+        self._publisher.close()
+
+    def _set_labels(self, labels: tuple[str, ...]) -> None:
+        with self._lock:
+            self._labels = labels
+            self._slugs = slugs(dict.fromkeys((*labels, _UNKNOWN)))
+            old = self._config
+            self._config = device_config(
+                self.device_id,
+                self._device_name,
+                self.topic,
+                self._slugs,
+                _version(),
+                self._page_url,
+                expire_seconds=max(60.0, 6 * self._update_seconds),
+            )
+            if self._config_topic is not None:
+                self._publisher.keep(self._config_topic, _dumps(self._config))
+            self._remove(stale_components(old, self._config))
+        for label, name in self._slugs.items():
+            on = bool(self._open.get(label))
+            self._publisher.keep(f"{self.topic}/state/{name}", "ON" if on else "OFF")
+
+    def _take_retained_config(self, payload: bytes) -> None:
+        """Remove what an earlier run left, with another model."""
+        try:
+            old = json.loads(payload)
+        except ValueError:
+            return
+        with self._lock:
+            self._remove(stale_components(old, self._config))
+
+    def _remove(self, stale: dict[str, Config]) -> None:
+        """With the lock held."""
+        if not stale:
+            return
+        if self._config_topic is not None:
+            removal = _dumps(without(self._config, stale))
+            self._publisher.send(self._config_topic, removal, retain=True)
+            self._publisher.send(self._config_topic, _dumps(self._config), retain=True)
+        for component in stale.values():
+            # What was retained may come from anyone, so no other topic is touched.
+            state_topic = str(component.get("state_topic"))
+            if re.fullmatch(re.escape(f"{self.topic}/state/") + "[a-z0-9_]+", state_topic):
+                self._publisher.keep(state_topic, "")
+
+
+def device_id(topic: str) -> str:
+    """An identifier that stays the same for this machine and base topic."""
+    try:
+        machine = _MACHINE_ID.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError):
+        machine = ""
+    # The machine's own id is meant to stay secret, so only a hash of it leaves.
+    seed = f"{machine or uuid.getnode()} {topic}"
+    return f"semanticac_{hashlib.sha256(seed.encode()).hexdigest()[:12]}"
+
+
+def _check_topic(topic: str) -> None:
+    if not re.fullmatch(r"[^$+#/\0][^+#\0]*(?<!/)", topic) or len(topic.encode()) > 1000:
+        raise ValueError(
+            "an MQTT topic must be levels separated by /, without + and #, not starting with $ "
+            f"or /. Received: {topic!r}."
+        )
+
+
+def _dumps(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("semanticac-keras")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"
