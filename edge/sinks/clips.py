@@ -212,6 +212,7 @@ class _Writer:
         self._ours: dict[str, bool] = {}
         self._waiting: deque[tuple[str, str, npt.NDArray[np.int16]]] = deque()
         self._changed = threading.Condition()
+        self._busy = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
         self._thread.start()
@@ -226,7 +227,7 @@ class _Writer:
             if len(self._waiting) > _MAX_WAITING:
                 self._waiting.popleft()
                 self._fail("the disk is too slow")
-            self._health.queued = len(self._waiting)
+            self._count()
             self._changed.notify()
 
     def close(self, seconds: float) -> None:
@@ -244,21 +245,24 @@ class _Writer:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 if not self._waiting:
                     return
-                name, label, samples = self._waiting[0]
+                name, label, samples = self._waiting.popleft()
+                self._busy = True
             try:
                 self._write(name, label, samples)
                 failure = ""
             except (OSError, ValueError) as error:
                 failure = getattr(error, "strerror", None) or str(error)
             with self._changed:
-                if self._waiting and self._waiting[0][2] is samples:
-                    self._waiting.popleft()
-                self._health.queued = len(self._waiting)
+                self._busy = False
+                self._count()
                 if failure:
                     self._fail(failure)
                 elif not self._health.ok:
                     self._health.ok, self._health.error = True, ""
                     _LOGGER.info("Clips: written to %s again.", self._directory)
+
+    def _count(self) -> None:
+        self._health.queued = len(self._waiting) + self._busy
 
     def _fail(self, why: str) -> None:
         """Count a lost clip; with the lock held."""

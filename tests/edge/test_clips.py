@@ -315,12 +315,13 @@ def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch, messages):
         clips.event(heard)
         clips.event(ended(heard, 2.0))
     assert time.monotonic() - before < 1
-    assert health.outputs["clips"].queued == 8
+    # One may be under way beside the eight that wait.
+    assert health.outputs["clips"].queued in (8, 9)
     disk.set()
     clips.close()
     assert health.outputs["clips"].queued == 0
     assert len(names(tmp_path)) + health.outputs["clips"].dropped == 20
-    assert len(names(tmp_path)) >= 8
+    assert len(names(tmp_path)) in (8, 9)
     assert "too slow" in messages()[0]
 
 
