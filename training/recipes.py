@@ -137,16 +137,14 @@ RECIPES: dict[str, Recipe] = {
     # Without pretrained weights.
     "scratch": Recipe(
         preset="small",
-        epochs=80,
-        learning_rate=1e-3,
+        epochs=100,
+        learning_rate=1.5e-3,
         warmup_epochs=5,
         text_warmup_steps=50,
         targets="prototype",
         label_smoothing=0.1,
         spec_augment=True,
-        augmentation=Augmentation(
-            time_flip=0.5, time_scale=1.5, noise=0.25, gain_db=6.0, mixup=0.3
-        ),
+        augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
     # The paper's, with AudioCLIP's augmentation.
     "paper": Recipe(
