@@ -1,0 +1,185 @@
+"""A view in the terminal: how loud it is, what is heard, and the events."""
+
+import logging
+import math
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+
+from edge.events import Event
+from edge.frontend import FloatArray
+from edge.health import Health
+from edge.level import FLOOR_DBFS, level_dbfs
+from edge.sinks.base import Sink
+from edge.sinks.picture import Picture
+from edge.sinks.terminal_log import TerminalLog
+from edge.sources.base import Gap
+from edge.streaming import Classification
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_LOGGER = logging.getLogger("semanticac_edge")
+
+_REFRESH_SECONDS = 0.25
+# The bar falls as fast as on a studio's meter; the peak stays a while.
+_FALL_DB_PER_SECOND = 20.0
+_PEAK_SECONDS = 1.5
+_RATE_SECONDS = 10.0
+_MAX_ENDED = 100
+_NOTES = 2
+
+
+class LiveView(Sink):
+    """Fills the terminal until `close`; follows its size, and leaves it as it was.
+
+    It starts with the first sound. Messages that would be logged to the terminal meanwhile are
+    shown in the view, and logged when it is over.
+
+    Args:
+        health: whose source, rates and outputs are shown.
+        title: first line, such as the model's name.
+        stream: the terminal.
+        top: best labels to show.
+
+    Raises:
+        ImportError: if rich is not installed.
+        ValueError: if `stream` is not a terminal that can move its cursor.
+    """
+
+    name = "live"
+
+    def __init__(
+        self,
+        health: Health,
+        title: str = "semanticac-edge",
+        stream: TextIO | None = None,
+        top: int = 5,
+    ) -> None:
+        try:
+            from rich.console import Console
+        except ImportError as error:
+            raise ImportError(
+                "The live view needs rich. Install it: pip install 'semanticac-keras[live]'."
+            ) from error
+        self._console = Console(file=sys.stdout if stream is None else stream, highlight=False)
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            raise ValueError(
+                "the live view needs a terminal that can move its cursor. Received: something "
+                "else, such as a pipe or a file. Print text or JSON lines instead."
+            )
+        self._health = health
+        self._title = title
+        self._top = top
+        self._lock = threading.Lock()
+        self._meter = _Meter()
+        self._window: Classification | None = None
+        self._window_times: deque[float] = deque(maxlen=1000)
+        self._open: dict[str, Event] = {}
+        self._ended: deque[Event] = deque(maxlen=_MAX_ENDED)
+        self._log = TerminalLog(_LOGGER)
+        self._live: Live | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._refresh, name="live", daemon=True)
+
+    def audio(self, chunk: FloatArray) -> None:
+        """Move the meter; start the view at first."""
+        if self._live is None:
+            self._start()
+        with self._lock:
+            self._meter.push(chunk, time.monotonic())
+
+    def gap(self, gap: Gap) -> None:
+        """Tell of missing sound."""
+        self._log.add(f"{gap.seconds:.1f} s are missing: {gap.reason}")
+
+    def window(self, window: Classification) -> None:
+        """Show what is heard."""
+        with self._lock:
+            self._window = window
+            self._window_times.append(time.monotonic())
+
+    def event(self, event: Event) -> None:
+        """Show an event that goes on, or was."""
+        with self._lock:
+            if event.end_seconds is None:
+                self._open[event.id] = event
+            else:
+                self._open.pop(event.id, None)
+                self._ended.appendleft(event)
+
+    def close(self) -> None:
+        """Give the terminal back, and log what could not be logged meanwhile."""
+        if self._live is None:
+            return
+        self._stop.set()
+        # A terminal that is held (Ctrl-S) would hold us too.
+        self._thread.join(2.0)
+        if not self._thread.is_alive():
+            with suppress(OSError):
+                self._live.stop()
+        self._log.give_back()
+        self._live = None
+
+    def _start(self) -> None:
+        from rich.live import Live
+
+        self._log.take_over()
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._live.start()
+        self._thread.start()
+
+    def _refresh(self) -> None:
+        output = self._health.output(self.name)
+        while not self._stop.wait(_REFRESH_SECONDS):
+            assert self._live is not None
+            with suppress(OSError):
+                self._live.update(self._picture(), refresh=True)
+            if not self._console.is_terminal:
+                output.ok, output.error = False, "the terminal has gone"
+                return
+
+    def _picture(self) -> "Picture":
+        now = time.monotonic()
+        with self._lock:
+            times = [at for at in self._window_times if now - at < _RATE_SECONDS]
+            return Picture(
+                title=self._title,
+                health=self._health,
+                level_dbfs=self._meter.level_dbfs(now),
+                peak_dbfs=self._meter.peak_dbfs(now),
+                window=self._window,
+                top=self._top,
+                windows_per_second=(len(times) - 1) / (times[-1] - times[0]) if times[1:] else 0.0,
+                open=tuple(self._open.values()),
+                ended=tuple(self._ended),
+                notes=self._log.newest(_NOTES),
+            )
+
+
+class _Meter:
+    """Level and peak that stay or fall slowly enough to be read."""
+
+    def __init__(self) -> None:
+        self._level = self._peak = FLOOR_DBFS
+        self._level_at = self._peak_at = 0.0
+
+    def push(self, chunk: FloatArray, now: float) -> None:
+        if not chunk.size or not np.isfinite(chunk).all():
+            return
+        self._level = max(level_dbfs(chunk), self.level_dbfs(now))
+        self._level_at = now
+        peak = max(FLOOR_DBFS, 20 * math.log10(max(float(np.abs(chunk).max()), 1e-9)))
+        if peak >= self.peak_dbfs(now):
+            self._peak, self._peak_at = peak, now
+
+    def level_dbfs(self, now: float) -> float:
+        return max(FLOOR_DBFS, self._level - _FALL_DB_PER_SECOND * (now - self._level_at))
+
+    def peak_dbfs(self, now: float) -> float:
+        return self._peak if now - self._peak_at < _PEAK_SECONDS else FLOOR_DBFS
