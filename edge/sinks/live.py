@@ -19,7 +19,7 @@ from edge.sinks.base import Sink
 from edge.sinks.picture import Picture
 from edge.sinks.terminal_log import TerminalLog
 from edge.sources.base import Gap
-from edge.streaming import Classification
+from edge.streaming import Classification, StreamingClassifier
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -64,9 +64,7 @@ class LiveView(Sink):
         try:
             from rich.console import Console
         except ImportError as error:
-            raise ImportError(
-                "The live view needs rich. Install it: pip install 'semanticac-keras[live]'."
-            ) from error
+            raise ImportError("The live view needs rich. Install it: pip install rich.") from error
         self._console = Console(file=sys.stdout if stream is None else stream, highlight=False)
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             raise ValueError(
@@ -86,6 +84,12 @@ class LiveView(Sink):
         self._live: Live | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._refresh, name="live", daemon=True)
+
+    def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
+        """Show the other model's name."""
+        with self._lock:
+            self._title = f"semanticac-edge: {model_name}"
+            self._window = None
 
     def audio(self, chunk: FloatArray) -> None:
         """Move the meter; start the view at first."""

@@ -21,7 +21,7 @@ from edge.sinks.broker import Broker
 from edge.sinks.home_assistant import Config, device_config, stale_components, without
 from edge.sinks.publisher import Publisher
 from edge.sinks.slugs import slug, slugs
-from edge.streaming import Classification
+from edge.streaming import Classification, StreamingClassifier
 
 # The label of events that no class is near to; see `Event`.
 _UNKNOWN = "unknown"
@@ -52,7 +52,7 @@ class MqttSink(Sink):
 
     Args:
         broker: where to publish.
-        labels: the model's; windows with others change them.
+        labels: the model's.
         topic: base; `semanticac/<host name>` by default.
         device_name: in Home Assistant; made of the host's name by default.
         discovery: Home Assistant's discovery prefix; None for no discovery.
@@ -85,9 +85,9 @@ class MqttSink(Sink):
         health: Health | None = None,
     ) -> None:
         host = socket.gethostname()
-        self.topic = f"semanticac/{slug(host)}" if topic is None else topic
+        self.topic = default_topic() if topic is None else topic
         for text in (self.topic, "homeassistant" if discovery is None else discovery):
-            _check_topic(text)
+            check_topic(text)
         self.device_id = device_id(self.topic)
         self._device_name = device_name or f"Sound listener {host}"
         self._page_url = page_url
@@ -119,6 +119,11 @@ class MqttSink(Sink):
         self._set_labels(tuple(labels))
         self._publisher.keep(f"{self.topic}/status", "online")
 
+    def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
+        """Introduce the other model's labels, and remove those that are gone."""
+        if classifier.labels != self._labels:
+            self._set_labels(classifier.labels)
+
     def audio(self, chunk: FloatArray) -> None:
         """Tell of a source that is lost or back."""
         if self._health is not None:
@@ -127,8 +132,6 @@ class MqttSink(Sink):
 
     def window(self, window: Classification) -> None:
         """Tell what is heard, now and then."""
-        if window.labels != self._labels:
-            self._set_labels(window.labels)
         now = time.monotonic()
         if now < self._next_update:
             return
@@ -217,7 +220,17 @@ def device_id(topic: str) -> str:
     return f"semanticac_{hashlib.sha256(seed.encode()).hexdigest()[:12]}"
 
 
-def _check_topic(topic: str) -> None:
+def default_topic() -> str:
+    """The base topic where none is given: `semanticac/<host name>`."""
+    return f"semanticac/{slug(socket.gethostname())}"
+
+
+def check_topic(topic: str) -> None:
+    """Refuse what is no base topic.
+
+    Raises:
+        ValueError: if it is none.
+    """
     if not re.fullmatch(r"[^$+#/\0][^+#\0]*(?<!/)", topic) or len(topic.encode()) > 1000:
         raise ValueError(
             "an MQTT topic must be levels separated by /, without + and #, not starting with $ "

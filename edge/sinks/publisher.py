@@ -53,9 +53,6 @@ class Publisher:
         keepalive_seconds: a dead connection is noticed in one to two times this.
         logger: for the messages about outages and refusals.
 
-    Attributes:
-        settled: is set at the end of the first attempt to connect.
-
     Raises:
         ImportError: if paho-mqtt is not installed.
         ValueError: if the broker's CA file cannot be used.
@@ -81,7 +78,7 @@ class Publisher:
                 "MQTT needs paho-mqtt 2. Install it: pip install 'semanticac-keras[mqtt]'."
             ) from error
         self.broker = broker
-        self.settled = threading.Event()
+        self._settled = threading.Event()
         self._paho = paho
         self._callbacks_version = CallbackAPIVersion.VERSION2
         # Version 5 tells which topics the broker's access list forbids.
@@ -135,6 +132,10 @@ class Publisher:
         if self._connected_at is not None:
             self._outbox.offer(topic, payload)
             self._wake()
+
+    def wait_until_settled(self, seconds: float) -> bool:
+        """Wait for the end of the first attempt to connect; say whether it came."""
+        return self._settled.wait(seconds)
 
     def close(self, seconds: float = 3.0) -> None:
         """Publish what is left, for at most `seconds`, and disconnect.
@@ -256,7 +257,7 @@ class Publisher:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
         self._health.ok, self._health.error = False, f"{self.broker}: {self._ended}"
-        self.settled.set()
+        self._settled.set()
         if lasted:
             self._short_connections = self._short_connections + 1 if lasted < _STEADY_SECONDS else 0
             if self._short_connections == 3:
@@ -310,7 +311,7 @@ class Publisher:
             client.subscribe(topic, qos=1)
         self._connected_at = time.monotonic()
         self._health.ok, self._health.error = True, ""
-        self.settled.set()
+        self._settled.set()
 
     def _on_disconnect(
         self,
@@ -372,7 +373,7 @@ def check_broker(broker: Broker, client_id: str, seconds: float = 6.0) -> None:
     silent.disabled = True
     health = OutputHealth()
     publisher = Publisher(broker, client_id, health=health, logger=silent)
-    publisher.settled.wait(seconds)
+    publisher.wait_until_settled(seconds)
     ok, error = health.ok, health.error
     publisher.close(1.0 if ok else 0.0)
     if not ok:
