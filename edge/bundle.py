@@ -10,10 +10,13 @@ import os
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edge.files import replacing
 from edge.frontend import FrontEnd
+
+Inputs = Literal["log_mel", "waveform"]
+Quantization = Literal["float32", "float16", "dynamic_int8"]
 
 SCHEMA_VERSION = 2
 CONTRACT_NAME = "semanticac.json"
@@ -23,6 +26,29 @@ _FLATBUFFER_IDENTIFIER = b"TFL3"
 
 class BundleError(Exception):
     """A bundle is missing, damaged, or made for another version."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the model says of a known sound (`edge.probe.probe_input`), measured at export.
+
+    Args:
+        scores: one for each label.
+        cosines: likewise.
+
+    Raises:
+        ValueError: if they are not as many.
+    """
+
+    scores: tuple[float, ...]
+    cosines: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.scores) != len(self.cosines):
+            raise ValueError(
+                "a probe must have as many scores as cosines. "
+                f"Received: {len(self.scores)} and {len(self.cosines)}."
+            )
 
 
 @dataclass(frozen=True)
@@ -37,33 +63,38 @@ class BundleContract:
         embedding_dim: size of the `embedding` output.
         logit_scale: factor on the cosine similarities before the softmax.
         quantization: `"float32"`, `"float16"` or `"dynamic_int8"`.
+        probe: what devices must compute again before they trust themselves with the model; see
+            `edge.interpreter.measure_probe`. Every bundle has one.
         parity: largest differences to the Keras model measured at export.
         calibration: score calibration, if the model has one.
         training: receipt: dataset, folds, accuracy, versions.
         licence: terms of the weights.
 
     Raises:
-        ValueError: if `inputs` is unknown, the labels are none, doubled or no text, or the
-            prompts are not as many.
+        ValueError: if `inputs` or `quantization` is unknown, the labels are none, doubled or no
+            text, or the prompts or the probe's answers are not as many.
     """
 
     front_end: FrontEnd
-    inputs: Literal["log_mel", "waveform"]
+    inputs: Inputs
     labels: tuple[str, ...]
     prompts: tuple[str, ...]
     embedding_dim: int
     logit_scale: float
-    quantization: str
+    quantization: Quantization
+    probe: Probe | None = None
     parity: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
 
     def __post_init__(self) -> None:
-        if self.inputs not in ("log_mel", "waveform"):
-            raise ValueError(
-                f"`inputs` must be 'log_mel' or 'waveform'. Received: {self.inputs!r}."
-            )
+        for name, value, known in (
+            ("inputs", self.inputs, get_args(Inputs)),
+            ("quantization", self.quantization, get_args(Quantization)),
+        ):
+            if value not in known:
+                raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}.")
         if not self.labels or not all(isinstance(label, str) for label in self.labels):
             raise ValueError(f"`labels` must be one or more names. Received: {self.labels}.")
         if len(set(self.labels)) < len(self.labels):
@@ -72,6 +103,11 @@ class BundleContract:
             raise ValueError(
                 f"`prompts` must be one for each of the {len(self.labels)} labels. "
                 f"Received: {len(self.prompts)}."
+            )
+        if self.probe and len(self.probe.scores) != len(self.labels):
+            raise ValueError(
+                f"`probe` must answer for each of the {len(self.labels)} labels. "
+                f"Received: {len(self.probe.scores)}."
             )
 
     @property
@@ -87,8 +123,10 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, contract: BundleCon
 
     Raises:
         OSError: if the file cannot be written.
-        ValueError: if `model` is no TFLite flatbuffer.
+        ValueError: if `model` is no TFLite flatbuffer, or the contract lacks its probe.
     """
+    if contract.probe is None:
+        raise ValueError("`contract` must have a `probe`: see edge.interpreter.measure_probe.")
     if model[4:8] != _FLATBUFFER_IDENTIFIER:
         raise ValueError(f"`model` must be a TFLite flatbuffer. Received: {model[:8]!r}.")
     values = asdict(contract) | {
@@ -124,9 +162,12 @@ def read_contract(path: str | os.PathLike[str]) -> BundleContract:
                 "front_end": FrontEnd.from_json(values["front_end"]),
                 "labels": tuple(values["labels"]),
                 "prompts": tuple(values["prompts"]),
+                "probe": Probe(
+                    **{name: tuple(map(float, said)) for name, said in values["probe"].items()}
+                ),
             }
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path} has a contract this runtime cannot read: {error}.") from error
     _check_model(path, size, digest)
     return contract

@@ -1,17 +1,29 @@
 """A bundle's graph in LiteRT, checked against its contract before it runs."""
 
 import importlib
+import importlib.metadata
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge.bundle import BundleContract, BundleError, read_contract
+from edge.bundle import BundleContract, BundleError, Probe, read_contract
 from edge.frontend import FloatArray
+from edge.probe import probe_input
 
 _SIGNATURE = "serving_default"
 _INPUT = "inputs"
-_RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+# Distributions, in the order of preference, with the module of their interpreter.
+_RUNTIMES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+}
+
+# How far a cosine may be from what it was at export. Kernels that sum in another order were seen to
+# differ by 2e-7, integer ones, which round activations in ways of their own, by 1.2e-3; the limits
+# leave room for other models and processors, and for arithmetic in half precision. A kernel that
+# misreads its weights is off by tenths.
+_COSINE_LIMITS = {"float32": 1e-3, "float16": 1e-2, "dynamic_int8": 2e-2}
 
 
 class Prediction(NamedTuple):
@@ -31,6 +43,8 @@ class Prediction(NamedTuple):
 class Interpreter:
     """Runs a bundle on the CPU. The file is mapped, not copied: keep it in place while it runs.
 
+    Before it is used, the model must say of a known sound what it said where it was exported.
+
     Args:
         path: the `.tflite` bundle.
         num_threads: CPU threads of the graph, at least 1.
@@ -39,8 +53,9 @@ class Interpreter:
         contract: what the bundle says about its model.
 
     Raises:
-        BundleError: if the bundle is missing or damaged, or its graph breaks its contract.
-        RuntimeError: if no LiteRT runtime is installed.
+        BundleError: if the bundle is missing or damaged, its graph breaks its contract, or the
+            runtime here cannot load it or computes it wrongly.
+        RuntimeError: if no LiteRT runtime is installed, or not with the numpy it needs.
         ValueError: if `num_threads` is below 1.
     """
 
@@ -48,15 +63,9 @@ class Interpreter:
         if num_threads < 1:
             raise ValueError(f"`num_threads` must be at least 1. Received: {num_threads}.")
         self.contract: BundleContract = read_contract(path)
-        load = _litert_interpreter()
         try:
-            self._model = load(model_path=os.fspath(path), num_threads=num_threads)
-            self._model.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise BundleError(f"{path} holds a graph that LiteRT cannot load: {reason}") from error
-        try:
-            self._input, self._outputs = _tensors(self._model, self.contract)
+            self._graph = _Graph(self.contract, model_path=os.fspath(path), num_threads=num_threads)
+            _check_probe(self._graph, self.contract)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
 
@@ -79,22 +88,99 @@ class Interpreter:
             raise ValueError(
                 f"`inputs` must be float32 {expected}. Received: {inputs.dtype} {inputs.shape}."
             )
-        self._model.set_tensor(self._input, inputs[np.newaxis])
-        self._model.invoke()
-        prediction = Prediction(*(self._model.get_tensor(index)[0] for index in self._outputs))
+        prediction = self._graph.run(inputs)
         if not np.isfinite(prediction.scores).all():
             raise RuntimeError("The model answered with NaN or infinite scores. Export it again.")
         return prediction
 
 
-def _litert_interpreter() -> Any:
-    """The `Interpreter` class of the first runtime that is installed."""
-    for name in _RUNTIMES:
+def measure_probe(model: bytes, contract: BundleContract) -> Probe:
+    """What a graph says of the known sound here, for its contract.
+
+    Args:
+        model: the flatbuffer.
+        contract: fits it; its own `probe` is not used.
+
+    Raises:
+        BundleError: if the graph cannot be loaded, or breaks the contract.
+        RuntimeError: if no LiteRT runtime works, or the graph fails.
+    """
+    graph = _Graph(contract, model_content=model, num_threads=1)
+    prediction = graph.run(probe_input(contract))
+    return Probe(
+        scores=tuple(round(float(score), 7) for score in prediction.scores),
+        cosines=tuple(round(float(cosine), 7) for cosine in prediction.cosines),
+    )
+
+
+class _Graph:
+    """A graph in whichever runtime is installed.
+
+    Args:
+        contract: what its tensors must fit.
+        options: the runtime's: where the model is, and threads.
+    """
+
+    def __init__(self, contract: BundleContract, **options: Any) -> None:
+        self.runtime, interpreter = _runtime()
         try:
-            return importlib.import_module(name).Interpreter
-        except ImportError:
+            self._model = interpreter(**options)
+            self._model.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise BundleError(f"{self.runtime} cannot load the graph: {reason}") from error
+        except SystemError as error:  # tflite-runtime is built for numpy 1, and imports with 2
+            raise RuntimeError(
+                f"{self.runtime} does not work with numpy {np.__version__}: pip install 'numpy<2'"
+            ) from error
+        self._input, self._outputs = _tensors(self._model, contract)
+
+    def run(self, inputs: FloatArray) -> Prediction:
+        self._model.set_tensor(self._input, inputs[np.newaxis])
+        self._model.invoke()
+        return Prediction(*(self._model.get_tensor(index)[0] for index in self._outputs))
+
+
+def _runtime() -> tuple[str, Any]:
+    """Name and version of the first runtime that can be imported, and its `Interpreter` class."""
+    broken = ""
+    for distribution, module in _RUNTIMES.items():
+        try:
+            interpreter = importlib.import_module(module).Interpreter
+        except ImportError as error:
+            if error.name != module.partition(".")[0]:
+                broken = f" {distribution} cannot be imported: {' '.join(str(error).split())}."
             continue
-    raise RuntimeError("No LiteRT runtime is installed. Install one: pip install ai-edge-litert")
+        try:
+            return f"{distribution} {importlib.metadata.version(distribution)}", interpreter
+        except importlib.metadata.PackageNotFoundError:
+            return distribution, interpreter
+    raise RuntimeError(
+        f"No LiteRT runtime is installed.{broken} Install one: pip install ai-edge-litert"
+    )
+
+
+def _check_probe(graph: _Graph, contract: BundleContract) -> None:
+    """Refuse a graph that does not say here what it said at export."""
+    assert contract.probe is not None, "a contract that was read has a probe"
+    try:
+        said = graph.run(probe_input(contract))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{graph.runtime} cannot run the graph: {reason}") from error
+    cosines = float(np.abs(said.cosines - np.array(contract.probe.cosines)).max())
+    scores = float(np.abs(said.scores - np.array(contract.probe.scores)).max())
+    cosine_limit = _COSINE_LIMITS[contract.quantization]
+    # The most that a softmax makes of such differences.
+    score_limit = cosine_limit * contract.logit_scale / 2
+    # `not <=` so that NaN fails as well.
+    if not cosines <= cosine_limit or not scores <= score_limit:
+        raise BundleError(
+            f"{graph.runtime} computes the {contract.quantization} model wrongly: for the bundle's "
+            f"probe cosines differ by {cosines:.2g} from those at export (limit {cosine_limit:g}), "
+            f"scores by {scores:.2g} (limit {score_limit:.2g}). Use another runtime, or export "
+            "with another quantization."
+        )
 
 
 def _tensors(model: Any, contract: BundleContract) -> tuple[int, list[int]]:

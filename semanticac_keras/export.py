@@ -16,15 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from edge.bundle import BundleContract, write_bundle
-from edge.interpreter import Interpreter
+from edge.bundle import BundleContract, Inputs, Quantization, write_bundle
+from edge.interpreter import Interpreter, measure_probe
 from edge.streaming import StreamingClassifier
 from semanticac_keras.audio_tower import AudioTower, window_batch
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.semantic_ac import SemanticAC, softmax
-
-Quantization = Literal["float32", "float16", "dynamic_int8"]
-Inputs = Literal["log_mel", "waveform"]
 
 # Largest difference in a probability that rounding explains. Integer weights have no such bound:
 # their differences are measured and stored, and only a broken conversion is refused.
@@ -66,7 +63,8 @@ def export_tflite(
         licence: terms of the weights.
 
     Returns:
-        The contract, with the measured differences in `parity`.
+        The contract, with the measured differences in `parity`, and in `probe` what devices must
+        compute again.
 
     Raises:
         ExportError: if TensorFlow is missing, conversion fails, or the bundle disagrees.
@@ -93,6 +91,7 @@ def export_tflite(
         training=training or {},
         licence=licence,
     )
+    contract = replace(contract, probe=measure_probe(flatbuffer, contract))
     with tempfile.TemporaryDirectory() as directory:
         candidate = Path(directory) / "candidate.tflite"
         write_bundle(candidate, flatbuffer, contract)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,13 @@ def test_flipped_bits_never_change_the_contract(whole, make_contract):
         (lambda v: v | {"front_end": v["front_end"] | {"hop_length": 600}}, "hop_length must"),
         (lambda v: v | {"front_end": v["front_end"] | {"window_seconds": 1e999}}, "infinity"),
         (lambda v: v | {"inputs": "mfcc"}, "`inputs` must be"),
+        (lambda v: v | {"quantization": "int4"}, "`quantization` must be"),
+        (lambda v: {k: v[k] for k in v if k != "probe"}, "probe"),
+        (lambda v: v | {"probe": None}, "cannot read"),
+        (lambda v: v | {"probe": {"scores": [1]}}, "cosines"),
+        (lambda v: v | {"probe": {"scores": ["x"], "cosines": [0]}}, "'x'"),
+        (lambda v: v | {"probe": {"scores": [1, 0], "cosines": [0]}}, "Received: 2 and 1"),
+        (lambda v: v | {"probe": {"scores": [1], "cosines": [0]}}, "each of the 5 labels"),
         (lambda v: v | {"labels": ["rain"] * 5}, "must differ"),
         (lambda v: v | {"prompts": []}, "`prompts` must"),
         (lambda v: v | {"model_sha256": "0" * 64}, "checksum"),
@@ -105,6 +113,14 @@ def test_other_files_are_refused(tmp_path, tiny_model):
 def test_only_flatbuffers_become_bundles(tmp_path, make_contract):
     with pytest.raises(ValueError, match="TFLite flatbuffer"):
         write_bundle(tmp_path / "model.tflite", b"PK\x03\x04 not a model", make_contract())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contracts_without_a_probe_stay_here(tmp_path, tiny_model, make_contract):
+    with pytest.raises(ValueError, match="must have a `probe`"):
+        write_bundle(
+            tmp_path / "m.tflite", tiny_model("log_mel"), replace(make_contract(), probe=None)
+        )
     assert list(tmp_path.iterdir()) == []
 
 
