@@ -1,5 +1,7 @@
 """The edge stands alone: what it imports, how little it takes."""
 
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ import soundfile
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = ("keras", "tensorflow", "jax", "torch", "librosa", "scipy", "matplotlib")
-LAZY = ("ai_edge_litert", "tflite_runtime", "soxr", "soundfile", "sounddevice")
+LAZY = ("ai_edge_litert", "tflite_runtime", "soxr", "soundfile", "sounddevice", "paho", "rich")
+# What the modules of `edge.web` may import at once: they are imported only to serve.
+WEB = ("starlette", "uvicorn", "prometheus_client")
 
 BLOCK = """
 import sys
@@ -38,24 +42,33 @@ def python(code, *arguments, blocked):
     return done.stdout
 
 
-def test_every_module_imports_with_numpy_alone():
+def count_windows(lines):
+    return sum("scores" in json.loads(line) for line in lines.splitlines())
+
+
+@pytest.mark.parametrize(("where", "blocked"), [("", WEB), ("edge.web.", ())])
+def test_every_module_imports_with_numpy_alone(where, blocked):
+    """Those of `edge.web` with its own packages, too."""
+    if where and not all(importlib.util.find_spec(name) for name in WEB):
+        pytest.skip("the extra `web` is not installed")
     code = """
 import importlib, pkgutil, edge
-for module in pkgutil.iter_modules(edge.__path__):
-    if module.name != "__main__":
-        importlib.import_module(f"edge.{module.name}")
+for module in pkgutil.walk_packages(edge.__path__, "edge."):
+    if module.name.startswith("edge.web.") == bool(sys.argv[1]) and module.name != "edge.__main__":
+        importlib.import_module(module.name)
         print(module.name)
 """
-    names = python(code, blocked=(*FORBIDDEN, *LAZY)).split()
-    assert {"bundle", "cli", "frontend", "interpreter", "sources", "streaming"} <= set(names)
+    names = python(code, where, blocked=(*FORBIDDEN, *LAZY, *blocked)).split()
+    expected = {"edge.web.app"} if where else {"edge.cli", "edge.sources.base", "edge.streaming"}
+    assert expected <= set(names)
 
 
 def test_a_file_streams_without_any_training_framework(tmp_path, bundle, make_sound):
     recording = tmp_path / "a.flac"
     soundfile.write(recording, make_sound(110_250), 44_100)
     code = "from edge.cli import main; sys.exit(main(sys.argv[1:]))"
-    lines = python(code, "--file", recording, "--model", bundle, blocked=FORBIDDEN).splitlines()
-    assert len(lines) == 3
+    arguments = ("--file", recording, "--model", bundle, "--json")
+    assert count_windows(python(code, *arguments, blocked=FORBIDDEN)) == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
@@ -70,10 +83,9 @@ def test_a_long_file_fits_150_megabytes(tmp_path, log_mel_bundle, make_sound):
 from edge.cli import main
 assert main(sys.argv[1:]) == 0
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(peak)
+print(peak.strip())
 """
-    lines = python(
-        code, "--file", recording, "--model", log_mel_bundle, "--hop", 10, blocked=FORBIDDEN
-    ).splitlines()
-    assert len(lines) == 75
-    assert int(lines[-2].split()[1]) < 150_000
+    arguments = ("--file", recording, "--model", log_mel_bundle, "--hop", 10, "--json")
+    *lines, peak = python(code, *arguments, blocked=FORBIDDEN).splitlines(keepends=True)
+    assert count_windows("".join(lines)) == 73
+    assert int(peak.split()[1]) < 150_000
