@@ -150,6 +150,7 @@ class StreamingClassifier:
             The classifications of the windows now complete, in order.
 
         Raises:
+            RuntimeError: if the model fails; the rest of the chunk is lost.
             ValueError: if the chunk has another shape or dtype or holds NaN or infinity. It is
                 then ignored as a whole, and the stream can go on.
         """
