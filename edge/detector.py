@@ -1,95 +1,23 @@
 """From the scores of windows to events: the one place that decides what is reported."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.events import EndReason, Event, event_id
 from edge.locating import Locator
+from edge.policy import Policy, is_unknown
 from edge.streaming import Classification
+
+__all__ = ["UNKNOWN", "Detector", "Policy"]
 
 UNKNOWN = "unknown"
 
 _Floats = npt.NDArray[np.float64]
 # One window alone never starts an event, whatever the thresholds, unless smoothing is off.
 _LEAST_WINDOWS = 2
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What counts as an event.
-
-    A label's score is smoothed over the last windows. An event starts once the smoothed score, and
-    at least two of the smoothed ones themselves, reach the label's threshold; it ends once the
-    smoothed score is below `release` times the threshold. Labels are decided each on its own:
-    events of several may overlap.
-
-    Args:
-        threshold: smoothed score from which an event starts, above 0, at most 1.
-        thresholds: the same for single labels, in place of `threshold`.
-        smoothing_windows: windows in the mean; those before the stream count as silence. 1 is off.
-        release: share of the threshold below which an event ends, above 0, at most 1.
-        min_seconds: sounds shorter than this are not reported; the start waits that long.
-        max_seconds: an event that lasts longer ends; the sound's rest is another event.
-        refractory_seconds: after an event's end, none of the same label starts for so long. A
-            sound that goes on after it is reported from there.
-        cosine_floor: cosine similarity that a label must reach to count in a window, from -1 to 1;
-            where no label does, the window is "unknown". None: any will do.
-        report_unknown: make events of "unknown".
-
-    Raises:
-        ValueError: if a value is out of its range.
-    """
-
-    threshold: float = 0.5
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    smoothing_windows: int = 3
-    release: float = 0.6
-    min_seconds: float = 0.0
-    max_seconds: float = 300.0
-    refractory_seconds: float = 5.0
-    cosine_floor: float | None = None
-    report_unknown: bool = False
-
-    def __post_init__(self) -> None:
-        for name, threshold in {"threshold": self.threshold, **self.thresholds}.items():
-            _check(0 < threshold <= 1, f"threshold of {name!r}", "above 0, at most 1", threshold)
-        windows = self.smoothing_windows
-        _check(
-            isinstance(windows, int) and windows >= 1, "smoothing_windows", "at least 1", windows
-        )
-        _check(0 < self.release <= 1, "release", "above 0, at most 1", self.release)
-        _check(self.min_seconds >= 0, "min_seconds", "at least 0", self.min_seconds)
-        _check(
-            0 <= self.min_seconds <= self.max_seconds < math.inf and self.max_seconds > 0,
-            "max_seconds",
-            "finite, above 0 and at least min_seconds",
-            self.max_seconds,
-        )
-        _check(
-            0 <= self.refractory_seconds < math.inf,
-            "refractory_seconds",
-            "finite, at least 0",
-            self.refractory_seconds,
-        )
-        floor = self.cosine_floor
-        _check(floor is None or -1 <= floor <= 1, "cosine_floor", "in -1 .. 1, or None", floor)
-        _check(
-            floor is not None or not self.report_unknown,
-            "report_unknown",
-            "used with a cosine_floor, without which nothing is unknown",
-            self.report_unknown,
-        )
-
-
-def is_unknown(window: Classification, cosine_floor: float | None) -> bool:
-    """Whether something sounds in the window and no label is near enough."""
-    return (
-        cosine_floor is not None and not window.gated and float(window.cosines.max()) < cosine_floor
-    )
 
 
 class Detector:
@@ -112,6 +40,7 @@ class Detector:
     def __init__(self, policy: Policy, labels: Sequence[str], hop_seconds: float) -> None:
         self.policy = policy
         self.labels = tuple(labels)
+        self._model_labels = self.labels
         if policy.report_unknown:
             if UNKNOWN in self.labels:
                 raise ValueError(
@@ -153,8 +82,13 @@ class Detector:
             The events that start or end, in the order of labels.
 
         Raises:
-            ValueError: if the window ends before the last one.
+            ValueError: if the window ends before the last one, or has other labels.
         """
+        if window.labels != self._model_labels:
+            raise ValueError(
+                f"a window must have the labels {', '.join(self._model_labels)}. "
+                f"Received: {', '.join(window.labels)}."
+            )
         if window.end_seconds < self._seconds:
             raise ValueError(
                 f"a window must end after the last one, at {self._seconds} s. Received: "
@@ -224,7 +158,7 @@ class Detector:
         heard = np.zeros(len(self.labels))
         if window.gated:
             return heard
-        scores = heard[: len(window.scores)]
+        scores = heard[: len(self._model_labels)]
         scores[:] = window.scores
         if self.policy.cosine_floor is not None:
             scores[window.cosines < self.policy.cosine_floor] = 0.0
@@ -256,11 +190,13 @@ class Detector:
                 level_dbfs=sound.level_dbfs,
             )
             return []
-        end_seconds = self._clip(sound, end_seconds)
-        duration = end_seconds - sound.start_seconds
+        duration = self._clip(sound, end_seconds) - sound.start_seconds
         if duration <= 0 or duration < self.policy.min_seconds:
             return []
-        sound.least_end_seconds = end_seconds
+        # What has been said cannot be taken back, whatever the end turns out to be.
+        sound.least_end_seconds = sound.start_seconds + max(
+            self.policy.min_seconds, min(duration, 0.5 * self._hop_seconds)
+        )
         started_at = None
         if self._unix_offset is not None:
             started_at = sound.start_seconds + self._unix_offset
@@ -323,8 +259,3 @@ class _Sound:
     @property
     def mean_score(self) -> float:
         return self.score_sum / self.num_windows
-
-
-def _check(holds: bool, name: str, expected: str, received: object) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {expected}. Received: {received}.")

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.detector import Detector, Policy, is_unknown
+from edge.detector import Detector, Policy
+from edge.policy import is_unknown
 from edge.streaming import Classification
 
 LABELS = ("dog", "rain", "siren")
@@ -215,6 +216,12 @@ def test_a_sound_at_either_end_of_the_stream_reaches_it():
     assert event.end_reason == "stopped"
 
 
+def test_a_sound_in_the_first_window_has_no_known_start_but_an_end():
+    (event,) = ended(detect(list(sound_windows(2.4, 3.2, 5.0, 1.0, 0.1, snr_db=20))))
+    assert event.start_seconds == 0.0
+    assert event.end_seconds == pytest.approx(3.2, abs=1.0)
+
+
 def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
     before, after = windows(np.full(6, 0.9)), windows(np.full(6, 0.9))
     detector = Detector(Policy(refractory_seconds=0.0), LABELS, 1.0)
@@ -232,13 +239,15 @@ def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
     assert again.start_seconds == 40.0
 
 
-def test_windows_come_in_order():
+def test_windows_come_in_order_and_from_the_model():
     detector = Detector(Policy(), LABELS, 1.0)
     detector.update(window(9.0, [0.1]))
     with pytest.raises(ValueError, match=r"end after the last one, at 9\.0 s"):
         detector.update(window(8.0, [0.1]))
     detector.end(9.0, "stopped")
     detector.update(window(5.0, [0.1]))
+    with pytest.raises(ValueError, match=r"must have the labels dog\. Received: dog, rain"):
+        Detector(Policy(), ("dog",), 1.0).update(window(9.0, [0.1]))
 
 
 def test_unix_times_follow_the_stream_even_when_the_clock_is_set():
