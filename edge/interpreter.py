@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class Prediction(NamedTuple):
 
 
 class Interpreter:
-    """Runs a bundle on the CPU. The file is mapped, not copied: keep it in place while it runs.
+    """Runs a bundle on the CPU. The file is copied: what happens to it afterwards does not matter.
 
     Before it is used, the model must say of a known sound what it said where it was exported.
 
@@ -64,7 +65,9 @@ class Interpreter:
             raise ValueError(f"`num_threads` must be at least 1. Received: {num_threads}.")
         self.contract: BundleContract = read_contract(path)
         try:
-            self._graph = _Graph(self.contract, model_path=os.fspath(path), num_threads=num_threads)
+            self._graph = _Graph(
+                self.contract, model_content=Path(path).read_bytes(), num_threads=num_threads
+            )
             _check_probe(self._graph, self.contract)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
