@@ -81,7 +81,7 @@ class MqttSink(Sink):
         clips_url: str | None = None,
         update_seconds: float = 10.0,
         queue_size: int = 1000,
-        backoff_seconds: tuple[float, float] = (1.0, 60.0),
+        backoff_seconds: tuple[float, float] = (1.0, 30.0),
         health: Health | None = None,
     ) -> None:
         host = socket.gethostname()

@@ -66,7 +66,7 @@ class Publisher:
         subscriptions: Mapping[str, Callable[[bytes], None]] | None = None,
         queue_size: int = 1000,
         health: OutputHealth | None = None,
-        backoff_seconds: tuple[float, float] = (1.0, 60.0),
+        backoff_seconds: tuple[float, float] = (1.0, 30.0),
         keepalive_seconds: int = 30,
         logger: logging.Logger = _LOGGER,
     ) -> None:
