@@ -192,8 +192,8 @@ def test_discovery_passes_the_models_of_home_assistants_schemas():
     assert str(payload.device.configuration_url) == "http://pi:8080/"
     for component in config["components"].values():
         platform = component["platform"]
-        shared = {"device": config["device"], "origin": config["origin"]}
-        model = models.parse_component_payload(platform, component | shared)
+        common = {"device": config["device"], "origin": config["origin"]}
+        model = models.parse_component_payload(platform, component | common)
         assert set(component) - {"platform"} <= set(model.model_dump(by_alias=True))
 
 
