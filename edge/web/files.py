@@ -1,0 +1,40 @@
+"""The page's own files, and nobody else's."""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+@cache
+def static(name: str) -> bytes:
+    """One of the files in `static/`.
+
+    Raises:
+        FileNotFoundError: if there is none of that name.
+    """
+    folder = resources.files("edge.web") / "static"
+    for file in folder.iterdir():
+        if file.name == name and media_type(name):
+            return file.read_bytes()
+    raise FileNotFoundError(name)
+
+
+def media_type(name: str) -> str | None:
+    """What kind of file it is; None for a kind the page has none of."""
+    return _TYPES.get(name.rpartition(".")[2])
+
+
+def find_clip(directory: Path, name: str) -> Path | None:
+    """A recording in `directory` itself, never outside or below, however it is asked for."""
+    if name != Path(name).name or name.startswith(".") or "\0" in name or "\\" in name:
+        return None
+    path = directory / name
+    good = path.suffix.lower() == ".wav" and path.is_file() and not path.is_symlink()
+    return path if good else None

@@ -1,0 +1,167 @@
+"""The page as an output of the listener."""
+
+import base64
+import importlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge.events import Event
+from edge.frontend import FloatArray
+from edge.health import Health
+from edge.sinks.base import Sink
+from edge.sources.base import Gap
+from edge.streaming import Classification, StreamingClassifier
+from edge.web.address import bind, check_token, url
+from edge.web.feed import Feed
+from edge.web.level import LevelMeter
+from edge.web.spectrogram import Spectrogram
+from edge.web.story import Story
+
+_PACKAGES = ("prometheus_client", "starlette", "uvicorn")
+_TOP = 5
+
+
+class WebSink(Sink):
+    """Serves a page with a live spectrogram, what is heard, events, clips and health.
+
+    Without an open page it does next to nothing: the spectrogram is computed only for visitors.
+
+    Args:
+        classifier: what classifies the sound now.
+        model_name: for people, such as the bundle's file name.
+        health: shown, and served as `/healthz` and `/metrics`.
+        host: address to serve on.
+        port: its port; 0 takes a free one.
+        token: what visitors must know, at least 16 letters, digits or -._~; None lets everyone
+            look who can connect.
+        names: host names that visitors use besides the machine's own, such as a reverse proxy's.
+        clips_dir: where recordings of events lie, if any are made.
+
+    Attributes:
+        url: what to open in a browser, without the token.
+        port: the port that was taken.
+
+    Raises:
+        ImportError: if the extra `web` is not installed.
+        OSError: if the address cannot be had.
+        ValueError: if the host is not this machine alone and there is no good token.
+    """
+
+    name = "web"
+
+    def __init__(
+        self,
+        classifier: StreamingClassifier,
+        model_name: str,
+        health: Health,
+        host: str = "127.0.0.1",
+        port: int = 8765,
+        token: str | None = None,
+        names: Iterable[str] = (),
+        clips_dir: Path | None = None,
+    ) -> None:
+        check_token(host, token)
+        require_packages()
+        from edge.web.app import create_app
+        from edge.web.guard import Guard
+        from edge.web.server import Server
+
+        self._story = Story()
+        self._feed = Feed()
+        self._output = health.output(self.name)
+        self._meter = LevelMeter()
+        self._position_seconds = 0.0
+        self.use_model(classifier, model_name)
+        listener = bind(host, port)
+        self.port: int = listener.getsockname()[1]
+        self.url = url(host, self.port)
+        app = create_app(self._story, self._feed, health, clips_dir)
+        guard = Guard(app, [host, *names], token, cookie_name=f"semanticac_{self.port}")
+        self._server = Server(guard, listener)
+
+    def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
+        """Go on with another model; open pages learn of it."""
+        self._rate_hz = classifier.front_end.sample_rate_hz
+        self._spectrogram = Spectrogram(classifier.front_end)
+        self._watched = False
+        self._story.describe(model_name, classifier, self._spectrogram)
+        self._feed.publish("hello", self._story.hello())
+
+    def audio(self, chunk: FloatArray) -> None:
+        """Show the next samples (samples,) to those who watch."""
+        watched = self._feed.clients > 0
+        if watched and not self._watched:
+            self._start_picture()
+        self._watched = watched
+        self._position_seconds += len(chunk) / self._rate_hz
+        if not watched:
+            return
+        self._meter.push(chunk)
+        rows = self._spectrogram.push(chunk)
+        if not rows:
+            return
+        self._row_count += len(rows) // len(self._spectrogram.bands_hz)
+        end_seconds = self._start_seconds + self._row_count / self._spectrogram.rows_per_second
+        level_dbfs, peak_dbfs = self._meter.read()
+        values = {
+            "end_seconds": round(end_seconds, 3),
+            "rows": base64.b64encode(rows).decode("ascii"),
+            "level_dbfs": round(level_dbfs, 1),
+            "peak_dbfs": round(peak_dbfs, 1),
+        }
+        self._feed.publish("frames", values, droppable=True)
+
+    def gap(self, gap: Gap) -> None:
+        """Show that sound is missing."""
+        self._position_seconds += gap.seconds
+        self._start_picture()
+        values = {"seconds": gap.seconds, "reason": gap.reason, "at": time.time()}
+        self._feed.publish("gap", values)
+
+    def window(self, window: Classification) -> None:
+        """Show what is heard."""
+        values = {
+            "start_seconds": window.start_seconds,
+            "end_seconds": window.end_seconds,
+            "level_dbfs": round(float(window.level_dbfs), 1),
+            "gated": window.gated,
+            "top": [[label, round(score, 4)] for label, score in window.top(_TOP)],
+        }
+        self._feed.publish("window", values)
+        self._output.dropped = self._feed.cut_off
+
+    def event(self, event: Event) -> None:
+        """Show an event, and keep it for those who come later."""
+        self._feed.publish("event", self._story.add(event))
+
+    def close(self) -> None:
+        """End all pages' streams and stop serving."""
+        self._feed.close()
+        self._server.close()
+
+    def _start_picture(self) -> None:
+        self._spectrogram.reset()
+        self._meter.read()
+        self._start_seconds, self._row_count = self._position_seconds, 0
+
+
+def require_packages() -> None:
+    """Say which package of the extra `web` is missing.
+
+    Raises:
+        ImportError: if one is.
+    """
+    """Say at once what is missing.
+
+    Raises:
+        ImportError: if a package of the extra `web` is not installed.
+    """
+    for package in _PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"The web page needs {package}, which is not installed. "
+                "Install it: pip install 'semanticac-keras[web]'"
+            ) from error

@@ -1,0 +1,67 @@
+// The panel that says whether all is well.
+
+import { duration } from "./format.js";
+
+const list = document.getElementById("health");
+
+/** Show all of it. */
+export function showHealth(health) {
+  const classified = health.windows - health.gated_windows;
+  const mean = classified ? ms(health.inference_seconds / classified) : "–";
+  const rows = [
+    ["Source", health.source, health.source_up ? "good" : "bad"],
+    ["Running for", duration(Math.round(health.uptime_seconds))],
+    ["Windows", windows(health)],
+    ["Inference", classified ? `${ms(health.last_inference_seconds)}, mean ${mean}` : "–"],
+    ["Gaps", gaps(health), health.gaps ? "warn" : ""],
+    ["Reconnects", health.reconnects],
+    ["Events", total(Object.values(health.events))],
+    ["Memory", health.rss_bytes ? `${(health.rss_bytes / 2 ** 20).toFixed(0)} MiB` : "–"],
+    ...outputs(Object.entries(health.outputs)),
+  ];
+  list.replaceChildren(
+    ...rows.flatMap(([name, value, state]) => [node("dt", name), node("dd", value, state)]),
+  );
+}
+
+function windows({ windows, gated_windows }) {
+  const count = windows.toLocaleString();
+  return gated_windows ? `${count}, ${gated_windows.toLocaleString()} too quiet` : count;
+}
+
+function gaps({ gaps, gap_seconds }) {
+  return gaps ? `${gaps}, ${duration(gap_seconds)} in all` : "none";
+}
+
+/** One line for all that work; one for each of which there is something to say. */
+function outputs(all) {
+  const quiet = all.filter(([, { ok, queued, dropped }]) => ok && !queued && !dropped);
+  const works = quiet.map(([name]) => name).join(", ");
+  const others = all.filter((output) => !quiet.includes(output));
+  return [
+    ["Outputs", works || "–", works && "good"],
+    ...others.map(([name, output]) => [name, outputText(output), output.ok ? "warn" : "bad"]),
+  ];
+}
+
+function outputText({ ok, error, queued, dropped }) {
+  const parts = ok ? [] : [error || "fails"];
+  if (queued) parts.push(`${queued} waiting`);
+  if (dropped) parts.push(`${dropped} dropped`);
+  return parts.join(", ");
+}
+
+function total(counts) {
+  return counts.reduce((sum, count) => sum + count, 0).toLocaleString();
+}
+
+function ms(seconds) {
+  return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
+}
+
+function node(tag, text, className) {
+  const made = document.createElement(tag);
+  made.textContent = String(text);
+  if (className) made.className = className;
+  return made;
+}

@@ -1,0 +1,66 @@
+"""What a page that opens now has to be told: the model, and the events so far."""
+
+import threading
+import time
+from importlib import metadata
+from typing import Any
+
+from edge.events import Event
+from edge.streaming import StreamingClassifier
+from edge.web.spectrogram import CEILING_DB, FLOOR_DB, Spectrogram
+
+MAX_EVENTS = 200
+
+
+class Story:
+    """The present model and the latest events. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: dict[str, dict[str, Any]] = {}
+        self._model: dict[str, Any] = {}
+
+    def describe(
+        self, model_name: str, classifier: StreamingClassifier, spectrogram: Spectrogram
+    ) -> None:
+        """Say what listens from now on."""
+        self._model = {
+            "model": model_name,
+            "labels": list(classifier.labels),
+            "window_seconds": classifier.front_end.window_seconds,
+            "hop_seconds": classifier.hop_seconds,
+            "rows_per_second": spectrogram.rows_per_second,
+            "bands_hz": [round(float(hz), 1) for hz in spectrogram.bands_hz],
+            "row_floor_db": FLOOR_DB,
+            "row_ceiling_db": CEILING_DB,
+        }
+
+    def add(self, event: Event) -> dict[str, Any]:
+        """Keep an event, in the place of its start if it ends; return it as plain values."""
+        values = event.to_json()
+        with self._lock:
+            self._events[event.id] = values
+            if len(self._events) > MAX_EVENTS:
+                del self._events[next(iter(self._events))]
+        return values
+
+    def events(self) -> list[dict[str, Any]]:
+        """The latest events, newest first."""
+        with self._lock:
+            return list(reversed(self._events.values()))
+
+    def hello(self) -> dict[str, Any]:
+        """The first message of a stream."""
+        return self._model | {
+            "version": version(),
+            "now": time.time(),
+            "events": self.events(),
+        }
+
+
+def version() -> str:
+    """The installed release."""
+    try:
+        return metadata.version("semanticac-keras")
+    except metadata.PackageNotFoundError:
+        return "unknown"
