@@ -1,0 +1,166 @@
+"""A real sound server whose null sinks are microphones: what is played into one is captured there.
+
+PulseAudio runs with a home and a socket of its own and leaves the machine's sound alone.
+"""
+
+import ctypes.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+_PATIENCE_SECONDS = 10
+# PortAudio's default device, and the one named `pulse`, both lead to the server.
+_ALSA_CONFIGURATION = """
+pcm.!default { type pulse }
+ctl.!default { type pulse }
+pcm.pulse { type pulse }
+# A device of its own by name, as a user may set one up: the second sink's monitor.
+pcm.bedroom { type pulse device "other.monitor" }
+"""
+
+
+def missing_programs() -> str | None:
+    """Say what the sound server or a capture from it lacks here, if anything."""
+    for program in ("pulseaudio", "pactl", "pacat", "paplay"):
+        if shutil.which(program) is None:
+            return f"needs {program} (apt-get install pulseaudio pulseaudio-utils)"
+    if ctypes.util.find_library("portaudio") is None:
+        return "needs PortAudio (apt-get install libportaudio2)"
+    if not any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so")):
+        return "needs ALSA's way to PulseAudio (apt-get install libasound2-plugins)"
+    return None
+
+
+class SoundServer:
+    """Starts a PulseAudio server, and does to it what happens to servers.
+
+    Args:
+        sinks: names of the null sinks; the first one's monitor is the default source.
+        rate_hz: their rate; they are mono.
+
+    Attributes:
+        environment: what a process needs to find this server and no other.
+    """
+
+    def __init__(self, sinks: tuple[str, ...] = ("vmic",), rate_hz: int = 44_100) -> None:
+        self.sinks = sinks
+        self.rate_hz = rate_hz
+        self._directory = Path(tempfile.mkdtemp(prefix="sound-"))
+        self._socket = self._directory / "native"
+        (self._directory / ".asoundrc").write_text(_ALSA_CONFIGURATION)
+        self.environment = {
+            "HOME": str(self._directory),
+            "XDG_RUNTIME_DIR": str(self._directory),
+            "PULSE_RUNTIME_PATH": str(self._directory),
+            "PULSE_SERVER": f"unix:{self._socket}",
+        }
+        self._server: subprocess.Popen[bytes] | None = None
+        self._players: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start the server and its sinks; return when it answers."""
+        self._socket.unlink(missing_ok=True)
+        command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
+        command += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}"]
+        self._server = self._spawn(command)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not self._socket.exists():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"pulseaudio did not start. Its status: {self._server.poll()}.")
+            time.sleep(0.01)
+        for sink in self.sinks:
+            self.add_sink(sink)
+        self.set_default(self.sinks[0])
+
+    def kill(self) -> None:
+        """End the server at once, as a crash does."""
+        if self._server:
+            self._server.kill()
+            self._server.wait()
+        for sink in list(self._players):
+            self._end_silence(sink)
+
+    def stop(self) -> None:
+        """Hang the server (SIGSTOP)."""
+        self._server.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let a hung server go on (SIGCONT)."""
+        self._server.send_signal(signal.SIGCONT)
+
+    def add_sink(self, sink: str) -> None:
+        """Plug a microphone in: a null sink, kept awake by silence."""
+        self.control(
+            "load-module",
+            "module-null-sink",
+            f"sink_name={sink}",
+            f"rate={self.rate_hz}",
+            "channels=1",
+            "format=s16le",
+        )
+        self._players[sink] = self._spawn(
+            [
+                *("pacat", "--raw", f"--rate={self.rate_hz}", "--channels=1", f"--device={sink}"),
+                # Else the sink wakes up every 2 s, and whatever changes takes effect then.
+                "--latency-msec=50",
+            ],
+            stdin=Path("/dev/zero"),
+        )
+
+    def remove_sink(self, sink: str) -> None:
+        """Unplug it; the server moves whoever captures from it to another one, if there is one."""
+        for line in self.control("list", "short", "modules").splitlines():
+            index, name, *arguments = line.split()
+            if name == "module-null-sink" and f"sink_name={sink}" in arguments:
+                self.control("unload-module", index)
+        self._end_silence(sink)
+
+    def set_default(self, sink: str) -> None:
+        """Make what is played into this sink the default source."""
+        self.control("set-default-source", f"{sink}.monitor")
+
+    def play(self, wav: str | os.PathLike[str], sink: str | None = None) -> subprocess.Popen[bytes]:
+        """Play a WAV file into a sink, the first one by default; `wait` on the result for its end.
+
+        The server starts it within about 0.1 s.
+        """
+        return self._spawn(["paplay", f"--device={sink or self.sinks[0]}", os.fspath(wav)])
+
+    def control(self, *arguments: str) -> str:
+        """Run `pactl` and return what it prints."""
+        done = subprocess.run(
+            ["pactl", *arguments],
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    def close(self) -> None:
+        """End everything, also a hung server."""
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _spawn(
+        self, command: list[str], stdin: Path = Path("/dev/null")
+    ) -> subprocess.Popen[bytes]:
+        with stdin.open("rb") as source, (self._directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=source,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment | {"LC_ALL": "C"},
+            )
+
+    def _end_silence(self, sink: str) -> None:
+        player = self._players.pop(sink, None)
+        if player:
+            player.kill()
+            player.wait()
