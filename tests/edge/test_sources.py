@@ -8,6 +8,7 @@ import soundfile
 import soxr
 
 from edge import SourceError, file_source, pcm_source
+from edge.sources.resampling import Resampler
 
 
 def drain(source):
@@ -101,6 +102,26 @@ def test_what_is_no_sound_is_refused(tmp_path):
     text.write_text("not a recording")
     with pytest.raises(SourceError, match=r"notes\.wav cannot be read as audio: Format not"):
         file_source(text, 32_000)
+
+
+def test_closed_recording_ends(tmp_path, make_sound):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, make_sound(44_100 * 3), 44_100)
+    source = file_source(path, 32_000)
+    assert next(source).size > 0
+    source.close()
+    assert list(source) == []
+
+
+def test_resampler_starts_anew_after_its_end(make_sound):
+    sound = make_sound(44_100)
+    resampler = Resampler(44_100, 32_000)
+    for samples in (sound, sound[:20_000], sound):
+        parts = [resampler.push(part) for part in np.array_split(samples, 7)]
+        resampled = np.concatenate([*parts, resampler.flush()])
+        np.testing.assert_allclose(
+            resampled, soxr.resample(samples, 44_100, 32_000, quality="HQ"), atol=1e-6
+        )
 
 
 def test_nan_is_refused_with_its_place(tmp_path, make_sound):
