@@ -6,6 +6,7 @@ import selectors
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 _WAIT_SECONDS = 0.5
@@ -34,7 +35,7 @@ class Child:
     def __init__(self, command: Sequence[str], said: Callable[[str], None]) -> None:
         self._said = said
         self._words = b""
-        self._ending = threading.Lock()
+        self._ending = threading.RLock()
         self._ended = False
         self._process = subprocess.Popen(
             command,
@@ -57,8 +58,8 @@ class Child:
 
         Args:
             size: at most so many.
-            patience_seconds: what to wait. It is counted in waits of half a second, not by the
-                clock: time in which this process was stopped is not held against the other.
+            patience_seconds: how long to wait. Time in which this process was stopped counts for
+                half a second at most: it is not held against the other.
 
         Returns:
             Nothing at the end, and after `kill`.
@@ -66,16 +67,16 @@ class Child:
         Raises:
             StallError: if nothing comes.
         """
-        waits_left = max(1, round(patience_seconds / _WAIT_SECONDS))
-        while waits_left:
+        waited = 0.0
+        while waited < patience_seconds:
+            start = time.monotonic()
             ready = [key.fd for key, _ in self._selector.select(_WAIT_SECONDS)]
             # Words first: they may be about the sound.
             if self._words_fd in ready:
                 self._listen()
             if self._sound_fd in ready:
                 return os.read(self._sound_fd, size)
-            if not ready:
-                waits_left -= 1
+            waited += min(time.monotonic() - start, _WAIT_SECONDS)
         raise StallError(f"nothing came for {patience_seconds:g} s")
 
     def read_exactly(self, size: int, patience_seconds: float) -> bytes:
