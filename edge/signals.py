@@ -28,7 +28,10 @@ class Requests:
         self._had_terminal = _is_terminal()
 
     def __enter__(self) -> Self:
-        signals = (*_STOP, _HANGUP) if _HANGUP else _STOP
+        signals = [*_STOP, _HANGUP] if _HANGUP else [*_STOP]
+        # A shell lets its background jobs ignore the Ctrl-C that is meant for others.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signals.remove(signal.SIGINT)
         self._handlers = {number: signal.signal(number, self._take) for number in signals}
         return self
 

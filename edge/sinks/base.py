@@ -3,7 +3,7 @@
 from edge.events import Event
 from edge.frontend import FloatArray
 from edge.sources.base import Gap
-from edge.streaming import Classification
+from edge.streaming import Classification, StreamingClassifier
 
 
 class Sink:
@@ -19,6 +19,9 @@ class Sink:
     """
 
     name = "sink"
+
+    def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
+        """From now on another model listens; its rate is the same, its labels may differ."""
 
     def audio(self, chunk: FloatArray) -> None:
         """The next samples (samples,), at the model's rate."""

@@ -1,0 +1,274 @@
+"""The loop: sound from a source goes through classifier and detector, results go to the outputs."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from edge.detector import Detector
+from edge.events import EndReason, Event
+from edge.frontend import FloatArray
+from edge.health import Health
+from edge.sd_notify import Notifier
+from edge.signals import Requests
+from edge.sinks.base import Sink
+from edge.sources.base import Gap, Source
+from edge.stream_clock import StreamClock
+from edge.streaming import Classification, StreamingClassifier
+
+_LOGGER = logging.getLogger("semanticac_edge")
+
+
+class Ears(NamedTuple):
+    """What a reload exchanges as one.
+
+    Args:
+        classifier: at the start of a stream.
+        detector: likewise, for the classifier's labels and hop.
+        model_name: for people.
+    """
+
+    classifier: StreamingClassifier
+    detector: Detector
+    model_name: str
+
+
+class Listener:
+    """Takes sound from the source until it ends or a signal asks to stop, then ends what is open.
+
+    Whatever ends it, results that are owed come out: the last windows, and the end of each event.
+
+    Args:
+        source: started by `run`, and closed at its end.
+        classifier: at the start of a stream, at the source's rate.
+        detector: likewise, for the classifier's labels and hop.
+        outputs: closed at the end of `run`.
+        health: where to count.
+        live: the source is heard now, so that windows have a time of day, and sound that is no
+            sound (NaN) leaves a gap instead of ending it all.
+        name_clip: names the recording of an event, where some are made.
+        requests: what is asked for meanwhile; looked at between two chunks.
+        reload: reads model and decisions again.
+        notifier: tells systemd.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        classifier: StreamingClassifier,
+        detector: Detector,
+        outputs: "Outputs",
+        health: Health,
+        live: bool = False,
+        name_clip: Callable[[Event], str] | None = None,
+        requests: Requests | None = None,
+        reload: Callable[[], Ears] | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._source = source
+        self._classifier, self._detector = classifier, detector
+        self._outputs = outputs
+        self._health = health
+        self._live = live
+        self._name_clip = name_clip
+        self._requests = requests or Requests()
+        self._load = reload
+        self._notifier = notifier or Notifier({})
+        self._rate = classifier.front_end.sample_rate_hz
+        self._heard_samples = 0
+        self._clock = StreamClock()
+
+    def run(self) -> None:
+        """Listen.
+
+        Raises:
+            BrokenPipeError: if whoever reads our lines has gone.
+            OSError: if an output of a recording fails.
+            RuntimeError: if the model fails.
+            SourceError: if the source does.
+        """
+        try:
+            for item in self._source:
+                if isinstance(item, Gap):
+                    self._take_gap(item)
+                else:
+                    self._take_chunk(item)
+                self._tell_manager(is_progress=isinstance(item, Gap) or len(item) > 0)
+                if self._requests.reload:
+                    self._requests.reload = False
+                    self._reload()
+                if self._requests.stop:
+                    break
+        finally:
+            self._finish()
+
+    def _take_chunk(self, chunk: FloatArray) -> None:
+        started = time.perf_counter()
+        try:
+            windows = self._classifier.push(chunk)
+        except ValueError as error:
+            if not self._live:
+                raise
+            self._take_gap(Gap(len(chunk) / self._rate, str(error)))
+            return
+        if len(chunk):
+            self._heard_samples += len(chunk)
+            self._clock.take(self._heard_seconds)
+        self._outputs.audio(chunk)
+        self._take_windows(windows, time.perf_counter() - started)
+
+    def _take_windows(self, windows: Sequence[Classification], seconds: float) -> None:
+        """Decide about windows whose classification took so long, all together."""
+        inferences = sum(not window.gated for window in windows)
+        for window in windows:
+            self._health.count_window(seconds / max(1, inferences), window.gated)
+            events = self._detector.update(window, self._time_of(window.end_seconds))
+            self._outputs.window(window)
+            self._hand_on(events)
+
+    def _take_gap(self, gap: Gap) -> None:
+        self._end_events("gap")
+        self._health.count_gap(gap.seconds)
+        self._classifier.skip(gap.seconds)
+        self._heard_samples += round(gap.seconds * self._rate)
+        self._outputs.gap(gap)
+
+    def _hand_on(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if self._name_clip:
+                event = replace(event, clip=self._name_clip(event))
+            self._health.count_event(event)
+            self._outputs.event(event)
+
+    def _end_events(self, reason: EndReason) -> None:
+        now = self._heard_seconds
+        self._hand_on(self._detector.end(now, reason, self._time_of(now)))
+
+    def _finish(self) -> None:
+        """Give what is owed; each step also where the one before failed."""
+        self._notifier.stopping()
+        try:
+            self._source.close()
+            started = time.perf_counter()
+            windows = self._classifier.flush()
+            self._take_windows(windows, time.perf_counter() - started)
+        finally:
+            try:
+                self._end_events("stopped")
+            finally:
+                self._outputs.close()
+
+    def _reload(self) -> None:
+        """Exchange model and decisions, or keep both."""
+        if self._load is None:
+            return
+        self._notifier.reloading()
+        try:
+            ears = self._load()
+            rate = ears.classifier.front_end.sample_rate_hz
+            if rate != self._rate:
+                raise ValueError(
+                    f"the new model wants {rate} Hz instead of {self._rate} Hz. Restart for that."
+                )
+        # Whatever is wrong with the new ones, the old ones work.
+        except Exception as error:
+            _LOGGER.error("Not reloaded, going on as before: %s", " ".join(str(error).split()))
+        else:
+            self._end_events("stopped")
+            self._classifier, self._detector, name = ears
+            self._classifier.skip(self._heard_seconds)
+            self._health.hop_seconds = self._classifier.hop_seconds
+            self._outputs.use_model(self._classifier, name)
+            _LOGGER.info("Reloaded %s.", name)
+        self._notifier.ready()
+
+    def _tell_manager(self, is_progress: bool) -> None:
+        """Say that we are up; feed the watchdog unless the source is up and gives nothing."""
+        self._notifier.ready_once()
+        if is_progress or not self._health.source_up:
+            self._notifier.alive()
+        events, gaps = self._health.events.total(), self._health.gaps
+        self._notifier.status(f"{self._health.source} (events: {events}, gaps: {gaps})")
+
+    @property
+    def _heard_seconds(self) -> float:
+        """The stream's time at the newest sample."""
+        return self._heard_samples / self._rate
+
+    def _time_of(self, seconds: float) -> float | None:
+        """Unix time of a moment in the stream, if it is live."""
+        return self._clock.unix_time(seconds) if self._live else None
+
+
+class Outputs:
+    """All sinks as one.
+
+    A sink that raises is reported once, until it works again, and counted; the others and the
+    stream go on. Two failures come through: a pipe that its reader has closed, as nobody wants the
+    rest, and, if `strict`, all.
+
+    Args:
+        sinks: what to hand everything to, in this order.
+        health: where to count.
+        strict: as for a recording, which can be heard again.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], health: Health, strict: bool = False) -> None:
+        self._sinks = tuple(sinks)
+        self._health = health
+        self._strict = strict
+        self._failing: set[tuple[str, str]] = set()
+
+    def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
+        """See `Sink.use_model`."""
+        self._each("use_model", classifier, model_name)
+
+    def audio(self, chunk: FloatArray) -> None:
+        """See `Sink.audio`."""
+        self._each("audio", chunk)
+
+    def gap(self, gap: Gap) -> None:
+        """See `Sink.gap`."""
+        self._each("gap", gap)
+
+    def window(self, window: Classification) -> None:
+        """See `Sink.window`."""
+        self._each("window", window)
+
+    def event(self, event: Event) -> None:
+        """See `Sink.event`."""
+        self._each("event", event)
+
+    def close(self) -> None:
+        """Close each sink, also where another cannot be."""
+        failure = None
+        for sink in self._sinks:
+            try:
+                self._call(sink, "close")
+            except Exception as error:
+                failure = failure or error
+        if failure:
+            raise failure
+
+    def _each(self, method: str, *arguments: Any) -> None:
+        for sink in self._sinks:
+            self._call(sink, method, *arguments)
+
+    def _call(self, sink: Sink, method: str, *arguments: Any) -> None:
+        health, key = self._health.output(sink.name), (sink.name, method)
+        try:
+            getattr(sink, method)(*arguments)
+        except Exception as error:
+            if self._strict or isinstance(error, BrokenPipeError):
+                raise
+            health.failures += 1
+            health.ok, health.error = False, " ".join(str(error).split()) or type(error).__name__
+            if key not in self._failing:
+                self._failing.add(key)
+                _LOGGER.warning("Output %s fails: %s", sink.name, health.error)
+        else:
+            if key in self._failing:
+                self._failing.discard(key)
+                health.ok, health.error = True, ""
+                _LOGGER.info("Output %s works again.", sink.name)

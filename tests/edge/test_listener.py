@@ -1,0 +1,438 @@
+"""The loop hands on everything once, in order, whatever goes wrong around it."""
+
+import os
+import shutil
+import signal
+import socket
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge import StreamingClassifier
+from edge.detector import Detector, Policy
+from edge.health import Health
+from edge.listener import Ears, Listener, Outputs
+from edge.sd_notify import Notifier
+from edge.signals import Requests
+from edge.sinks.base import Sink
+from edge.sources.base import Gap, SourceError
+from edge.stream_clock import StreamClock
+
+RATE = 32_000
+# The tiny model hears something everywhere.
+EAGER = Policy(threshold=0.05, refractory_seconds=0.0)
+
+
+class Script:
+    """A source that gives what it is told to; what can be called is called in its turn."""
+
+    def __init__(self, *items):
+        self._items = items
+        self.closed = False
+
+    def __iter__(self):
+        for item in self._items:
+            if isinstance(item, Exception):
+                raise item
+            if callable(item):
+                item()
+            else:
+                yield item
+
+    def close(self):
+        self.closed = True
+
+
+class Recorder(Sink):
+    """Keeps what it is given."""
+
+    name = "recorder"
+
+    def __init__(self):
+        self.calls = []
+        self.closed = 0
+
+    def use_model(self, classifier, model_name):
+        self.calls.append(("model", model_name))
+
+    def audio(self, chunk):
+        self.calls.append(("audio", chunk))
+
+    def gap(self, gap):
+        self.calls.append(("gap", gap))
+
+    def window(self, window):
+        self.calls.append(("window", window))
+
+    def event(self, event):
+        self.calls.append(("event", event))
+
+    def close(self):
+        self.closed += 1
+
+    def of(self, kind):
+        return [item for name, item in self.calls if name == kind]
+
+
+@pytest.fixture
+def sound(make_sound):
+    """`sound(seconds)`: chunks of 0.1 s."""
+
+    def make(seconds, seed=0):
+        return np.split(make_sound(round(seconds * RATE), seed), round(seconds * 10))
+
+    return make
+
+
+@pytest.fixture
+def ears(log_mel_bundle):
+    """`ears(policy, path)`: a fresh classifier and detector, hop 0.5 s."""
+
+    def make(policy=EAGER, path=log_mel_bundle):
+        classifier = StreamingClassifier(path, 0.5)
+        return Ears(
+            classifier,
+            Detector(policy, classifier.labels, classifier.hop_seconds),
+            os.path.basename(path),
+        )
+
+    return make
+
+
+@pytest.fixture
+def listen(ears):
+    """`listen(*items, **options)`: run a listener over them; what came out, and the health."""
+
+    def run(*items, sinks=(), strict=False, policy=EAGER, health=None, **options):
+        recorder, health, source = Recorder(), health or Health(0.5), Script(*items)
+        outputs = Outputs([*sinks, recorder], health, strict)
+        classifier, detector, _ = ears(policy)
+        try:
+            Listener(source, classifier, detector, outputs, health, **options).run()
+        finally:
+            assert source.closed
+            assert recorder.closed == 1
+            starts = [event.id for event in recorder.of("event") if event.end_seconds is None]
+            ends = [event.id for event in recorder.of("event") if event.end_seconds is not None]
+            assert sorted(starts) == sorted(ends)
+            assert len(set(starts)) == len(starts)
+            assert health.open_events == 0
+        return recorder, health
+
+    return run
+
+
+def test_what_comes_out_is_what_the_parts_say(listen, ears, sound):
+    chunks = sound(4)
+    recorder, health = listen(*chunks)
+    classifier, detector, _ = ears()
+    windows = [window for chunk in chunks for window in classifier.push(chunk)]
+    windows += classifier.flush()
+    events = [event for window in windows for event in detector.update(window)]
+    events += detector.end(4.0, "stopped")
+    assert events
+    assert recorder.of("event") == events
+    assert [w.to_json() for w in recorder.of("window")] == [w.to_json() for w in windows]
+    np.testing.assert_array_equal(np.concatenate(recorder.of("audio")), np.concatenate(chunks))
+    assert (health.windows, health.gaps) == (len(windows), 0)
+    assert health.events.total() == len(events) / 2
+    assert 0 < health.last_inference_seconds <= health.inference_seconds
+
+
+def test_a_gap_ends_events_and_moves_the_time(listen, sound):
+    recorder, health = listen(*sound(2.5), Gap(7.25, "unplugged"), *sound(2))
+    kinds = [name for name, _ in recorder.calls]
+    at = kinds.index("gap")
+    before = [event for name, event in recorder.calls[:at] if name == "event"]
+    assert before[-1].end_reason == "gap"
+    assert before[-1].end_seconds <= 2.5
+    after = [window.start_seconds for name, window in recorder.calls[at:] if name == "window"]
+    assert after == [9.75, 10.25, 10.75]
+    assert (health.gaps, health.gap_seconds) == (1, 7.25)
+
+
+def test_samples_that_are_none_leave_a_gap_in_what_is_live(listen, sound):
+    bad = np.full(3200, np.nan, np.float32)
+    recorder, health = listen(*sound(1.5), bad, *sound(1), live=True)
+    (gap,) = recorder.of("gap")
+    assert (gap.seconds, health.gaps) == (0.1, 1)
+    assert gap.reason.startswith("samples must be finite")
+    assert all(np.isfinite(chunk).all() for chunk in recorder.of("audio"))
+    assert recorder.of("window")[-1].start_seconds == pytest.approx(1.6)
+
+
+def test_samples_that_are_none_end_a_recording(listen, sound):
+    with pytest.raises(ValueError, match="must be finite"):
+        listen(*sound(1.5), np.full(3200, np.inf, np.float32), *sound(1))
+
+
+def test_a_source_that_fails_leaves_what_it_gave(listen, sound):
+    kept = []
+    original = Recorder.event
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "event", lambda self, e: (kept.append(e), original(self, e)))
+        with pytest.raises(SourceError, match="gone"):
+            listen(*sound(2), SourceError("gone"))
+    assert kept[-1].end_reason == "stopped"
+
+
+def test_live_events_have_the_time_of_day(listen, sound):
+    """The chunks before the last come from a backlog; the last one is from now."""
+    chunks = sound(3)
+    started_at = time.time()
+    recorder, _ = listen(
+        *chunks[:5],
+        np.zeros(0, np.float32),
+        lambda: time.sleep(0.5),
+        *chunks[5:],
+        live=True,
+    )
+    events = recorder.of("event")
+    offsets = {event.started_at - event.start_seconds for event in events}
+    # Faster than life, the newest sample is always from now: each chunk moves the offset back.
+    assert min(offsets) >= started_at - 3
+    assert max(offsets) <= time.time()
+    assert events[-1].ended_at is not None
+    assert all(event.started_at is None for event in listen(*sound(3))[0].of("event"))
+
+
+class Hands:
+    """Clocks that tests turn."""
+
+    def __init__(self, monkeypatch):
+        self.monotonic, self.unix = 1000.0, 1.8e9
+        monkeypatch.setattr("edge.stream_clock.clock", lambda: self.monotonic)
+        monkeypatch.setattr("time.time", lambda: self.unix)
+
+    def go(self, seconds):
+        self.monotonic += seconds
+        self.unix += seconds
+
+
+def test_a_backlog_does_not_move_the_time(monkeypatch):
+    hands, stream = Hands(monkeypatch), StreamClock()
+    assert stream.unix_time(0.0) == 1.8e9
+    for tenth in range(1, 101):
+        hands.go(0.1)
+        # For 3 s nothing is taken; the chunks of that time come at once, then.
+        if 50 <= tenth < 80:
+            continue
+        for late in range(50, 81) if tenth == 80 else [tenth]:
+            stream.take(late / 10)
+            assert stream.unix_time(late / 10) == pytest.approx(1.8e9 + late / 10, abs=0.01)
+
+
+def test_a_clock_that_is_set_counts_at_once(monkeypatch):
+    hands, stream = Hands(monkeypatch), StreamClock()
+    hands.go(1.0)
+    stream.take(1.0)
+    hands.unix += 3600
+    assert stream.unix_time(0.5) == pytest.approx(1.8e9 + 3600 + 0.5)
+
+
+def test_a_sound_card_that_runs_slow_is_followed(monkeypatch):
+    hands, stream = Hands(monkeypatch), StreamClock()
+    for hour in range(1, 25):
+        for second in range(3600):
+            hands.go(1.0 + 200e-6)
+            stream.take(3600.0 * (hour - 1) + second + 1)
+    assert stream.unix_time(24 * 3600.0) == pytest.approx(hands.unix, abs=0.01)
+
+
+def test_events_name_their_clips(listen, sound):
+    recorder, _ = listen(*sound(3), name_clip=lambda event: f"{event.id}.wav")
+    assert all(event.clip == f"{event.id}.wav" for event in recorder.of("event"))
+
+
+class Faulty(Recorder):
+    """Raises between two moments."""
+
+    name = "faulty"
+
+    def __init__(self, failing):
+        super().__init__()
+        self._failing = failing
+
+    def audio(self, chunk):
+        super().audio(chunk)
+        if len(self.calls) in self._failing:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_faulty_output_is_reported_once_and_stops_nothing(listen, sound, caplog):
+    caplog.set_level("INFO")
+    faulty = Faulty({3, 4, 5, 10})
+    recorder, health = listen(*sound(3), sinks=[faulty], live=True)
+    assert len(recorder.of("audio")) == len(faulty.of("audio")) == 30
+    assert faulty.closed == 1
+    assert (
+        caplog.messages
+        == [
+            "Output faulty fails: [Errno 28] No space left on device",
+            "Output faulty works again.",
+        ]
+        * 2
+    )
+    assert health.outputs["faulty"].failures == 4
+    assert health.outputs["faulty"].ok
+    assert health.outputs["recorder"].failures == 0
+
+
+def test_a_faulty_output_ends_a_recording(listen, sound):
+    with pytest.raises(OSError, match="No space left"):
+        listen(*sound(3), sinks=[Faulty({3})], strict=True)
+
+
+class Abandoned(Recorder):
+    """A pipe that nobody reads any more."""
+
+    def gap(self, gap):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_reader_that_has_gone_ends_it(listen, sound):
+    left = []
+    with pytest.raises(BrokenPipeError):
+        listen(
+            *sound(2),
+            Gap(1.0, "unplugged"),
+            lambda: left.append("went on"),
+            sinks=[Abandoned()],
+            live=True,
+        )
+    assert not left
+
+
+def test_a_request_to_stop_is_granted_between_two_chunks(listen, sound):
+    requests = Requests()
+    chunks = sound(3)
+
+    def stop():
+        requests.stop = signal.SIGTERM
+
+    recorder, _ = listen(*chunks[:20], stop, *chunks[20:], live=True, requests=requests)
+    assert len(recorder.of("audio")) == 21
+    assert recorder.of("event")[-1].end_reason == "stopped"
+    assert recorder.of("window")[-1].end_seconds == pytest.approx(2.1)
+
+
+def test_a_reload_exchanges_model_and_decisions_at_once(listen, ears, sound, caplog):
+    caplog.set_level("INFO")
+    requests = Requests()
+    chunks = sound(6)
+
+    def ask():
+        requests.reload = True
+
+    deaf = replace(EAGER, threshold=1.0)
+    recorder, _ = listen(
+        *chunks[:30],
+        ask,
+        *chunks[30:],
+        requests=requests,
+        reload=lambda: ears(deaf)._replace(model_name="new.tflite"),
+    )
+    at = recorder.calls.index(("model", "new.tflite"))
+    before = [event for name, event in recorder.calls[:at] if name == "event"]
+    assert before[-1].end_reason == "stopped"
+    assert before[-1].end_seconds <= 3.1
+    after = recorder.calls[at:]
+    assert "event" not in [name for name, _ in after]
+    starts = [window.start_seconds for name, window in after if name == "window"]
+    assert starts == pytest.approx([3.1, 3.6, 4.1, 4.6, 5.0])
+    assert caplog.messages == ["Reloaded new.tflite."]
+    assert not requests.reload
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "missing", "truncated in place"])
+def test_a_reload_that_fails_changes_nothing(
+    listen, ears, sound, caplog, log_mel_bundle, tmp_path, damage
+):
+    path = tmp_path / "m.tflite"
+    shutil.copy(log_mel_bundle, path)
+    requests = Requests()
+    chunks = sound(4)
+
+    def ask():
+        if damage == "missing":
+            path.unlink()
+        elif damage == "corrupt":
+            path.write_bytes(path.read_bytes().replace(b"rain", b"rein"))
+        else:
+            os.truncate(path, 100)
+        requests.reload = True
+
+    options = {"requests": requests, "reload": lambda: ears(path=path)}
+    recorder, _ = listen(*chunks[:20], ask, *chunks[20:], **options)
+    undisturbed, _ = listen(*chunks)
+    assert recorder.of("event") == undisturbed.of("event")
+    assert len(recorder.of("window")) == len(undisturbed.of("window"))
+    (message,) = caplog.messages
+    assert message.startswith("Not reloaded, going on as before: ")
+    assert str(path) in message
+
+
+@pytest.fixture
+def manager(tmp_path):
+    """A service manager's socket, and what it has heard so far."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(address)
+        listening.setblocking(False)
+
+        def heard():
+            messages = []
+            while True:
+                try:
+                    messages.append(listening.recv(4096).decode())
+                except BlockingIOError:
+                    return messages
+
+        yield address, heard
+
+
+def test_the_service_manager_is_told(listen, ears, sound, manager):
+    address, heard = manager
+    requests = Requests()
+    chunks = sound(3)
+
+    def ask():
+        assert heard()[0] == "READY=1"
+        requests.reload = True
+
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4000"})
+    listen(*chunks[:5], ask, *chunks[5:], requests=requests, reload=ears, notifier=notifier)
+    messages = heard()
+    reloading, ready = messages[:2]
+    assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert now - 10e6 < int(reloading.partition("USEC=")[2]) <= now
+    assert ready == "READY=1"
+    assert messages[-1] == "STOPPING=1"
+    assert "WATCHDOG=1" in messages
+    assert "STATUS=not started (events: 2, gaps: 0)" in messages
+
+
+@pytest.mark.parametrize(("source_up", "fed"), [(True, 0), (False, 5)])
+def test_the_watchdog_is_not_fed_by_a_source_that_is_up_and_gives_nothing(
+    listen, manager, source_up, fed
+):
+    address, heard = manager
+    health = Health()
+    health.set_source(source_up, "a microphone")
+    notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4"})
+    listen(*[np.zeros(0, np.float32)] * 5, health=health, notifier=notifier)
+    messages = heard()
+    assert messages.count("WATCHDOG=1") == fed
+    assert messages[0] == "READY=1"
+
+
+def test_a_manager_that_does_not_listen_is_no_reason_to_stop(listen, sound, manager, tmp_path):
+    address, _ = manager
+    for _ in range(100):
+        Notifier({"NOTIFY_SOCKET": address}).status("its queue is full")
+    listen(*sound(1), notifier=Notifier({"NOTIFY_SOCKET": address}))
+    listen(*sound(1), notifier=Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}))
+    listen(*sound(1), notifier=Notifier({"NOTIFY_SOCKET": "@nobody"}))
