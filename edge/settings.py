@@ -1,13 +1,15 @@
 """The options of listening: the single list that flags and configuration file come from."""
 
+import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from edge.detector import Policy
-from edge.options import Limits, SettingsError, flag, option
+from edge.options import Limits, SettingsError, add_flags, flag, option, read_options
 from edge.sinks.broker import Broker
+from edge.sinks.mqtt import check_topic
 from edge.web import parse_address
 
 _SOURCES = ("mic", "device", "file", "stdin", "url")
@@ -179,9 +181,8 @@ class OutputSettings:
     )
 
     def __post_init__(self) -> None:
-        shown = [flag(name) for name in ("live", "text", "json") if getattr(self, name)]
-        if len(shown) > 1:
-            raise SettingsError(f"{' and '.join(shown)} would mix on stdout: give one of them")
+        if self.text and self.json:
+            raise SettingsError("--text and --json would mix on stdout: give one of them")
         for name, needed in _NEEDED.items():
             if getattr(self, name) is not None and getattr(self, needed) is None:
                 raise SettingsError(f"{flag(name)} needs {flag(needed)}")
@@ -190,6 +191,8 @@ class OutputSettings:
         try:
             if self.mqtt is not None:
                 Broker.from_url(self.mqtt, self.mqtt_ca, environment={})
+            if self.mqtt_topic is not None:
+                check_topic(self.mqtt_topic)
             if self.serve is not None:
                 parse_address(self.serve)
         except ValueError as error:
@@ -214,3 +217,26 @@ class Settings:
     model: ModelSettings
     decisions: DecisionSettings
     outputs: OutputSettings
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add all options to a command."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read options from a TOML file; those on the command line count over it",
+    )
+    add_flags(parser, Settings)
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Put together what the command line, its configuration file and the environment say.
+
+    Args:
+        arguments: as `add_settings`' parser read them.
+
+    Raises:
+        SettingsError: see `edge.options.read_options`.
+    """
+    return read_options(Settings, arguments, arguments.config)

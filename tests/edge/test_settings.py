@@ -192,7 +192,7 @@ def test_a_missing_file_is_said():
         (["--mic", "--rate=8000"], "--rate goes with --stdin"),
         (["--report-unknown"], "--report-unknown needs --cosine-floor"),
         (["--min-seconds=9", "--max-seconds=8"], "--min-seconds must be at most --max-seconds"),
-        (["--live", "--json"], "--live and --json would mix on stdout"),
+        (["--text", "--json"], "--text and --json would mix on stdout"),
         (["--token-file=t"], "--token-file needs --serve"),
         (["--mqtt-topic=t"], "--mqtt-topic needs --mqtt"),
         (["--serve=80", "--token=a", "--token-file=t"], "give --token or --token-file, not both"),
