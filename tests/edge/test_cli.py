@@ -3,16 +3,31 @@
 import json
 import os
 import re
+import select
+import shutil
 import signal
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+try:
+    import fcntl
+    import pty
+    import termios
+except ImportError:  # Elsewhere than on Unix, where what needs them is skipped.
+    pass
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX pipes, signals and terminals")
+
 ROOT = Path(__file__).parents[2]
+# The tiny model hears something everywhere.
+EAGER = ("--threshold", 0.05, "--refractory", 0)
 LINE = re.compile(r" *\d+\.\d\d - +\d+\.\d\d s(  \S.* \d\.\d\d){2}")
 
 
@@ -51,29 +66,46 @@ def recording(tmp_path, make_sound):
     return path
 
 
+def of_type(kind, lines):
+    """The JSON lines of one type."""
+    return [item for item in map(json.loads, lines) if item["type"] == kind]
+
+
 def test_file_to_text(bundle, recording):
     status, lines, errors = run("--file", recording, "--model", bundle, "--top", 2)
     assert (status, errors) == (0, [])
-    assert [line[:19] for line in lines] == [
+    windows = [line for line in lines if LINE.fullmatch(line)]
+    assert [line[:19] for line in windows] == [
         "   0.00 -    1.00 s",
         "   1.00 -    2.00 s",
         "   2.00 -    3.00 s",
         "   2.50 -    3.50 s",
     ]
-    assert all(LINE.fullmatch(line) for line in lines)
+    assert all(re.search(" s  [<>] ", line) for line in lines if line not in windows)
 
 
 def test_file_to_json_lines_with_the_model_from_the_environment(bundle, recording, tmp_path):
     status, lines, errors = run(
-        "--file", recording, "--json", "--hop", 0.5, "--threads", 2, model=bundle, cwd=tmp_path
+        *("--file", recording, "--json", "--hop", 0.5, "--threads", 2, *EAGER),
+        model=bundle,
+        cwd=tmp_path,
     )
     assert (status, errors) == (0, [])
-    windows = [json.loads(line) for line in lines]
+    windows = of_type("window", lines)
     assert [window["start_seconds"] for window in windows] == [0, 0.5, 1, 1.5, 2, 2.5]
     for window in windows:
         assert len(window["top"]) == 3
         assert "Glocke ♪" in window["scores"]
         assert sum(window["scores"].values()) == pytest.approx(1, abs=1e-4)
+    events = of_type("event", lines)
+    assert events
+    assert ids(events, "started") == ids(events, "ended")
+    assert len(windows) + len(events) == len(lines)
+
+
+def ids(events, state):
+    """Ids of the events that start, or end."""
+    return sorted(event["id"] for event in events if event["state"] == state)
 
 
 def test_pipe_gives_what_the_file_gives(bundle, recording):
@@ -82,17 +114,39 @@ def test_pipe_gives_what_the_file_gives(bundle, recording):
     piped = run(*pcm, "--json", model=bundle, stdin=samples.astype("<f4").tobytes() + b"xyz")
     from_file = run("--file", recording, "--json", model=bundle)
     assert piped[0] == from_file[0] == 0
-    assert len(piped[1]) == len(from_file[1]) == 4
-    for line, reference in zip(piped[1], from_file[1], strict=True):
-        scores, expected = json.loads(line)["scores"], json.loads(reference)["scores"]
-        assert scores == pytest.approx(expected, abs=1e-4)
+    windows, expected = of_type("window", piped[1]), of_type("window", from_file[1])
+    assert len(windows) == len(expected) == 4
+    for ours, reference in zip(windows, expected, strict=True):
+        assert ours["scores"] == pytest.approx(reference["scores"], abs=1e-4)
+    heard = [
+        [(event["state"], event["label"], event["start_seconds"]) for event in of_type("event", ls)]
+        for ls in (piped[1], from_file[1])
+    ]
+    assert heard[0] == heard[1]
+
+
+def test_a_configuration_file_does_what_the_flags_do(bundle, recording, tmp_path):
+    config = tmp_path / "edge.toml"
+    config.write_text(
+        f"[source]\nfile = '{recording.name}'\n[model]\nmodel = '{bundle}'\nhop = 0.25\n"
+        "[decisions]\nthreshold = 0.05\nrefractory = 0\n[outputs]\njson = true\ntop = 1\n"
+    )
+    from_file = run("--config", config)
+    from_flags = run(
+        *("--file", recording, "--model", bundle, "--hop", 0.25, "--json", "--top", 1, *EAGER)
+    )
+    assert from_file == from_flags
+    assert from_file[0] == 0
+    assert of_type("event", from_file[1])
 
 
 def test_truncated_recording_is_classified_to_its_end(bundle, recording):
     recording.write_bytes(recording.read_bytes()[: 44 + 4 * 110_250])  # 2.5 s
-    status, lines, errors = run("--file", recording, model=bundle)
+    status, lines, errors = run("--file", recording, "--json", *EAGER, model=bundle)
     assert status == 1
-    assert [line[:7] for line in lines] == ["   0.00", "   1.00", "   1.50"]
+    assert [window["start_seconds"] for window in of_type("window", lines)] == [0, 1, 1.5]
+    events = of_type("event", lines)
+    assert ids(events, "started") == ids(events, "ended")
     (error,) = errors
     assert error.startswith(f"semanticac-edge: error: {recording} is cut short: its header")
 
@@ -117,18 +171,24 @@ def test_errors_are_one_line_and_status_1(bundle, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --file --stdin is required"),
+        ([], "give a source: one of --mic, --device, --file, --stdin, --url"),
         (["--file", "a.wav"], "give the bundle with --model, or its path in SEMANTICAC_MODEL"),
-        (["--file", "a.wav", "--stdin"], "not allowed with"),
+        (["--file", "a.wav", "--stdin", "--rate", "1"], "give one source, not --file and --stdin"),
         (["--stdin", "--model", "m"], "--stdin needs --rate"),
         (["--file", "a.wav", "--model", "m", "--rate", "8000"], "--rate goes with --stdin"),
         (["--file", "a.wav", "--model", "m", "--channels", "1"], "--channels goes with --stdin"),
-        (["--file", "a.wav", "--model", "m", "--hop", "0"], "must be a positive number, not 0"),
-        (["--file", "a.wav", "--model", "m", "--hop", "nan"], "must be a positive number, not nan"),
+        (["--file", "a.wav", "--model", "m", "--hop", "0"], "must be a number above 0"),
+        (["--file", "a.wav", "--model", "m", "--hop", "nan"], "at most 1e+06, not nan"),
         (["--file", "a.wav", "--model", "m", "--hop", "soon"], "--hop"),
-        (["--file", "a.wav", "--model", "m", "--top", "0"], "must be at least 1, not 0"),
+        (["--file", "a.wav", "--model", "m", "--top", "0"], "must be a whole number at least 1"),
         (["--file", "a.wav", "--model", "m", "--threads", "-1"], "--threads"),
         (["--stdin", "--rate", "8000", "--model", "m", "--format", "mp3"], "invalid choice"),
+        (["--config", "none.toml"], "none.toml cannot be read: No such file or directory"),
+        (["--mi", "--model", "m"], "unrecognized arguments: --mi"),
+        (["listen"], "unrecognized arguments: listen"),
+        (["check", "--model", "m"], "give a source"),
+        (["tune", "--model", "m"], "the following arguments are required: --background"),
+        (["install-service", "--mic"], "give the bundle with --model"),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(arguments, message):
@@ -146,7 +206,7 @@ def test_version_and_help():
     assert "--stdin" in "\n".join(run("--help")[1])
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes and signals")
+@posix
 def test_reader_that_leaves_ends_it_quietly(bundle, recording):
     process = subprocess.Popen(
         command("--file", recording, "--hop", 0.01),
@@ -187,23 +247,198 @@ INTERRUPTIBLE = [
 ]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX pipes and signals")
-def test_interrupt_gives_the_last_window_first(bundle, make_sound):
+class Listening:
+    """A listener that hears what is pushed to it, as a process."""
+
+    def __init__(self, model, *arguments, **options):
+        line = [*INTERRUPTIBLE, "--stdin", "--rate", 32_000, "--format", "f32le", *arguments]
+        self.process = subprocess.Popen(
+            [*map(str, line), "--model", str(model)],
+            **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options,
+            env=environment(),
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate(timeout=60)
+
+    def push(self, sound):
+        """Let it hear something."""
+        self.process.stdin.write(sound.tobytes())
+        self.process.stdin.flush()
+
+    def lines_until(self, is_last):
+        """Its next lines, up to one of a kind."""
+        lines = []
+        for line in self.process.stdout:
+            lines.append(json.loads(line))
+            if is_last(lines[-1]):
+                return lines
+        raise AssertionError(f"it ended: {self.process.stderr.read().decode()}")
+
+    def message(self, text):
+        """Wait for a message that contains the text."""
+        for line in self.process.stderr:
+            if text in line.decode():
+                return line.decode()
+        raise AssertionError("it ended")
+
+    def end(self, *signals):
+        """Send signals, and wait: exit status, lines and messages that were left."""
+        for number in signals:
+            self.process.send_signal(number)
+        stdout, stderr = self.process.communicate(timeout=60)
+        lines = [json.loads(line) for line in stdout.splitlines()]
+        messages = re.sub("INFO.*\n", "", stderr.decode()).splitlines()
+        return self.process.returncode, lines, messages
+
+
+def is_start(item):
+    return item["type"] == "event" and item["state"] == "started"
+
+
+def is_window(item):
+    return item["type"] == "window"
+
+
+@posix
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_what_is_open(log_mel_bundle, make_sound, number, status):
+    with Listening(log_mel_bundle, "--json", *EAGER) as listening:
+        listening.push(make_sound(3 * 32_000 + 16_000))
+        heard = listening.lines_until(is_start)
+        returned, rest, messages = listening.end(number)
+    assert (returned, messages) == (status, [])
+    events = [item for item in heard + rest if item["type"] == "event"]
+    assert ids(events, "started") == ids(events, "ended")
+    assert events[-1]["end_reason"] == "stopped"
+
+
+@posix
+def test_an_interrupt_gives_the_window_that_has_begun(log_mel_bundle, make_sound):
+    with Listening(log_mel_bundle, "--json") as listening:
+        listening.push(make_sound(48_000))
+        (first,) = listening.lines_until(is_window)
+        status, rest, messages = listening.end(signal.SIGINT)
+    assert (status, messages) == (130, [])
+    assert 1.0 == first["end_seconds"] < rest[0]["end_seconds"] <= 1.5
+
+
+@posix
+def test_the_second_signal_kills(log_mel_bundle, make_sound, tmp_path):
+    """Where the lines are not taken, the first is not granted."""
+    (tmp_path / "sound").write_bytes(make_sound(32_000 * 20).tobytes())
+    with (tmp_path / "sound").open("rb") as sound:
+        listening = Listening(log_mel_bundle, "--json", "--hop", 0.01, stdin=sound)
+    with listening:
+        # Lines do not cross pages, so that some room is left in each.
+        waiting, capacity = 0, fcntl.fcntl(listening.process.stdout, fcntl.F_GETPIPE_SZ)
+        while waiting < 0.8 * capacity:
+            assert listening.process.poll() is None
+            time.sleep(0.01)
+            answer = fcntl.ioctl(listening.process.stdout, termios.FIONREAD, bytes(4))
+            (waiting,) = struct.unpack("i", answer)
+        listening.process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            listening.process.wait(0.5)
+        listening.process.send_signal(signal.SIGTERM)
+        assert listening.process.wait(30) == -signal.SIGTERM
+
+
+@posix
+@pytest.mark.parametrize("damage", ["truncated in place", "another file", "gone"])
+def test_a_reload_of_a_bad_model_keeps_the_old_one(log_mel_bundle, make_sound, tmp_path, damage):
+    path = tmp_path / "m.tflite"
+    shutil.copy(log_mel_bundle, path)
+    with Listening(path, "--json", *EAGER) as listening:
+        listening.push(make_sound(32_000 + 1000))
+        listening.lines_until(is_window)
+        if damage == "gone":
+            path.unlink()
+        elif damage == "another file":
+            path.write_bytes(b"no model" * 1000)
+        else:
+            os.truncate(path, 100)
+        listening.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)  # Chunks are as they come: this one comes after the signal.
+        listening.push(make_sound(64_000))
+        message = listening.message("Not reloaded")
+        listening.lines_until(is_window)
+        status, _, messages = listening.end(signal.SIGTERM)
+    assert (status, messages) == (0, [])
+    assert "error: Not reloaded, going on as before: " in message
+    assert str(path) in message
+
+
+@posix
+def test_a_reload_reads_the_decisions_again(log_mel_bundle, make_sound, tmp_path):
+    config = tmp_path / "edge.toml"
+    config.write_text("[decisions]\nthreshold = 0.05\nrefractory = 0\n")
+    with Listening(log_mel_bundle, "--json", "--config", config) as listening:
+        listening.push(make_sound(3 * 32_000))
+        before = listening.lines_until(is_start)
+        config.write_text("[decisions]\nthreshold = 1.0\nrefractory = 0\n[outputs]\ntop = 1\n")
+        listening.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+        listening.push(make_sound(5 * 32_000))
+        listening.message("Source and outputs stay as they are until a restart.")
+        listening.message("Reloaded model.tflite.")
+        config.write_text("[decisions]\nthreshold = 2\n")
+        listening.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+        listening.push(make_sound(32_000))
+        assert f"{config}: [decisions] threshold must be" in listening.message("Not reloaded")
+        status, after, _ = listening.end(signal.SIGTERM)
+    assert status == 0
+    events = [item for item in before + after if item["type"] == "event"]
+    assert ids(events, "started") == ids(events, "ended")
+    assert {e["end_reason"] for e in events[-1:]} == {"stopped"}
+    assert not any(is_start(item) for item in after)
+    assert sum(is_window(item) for item in after) >= 4
+
+
+@posix
+def test_a_terminal_has_a_view_and_ends_it_when_it_closes(log_mel_bundle):
+    """Without a microphone it says so, and waits."""
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     process = subprocess.Popen(
-        # The read that completes the first window holds samples beyond it at this rate.
-        [*INTERRUPTIBLE, "--stdin", "--rate", "44100", "--format", "f32le"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(bundle),
+        [*INTERRUPTIBLE, "--device", "no such microphone", "--model", str(log_mel_bundle)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment() | {"TERM": "xterm-256color"},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
-    with process:
-        process.stdin.write(make_sound(66_150).tobytes())
-        process.stdin.flush()
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert first.startswith(b"   0.00 -    1.00 s")
-    assert rest.count(b"\n") == 1
-    assert re.sub(b"INFO.*\n", b"", errors) == b""
+    os.close(theirs)
+    try:
+        read_until(terminal, "no such microphone")
+        # While it is there, the signal means what it means to a service.
+        process.send_signal(signal.SIGHUP)
+        read_until(terminal, "Reloaded model.tflite.")
+        assert process.poll() is None
+    finally:
+        os.close(terminal)
+    assert process.wait(30) == 0
+
+
+def read_until(terminal, text):
+    """What is written to the terminal, up to a text."""
+    shown = b""
+    while text not in shown.decode(errors="replace"):
+        ready, _, _ = select.select([terminal], [], [], 30)
+        assert ready, shown.decode(errors="replace")
+        shown += os.read(terminal, 65_536)
+    return shown
+
+
+def test_devices_are_listed():
+    status, lines, errors = run("--list-devices")
+    if status:
+        assert "sound devices cannot be listed" in errors[0]
+    else:
+        assert lines[0].split() == ["index", "name", "host", "channels", "rate"]
