@@ -55,19 +55,27 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         SettingsError: if the options do not fit together.
     """
-    settings = read_settings(arguments)
-    # What goes wrong is told below; nobody tries again.
-    logging.getLogger("semanticac_edge").setLevel(logging.CRITICAL)
-    failures = 0
-    for name, attempt in _Attempts(settings).all().items():
-        try:
-            result, word = attempt(), "ok"
-        except _FAILURES as error:
-            result, word = " ".join(str(error).split()), "FAILED"
-            failures += 1
-        print(f"{word:6}  {name:9}  {result}", flush=True)
+    attempts = _Attempts(read_settings(arguments)).all()
+    # What goes wrong is told here; "trying again" would be wrong.
+    logger = logging.getLogger("semanticac_edge")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        failures = sum(not _try(name, attempt) for name, attempt in attempts.items())
+    finally:
+        logger.setLevel(level)
     print(f"{failures} of these failed" if failures else "all is well")
     return 1 if failures else 0
+
+
+def _try(name: str, attempt: Callable[[], str]) -> bool:
+    """Print what came of it; say whether it went well."""
+    try:
+        word, result = "ok", attempt()
+    except _FAILURES as error:
+        word, result = "FAILED", " ".join(str(error).split())
+    print(f"{word:6}  {name:9}  {result}", flush=True)
+    return word == "ok"
 
 
 class _Attempts:
@@ -136,12 +144,12 @@ class _Attempts:
                 if sum(map(len, chunks)) >= _SOUND_SECONDS * rate_hz:
                     break
                 if time.monotonic() > give_up_at:
-                    raise SourceError(f"no sound came from {health.source}")
+                    raise SourceError(_missing(health))
         finally:
             source.close()
         sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
         if not sound.size:
-            raise SourceError(f"no sound is in {health.source}")
+            raise SourceError(_missing(health))
         level = level_dbfs(sound)
         silent = "; is it muted?" if level <= FLOOR_DBFS else ""
         return f"{health.source}, at a level of {level:.0f} dBFS{silent}"
@@ -178,3 +186,8 @@ class _Attempts:
         with bind(host, port) as listener:
             port = listener.getsockname()[1]
         return f"{url(host, port)}, {'for those who know the token' if token else 'for everyone'}"
+
+
+def _missing(health: Health) -> str:
+    """Why there is no sound, which a source that is up does not know."""
+    return f"no sound from {health.source}" if health.source_up else health.source

@@ -76,7 +76,7 @@ def test_thresholds_of_another_model(check, recording, tmp_path):
 def test_a_file_without_sound_and_one_that_is_missing(check, tmp_path):
     empty = tmp_path / "empty.wav"
     soundfile.write(empty, [], 32_000)
-    assert check("--file", empty)["source"] == (False, f"no sound is in file {empty}")
+    assert check("--file", empty)["source"] == (False, f"no sound from file {empty}")
     assert check("--file", "none.wav")["source"] == (False, "No audio file at none.wav.")
 
 
@@ -161,11 +161,11 @@ def test_a_microphone(check, recording, server):
     assert ok
     assert text.endswith("vmic.monitor, at a level of -120 dBFS; is it muted?")
     playing = server.play(recording)
-    ok, text = check("--device", "vmic")["source"]
+    ok, text = check("--device", "vmic.monitor")["source"]
     playing.kill()
     playing.wait()
-    assert ok
-    assert re.search(r"'vmic', vmic\.monitor, at a level of -\d\d dBFS", text)
+    assert ok, text
+    assert re.search(r"vmic\.monitor.*, at a level of -\d\d dBFS", text)
 
 
 def test_a_microphone_that_is_not_there(check, server, monkeypatch):
