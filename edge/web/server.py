@@ -46,6 +46,11 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """It serves, or is about to."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Stop, within about three seconds."""
         self._server.should_exit = True

@@ -120,7 +120,13 @@ class WebSink(Sink):
         self._feed.publish("gap", values)
 
     def window(self, window: Classification) -> None:
-        """Show what is heard."""
+        """Show what is heard.
+
+        Raises:
+            RuntimeError: if the server has failed.
+        """
+        if not self._server.alive:
+            raise RuntimeError("The web server has stopped. Restart the listener.")
         values = {
             "start_seconds": window.start_seconds,
             "end_seconds": window.end_seconds,

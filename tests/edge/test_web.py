@@ -322,6 +322,14 @@ def test_signals_stay_with_the_listener(health):
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_server_that_has_failed_is_an_output_that_fails(web):
+    web.window(window(1.0))
+    web._server._server.should_exit = True
+    web._server._thread.join(10)
+    with pytest.raises(RuntimeError, match="The web server has stopped"):
+        web.window(window(2.0))
+
+
 def test_a_port_in_use_is_one_clear_error(health):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
