@@ -272,7 +272,8 @@ def test_it_comes_back_after_a_restart_and_says_so(browser, health):
     assert page.complaints == []
     web.close()
     page.wait_for(STATUS.format("lost"))
-    assert text(page, "#status").endswith("Trying again …")
+    page.wait_for("document.getElementById('status').innerText.startsWith('Connection lost.')")
+    assert text(page, "#status") == "Connection lost. Trying again …"
     assert page.evaluate("document.getElementById('status').role") == "status"
     again = serve(health, port=web.port)
     with contextlib.closing(again):

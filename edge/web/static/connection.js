@@ -17,6 +17,7 @@ export function connect(url, handlers, onLost) {
   let retry = 0;
   let watchdog = 0;
   let lost = false;
+  let said = "";
 
   function open() {
     clearTimeout(retry);
@@ -45,9 +46,14 @@ export function connect(url, handlers, onLost) {
     clearTimeout(retry);
     retry = setTimeout(open, wait);
     wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
-    if (!lost) onLost("");
+    if (!lost) say("");
     lost = true;
-    refusal(url).then((words) => words && lost && onLost(words));
+    refusal(url).then((words) => lost && words !== said && say(words));
+  }
+
+  function say(words) {
+    said = words;
+    onLost(words);
   }
 
   function hurry() {

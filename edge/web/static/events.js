@@ -78,7 +78,7 @@ export class Events {
     else if (!live) setText(length, "now");
     else {
       const lasted = Date.now() / 1000 + this.skew - event.started_at;
-      setText(length, `for ${duration(Math.max(0, Math.round(lasted)))}`);
+      setText(length, `for ${duration(Math.max(0, lasted), 0)}`);
     }
   }
 }

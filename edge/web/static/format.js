@@ -28,9 +28,9 @@ export function place(seconds) {
   return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** A duration: 0.8 s, 12 s, 3 min 5 s, 2 h 10 min, 41 d 3 h. */
-export function duration(seconds) {
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+/** A duration: 0.8 s (or 1 s, without digits), 12 s, 3 min 5 s, 2 h 10 min, 41 d 3 h. */
+export function duration(seconds, digits = 1) {
+  if (seconds < 9.95) return `${seconds.toFixed(digits)} s`;
   const whole = Math.round(seconds);
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const first = units.findIndex(([size]) => whole >= size);

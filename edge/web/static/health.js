@@ -10,7 +10,7 @@ export function showHealth(health) {
   const mean = classified ? ms(health.inference_seconds / classified) : "–";
   const rows = [
     ["Source", health.source, health.source_up ? "good" : "bad"],
-    ["Running for", duration(Math.round(health.uptime_seconds))],
+    ["Running for", duration(health.uptime_seconds, 0)],
     ["Windows", windows(health)],
     ["Inference", classified ? `${ms(health.last_inference_seconds)}, mean ${mean}` : "–"],
     ["Gaps", gaps(health), health.gaps ? "warn" : ""],

@@ -179,7 +179,6 @@ export class Spectrogram {
     this.ground = stops[0];
     const style = getComputedStyle(document.documentElement);
     this.ink = style.getPropertyValue("--text");
-    this.faint = style.getPropertyValue("--muted");
     this.panel = style.getPropertyValue("--panel");
     this.gapColour = [...rgb(style.getPropertyValue("--track")), 255];
     this.colour = (label) => style.getPropertyValue(labelColour(label));
@@ -296,7 +295,7 @@ export class Spectrogram {
     context.globalAlpha = 0.75;
     context.strokeText(text, x, y);
     context.globalAlpha = 1;
-    context.fillStyle = this.faint;
+    context.fillStyle = this.ink;
     context.fillText(text, x, y);
   }
 
