@@ -100,7 +100,7 @@ def assert_keeps_time(before, after):
 def chirp(tmp_path, times=1):
     """A WAV file of chirps, one a second, and one of them at `RATE`."""
     seconds = np.arange(17_640) / 44_100
-    sound = 0.5 * np.sin(2 * np.pi * (300 * seconds + 4000 * seconds**2)).astype(np.float32)
+    sound = 0.5 * np.sin(2 * np.pi * (300 * seconds + 2000 * seconds**2)).astype(np.float32)
     path = tmp_path / "chirp.wav"
     pause = np.zeros(44_100 - sound.size, np.float32)
     sounds = np.concatenate([sound, *[pause, sound] * (times - 1)])
