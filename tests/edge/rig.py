@@ -1,0 +1,435 @@
+"""The listener as a process of its own, real sounds to play to it, and what it said and when.
+
+`SEMANTICAC_BUNDLE` names the bundle that listens. It must know the demo's sounds, which are made
+here: those of the fold that its training left out.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from edge import StreamingClassifier
+from edge.detector import Detector, Policy
+from edge.events import Event
+from edge.frontend import FloatArray
+from edge.interpreter import Interpreter
+from tests.edge.sound_server import SoundServer, missing_programs
+
+T = TypeVar("T")
+
+VARIABLE = "SEMANTICAC_BUNDLE"
+HELD_OUT_FOLD = 1
+# Between the sounds there is silence, of which a model has nothing to say.
+GATE_DBFS = -60.0
+# A machine may be busy; what is waited for comes at once where it is not.
+PATIENCE_SECONDS = 60.0
+_STREAM_RATE_HZ = 44_100
+_CLIPS = 8
+# What it may take to decide that a sound is over.
+_ENDING_HOPS = 10
+
+
+def bundle() -> Path:
+    """The bundle that listens; skips where there is none."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        pytest.skip(f"needs {VARIABLE}, a bundle of: python -m training.fit --dataset demo")
+    if Interpreter(path).contract.training.get("dataset") != "demo":
+        pytest.skip(f"the bundle in {VARIABLE} does not know the demo's sounds")
+    return Path(path)
+
+
+def require_sound_server() -> None:
+    """Skip where there is no sound server."""
+    if reason := missing_programs():
+        pytest.skip(reason)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A held-out sound of the demo, whose label the bundle knows.
+
+    Args:
+        label: the class.
+        samples: float32 at 44.1 kHz.
+    """
+
+    label: str
+    samples: FloatArray
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.samples) / _STREAM_RATE_HZ
+
+    def repeated(self, seconds: float) -> "Sound":
+        """The same for longer."""
+        return Sound(self.label, np.resize(self.samples, round(seconds * _STREAM_RATE_HZ)))
+
+
+class Sounds:
+    """Held-out sounds, a different one of each label.
+
+    Whether a model knows a sound, and how near its times are, is measured elsewhere; here a sound
+    must not be lost on its way. So these are the ones that the bundle gets right from a file,
+    wherever in a hop they begin.
+
+    Args:
+        model: the bundle.
+        hop_seconds: of the listener.
+    """
+
+    def __init__(self, model: Path, hop_seconds: float) -> None:
+        from training.datasets import demo
+
+        self._render = demo.render
+        self._interpreter = Interpreter(model)
+        self._hop_seconds = hop_seconds
+        self._found: dict[str, Sound] = {}
+
+    def __getitem__(self, label: str) -> Sound:
+        if label not in self._found:
+            self._found[label] = self._find(label)
+        return self._found[label]
+
+    def take(self, count: int) -> list[Sound]:
+        """The first so many labels' sounds."""
+        found: list[Sound] = []
+        for label in self._interpreter.contract.labels:
+            with contextlib.suppress(LookupError):
+                found.append(self[label])
+            if len(found) == count:
+                return found
+        raise LookupError(f"the bundle knows only {len(found)} sounds well, {count} are needed")
+
+    def _find(self, label: str) -> Sound:
+        for index in range(_CLIPS):
+            samples = self._render(label, HELD_OUT_FOLD, index, _STREAM_RATE_HZ)
+            sound = Sound(label, samples)
+            if all(self._is_right(sound, phase) for phase in (0.0, 0.25, 0.5, 0.75)):
+                return sound
+        raise LookupError(f"the bundle knows no held-out {label} well")
+
+    def _is_right(self, sound: Sound, phase: float) -> bool:
+        classifier = StreamingClassifier(self._interpreter, self._hop_seconds, gate_dbfs=GATE_DBFS)
+        rate_hz = classifier.front_end.sample_rate_hz
+        lead_seconds = 4.0 + phase * self._hop_seconds
+        samples = soxr.resample(sound.samples, _STREAM_RATE_HZ, rate_hz).astype(np.float32)
+        before = np.zeros(round(lead_seconds * rate_hz), np.float32)
+        after = np.zeros(round(_ENDING_HOPS * self._hop_seconds * rate_hz), np.float32)
+        detector = Detector(Policy(), classifier.labels, classifier.hop_seconds)
+        windows = classifier.push(np.concatenate([before, samples, after]))
+        events = [event for window in windows for event in detector.update(window)]
+        ended = [event for event in events if event.end_seconds is not None]
+        return [event.label for event in ended] == [sound.label] and is_at(
+            ended[0], lead_seconds, lead_seconds + sound.seconds, 0.8 * self._hop_seconds
+        )
+
+
+def is_at(event: Event, start: float, end: float, tolerance: float) -> bool:
+    """Whether an event of a recording lies where it should."""
+    assert event.end_seconds is not None
+    return abs(event.start_seconds - start) <= tolerance and (
+        abs(event.end_seconds - end) <= tolerance
+    )
+
+
+def programme(sounds: list[Sound], pause_seconds: float, path: Path) -> list[float]:
+    """Write a recording of sounds with silence around each of them.
+
+    Returns:
+        When each begins, in seconds.
+    """
+    pause = np.zeros(round(pause_seconds * _STREAM_RATE_HZ), np.float32)
+    parts, starts, seconds = [pause], [], pause_seconds
+    for sound in sounds:
+        parts += [sound.samples, pause]
+        starts.append(seconds)
+        seconds += sound.seconds + pause_seconds
+    soundfile.write(path, np.concatenate(parts), _STREAM_RATE_HZ, subtype="PCM_16")
+    return starts
+
+
+@dataclass
+class Playing:
+    """A recording on its way into a sink.
+
+    When a player has begun is known to lie between its start and its end less the recording's
+    length, by this process' clock.
+
+    Args:
+        process: the player.
+        seconds: the recording's length.
+    """
+
+    process: subprocess.Popen[bytes]
+    seconds: float
+    earliest: float = field(default_factory=time.time)
+    latest: float = float("nan")
+
+    def wait(self) -> "Playing":
+        """Wait for its end."""
+        assert self.process.wait(self.seconds + PATIENCE_SECONDS) == 0
+        self.latest = time.time() - self.seconds
+        return self
+
+    def assert_heard(self, event: dict[str, Any], sound: Sound, hop: float, at: float = 0) -> None:
+        """The event is that of the sound which is in the recording `at` so many seconds."""
+        assert event["label"] == sound.label
+        for time_key, offset in (("started_at", at), ("ended_at", at + sound.seconds)):
+            error = event[time_key] - self.earliest - offset
+            assert -hop <= error <= self.latest - self.earliest + hop, (time_key, error, event)
+
+
+class Room:
+    """A sound server, and what is played there.
+
+    Args:
+        directory: for recordings.
+        sinks: see `SoundServer`.
+    """
+
+    def __init__(self, directory: Path, sinks: tuple[str, ...] = ("vmic",)) -> None:
+        require_sound_server()
+        self._directory = directory
+        self.server = SoundServer(sinks, _STREAM_RATE_HZ)
+
+    def __enter__(self) -> Self:
+        try:
+            self.server.start()
+        except BaseException:
+            self.server.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.close()
+
+    def play(self, sound: Sound, sink: str | None = None) -> Playing:
+        """Begin to play a sound."""
+        path = self._directory / f"{sound.label} {sound.seconds:g}.wav"
+        if not path.exists():
+            soundfile.write(path, sound.samples, _STREAM_RATE_HZ, subtype="PCM_16")
+        return self.play_file(path, sound.seconds, sink)
+
+    def play_file(self, path: Path, seconds: float, sink: str | None = None) -> Playing:
+        """Begin to play a recording."""
+        began = time.time()
+        return Playing(self.server.play(path, sink), seconds, began)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something the listener wrote.
+
+    Args:
+        at: when it came, monotonic.
+        text: without the end of the line.
+        values: of a line on stdout.
+    """
+
+    at: float
+    text: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+class Process:
+    """`semanticac-edge --json`, from `__enter__` on.
+
+    Args:
+        arguments: after the model.
+        model: the bundle.
+        environment: on top of ours.
+        stdin: what it reads.
+
+    Attributes:
+        started_at: monotonic.
+        words: lines on stderr.
+    """
+
+    def __init__(
+        self,
+        *arguments: str | Path,
+        model: Path,
+        environment: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
+        script = Path(sys.executable).with_name("semanticac-edge")
+        program = [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
+        command = [*program, "--model", str(model), "--json", *map(str, arguments)]
+        self._lines: list[Line] = []
+        self.words: list[Line] = []
+        self._changed = threading.Condition()
+        self._takes = threading.Event()
+        self._takes.set()
+        self._ended_well = False
+        self.started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | (environment or {}),
+            start_new_session=True,
+        )
+        assert self._process.stdout
+        assert self._process.stderr
+        self.stdout_fd = self._process.stdout.fileno()
+        self._threads = [
+            threading.Thread(target=self._read, args=(self._process.stdout, self._lines, True)),
+            threading.Thread(target=self._read, args=(self._process.stderr, self.words, False)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._takes.set()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """What it reads."""
+        assert self._process.stdin
+        return self._process.stdin
+
+    def signal(self, number: signal.Signals) -> float:
+        """Send a signal; return the monotonic time."""
+        self._process.send_signal(number)
+        return time.monotonic()
+
+    @contextlib.contextmanager
+    def not_read(self) -> Iterator[None]:
+        """Take none of its lines."""
+        self._takes.clear()
+        yield
+        self._takes.set()
+
+    def of(self, kind: str, since: float = 0.0) -> list[Line]:
+        """Lines of a type that came since then."""
+        with self._changed:
+            return [
+                line for line in self._lines if line.values["type"] == kind and line.at >= since
+            ]
+
+    def events(self, state: str, since: float = 0.0) -> list[dict[str, Any]]:
+        """Events, as they stood when they `"started"` or `"ended"`."""
+        events = [line.values for line in self.of("event", since)]
+        return [event for event in events if event["state"] == state]
+
+    def said(self, text: str, since: float = 0.0) -> Line | None:
+        """The first line on stderr with this text."""
+        with self._changed:
+            return next(
+                (line for line in self.words if text in line.text and line.at > since), None
+            )
+
+    def wait(self, what: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
+        """Wait until something is true of what it wrote, and return that."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if value := what():
+                return value
+            assert self._process.poll() is None, f"it ended: {self._report()}"
+            assert time.monotonic() < deadline, f"not within {seconds} s: {self._report()}"
+            with self._changed:
+                self._changed.wait(0.1)
+
+    def wait_for_windows(self, count: int = 1) -> list[Line]:
+        """Wait for so many windows more; return the newest ones."""
+        since = time.monotonic()
+        return self.wait(
+            lambda: windows if len(windows := self.of("window", since)) >= count else None
+        )
+
+    def wait_for_word(self, text: str, since: float = 0.0) -> Line:
+        """Wait for a line on stderr."""
+        line = self.wait(lambda: self.said(text, since))
+        assert line
+        return line
+
+    def wait_for_event(self, state: str, label: str, since: float) -> dict[str, Any]:
+        """Wait for an event of a label that came since then."""
+        return self.wait(
+            lambda: next(
+                (event for event in self.events(state, since) if event["label"] == label), None
+            )
+        )
+
+    def lag(self, since: float, until: float = float("inf")) -> float:
+        """How far the stream's time is behind the clock's, by the windows of a while.
+
+        Lines may come late, and never early: the least difference counts.
+        """
+        windows = [line for line in self.of("window", since) if line.at <= until]
+        return min(line.at - line.values["end_seconds"] for line in windows)
+
+    def wait_for_end(self) -> int:
+        """Wait until it ends by itself; return its status."""
+        status = self._process.wait(PATIENCE_SECONDS)
+        for thread in self._threads:
+            thread.join()
+        self._check_end()
+        return status
+
+    def stop(self) -> None:
+        """Ask it to stop, as systemd does; it must do so well."""
+        self.signal(signal.SIGTERM)
+        assert self.wait_for_end() == 0, self._report()
+
+    def _check_end(self) -> None:
+        """Every event has ended, once, and nothing broke."""
+        started = [event["id"] for event in self.events("started")]
+        ended = [event["id"] for event in self.events("ended")]
+        assert len(set(started)) == len(started)
+        assert sorted(started) == sorted(ended)
+        assert not self.said("Traceback"), self._report()
+
+    def _read(self, pipe: IO[bytes], lines: list[Line], is_json: bool) -> None:
+        while True:
+            if is_json:
+                self._takes.wait()
+            raw = pipe.readline()
+            if not raw:
+                return
+            text = raw.decode().rstrip("\n")
+            line = Line(time.monotonic(), text, json.loads(text) if is_json else {})
+            with self._changed:
+                lines.append(line)
+                self._changed.notify_all()
+
+    def _report(self) -> str:
+        gaps = [line.values for line in self.of("gap")]
+        events = [
+            (event["label"], event["start_seconds"], event["end_seconds"])
+            for event in (line.values for line in self.of("event"))
+        ]
+        return "\n".join([*(line.text for line in self.words), f"gaps {gaps}, events {events}"])
