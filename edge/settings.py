@@ -173,6 +173,7 @@ class OutputSettings:
     token: str | None = option(
         None,
         "what visitors of the page must know; better in a file, or in $SEMANTICAC_TOKEN",
+        "TOKEN",
         secret=True,
     )
     token_file: Path | None = option(None, "the same, in a file", "FILE")

@@ -140,6 +140,6 @@ def _recorder(*arguments: str) -> list[str]:
 def _require_sounddevice() -> None:
     if importlib.util.find_spec("sounddevice") is None:
         raise ImportError(
-            "A microphone needs sounddevice: pip install 'semanticac-keras[mic]', and "
+            "A microphone needs sounddevice: pip install sounddevice, and "
             "PortAudio, as by: apt-get install libportaudio2."
         )
