@@ -6,7 +6,8 @@ hears it, and ends near the *start* of the last one. How near is decided by two 
 
 1. The level. A sound that stands out of its surroundings raises the level of the windows by
    3 dB or more within a hop when its beginning enters at their end, and lowers it when its end
-   leaves at their start. That is right to half a hop.
+   leaves at their start. That is right to half a hop; on recordings 20 dB above a noise, nine in
+   ten times came out within a whole one.
 2. Where the level says nothing (the sound before was as loud), how much of a window a sound must
    fill before the model says its name: about two fifths, see `HEARD_SHARE`.
 """
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from edge.streaming import Classification
 
-# Median over the sounds and backgrounds that were tried; the middle half lies in 0.2 .. 0.5.
+# Median over the sounds and backgrounds that were tried; the middle half lay in 0.2 .. 0.5.
 HEARD_SHARE = 0.4
 STEP_DB = 3.0
 
@@ -89,6 +90,8 @@ class Locator:
             if self._rises(index, falls=True):
                 while index + 1 < len(spans) and self._rises(index + 1, falls=True):
                     index += 1
+                if index == len(spans) - 1:  # Some of it may be in this window yet.
+                    return spans[index].start_seconds
                 return _middle(spans[index - 1].start_seconds, spans[index].start_seconds)
         after = spans[last + 1] if back else heard
         share = HEARD_SHARE * (heard.end_seconds - heard.start_seconds)

@@ -20,6 +20,7 @@ class Policy:
         threshold: smoothed score from which an event starts, above 0, at most 1.
         thresholds: the same for single labels, in place of `threshold`.
         smoothing_windows: windows in the mean; those before the stream count as silence. 1 is off.
+            As many as overlap each other (window / hop) keep out most; more miss short sounds.
         release: share of the threshold below which an event ends, above 0, at most 1.
         min_seconds: sounds shorter than this are not reported; the start waits that long.
         max_seconds: an event that lasts longer ends; the sound's rest is another event.
@@ -33,10 +34,12 @@ class Policy:
         ValueError: if a value is out of its range.
     """
 
-    threshold: float = 0.5
+    # Two clear windows of three are enough: a bark of a moment is in no more where a window spans
+    # two or three hops.
+    threshold: float = 0.6
     thresholds: Mapping[str, float] = field(default_factory=dict)
     smoothing_windows: int = 3
-    release: float = 0.6
+    release: float = 0.5
     min_seconds: float = 0.0
     max_seconds: float = 300.0
     refractory_seconds: float = 5.0

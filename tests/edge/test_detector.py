@@ -12,6 +12,7 @@ from edge.streaming import Classification
 
 LABELS = ("dog", "rain", "siren")
 WINDOW_SECONDS = 5.0
+PLAIN = Policy(threshold=0.5, release=0.6)
 
 
 def window(end_seconds, scores, *, level_dbfs=-40.0, cosines=None, gated=False, seconds=5.0):
@@ -41,7 +42,7 @@ def windows(rows, hop_seconds=1.0, **options):
 
 def detect(stream, policy=None, hop_seconds=1.0, stop_seconds=None):
     """All events of a whole stream, as they come."""
-    detector = Detector(policy or Policy(), LABELS, hop_seconds)
+    detector = Detector(policy or PLAIN, LABELS, hop_seconds)
     events = [event for item in stream for event in detector.update(item)]
     events += detector.end(stop_seconds or stream[-1].end_seconds, "stopped")
     assert detector.open == ()
@@ -54,7 +55,7 @@ def ended(events):
 
 def test_a_dog_starts_an_event_and_silence_ends_it():
     stream = windows([0, 0, 0.96, 0.96, 0.96, 0.96, 0.96, 0, 0, 0, 0])
-    detector = Detector(Policy(), LABELS, 1.0)
+    detector = Detector(PLAIN, LABELS, 1.0)
     by_window = [detector.update(item) for item in stream]
     assert [len(events) for events in by_window] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0]
     (started,), (over,) = by_window[3], by_window[9]
@@ -78,21 +79,21 @@ def test_a_single_spike_never_fires(smoothing_windows, threshold):
 
 
 def test_without_smoothing_one_window_is_enough():
-    (event,) = ended(detect(windows([0, 0, 0.6, 0, 0]), Policy(smoothing_windows=1)))
+    (event,) = ended(detect(windows([0, 0, 0.6, 0, 0]), replace(PLAIN, smoothing_windows=1)))
     assert event.peak_score == pytest.approx(0.6)
 
 
 def test_an_event_outlives_a_dip_that_stays_above_the_release():
     rows = [0, 0.9, 0.9, 0.9, 0.35, 0.35, 0.35, 0.35, 0.9, 0.9, 0, 0, 0]
-    assert len(ended(detect(windows(rows), Policy(release=0.6)))) == 1
-    policy = Policy(release=0.9, refractory_seconds=0.0)
+    assert len(ended(detect(windows(rows), PLAIN))) == 1
+    policy = replace(PLAIN, release=0.9, refractory_seconds=0.0)
     assert len(ended(detect(windows(rows), policy))) == 2
 
 
 def test_each_label_has_its_own_threshold_and_its_own_events():
     rows = [[0, 0], [0.4, 0.5], [0.4, 0.5], [0.4, 0.5], [0.4, 0.5], [0, 0], [0, 0], [0, 0]]
     assert {event.label for event in detect(windows(rows))} == {"rain"}
-    events = detect(windows(rows), Policy(thresholds={"dog": 0.3, "siren": 1.0}))
+    events = detect(windows(rows), replace(PLAIN, thresholds={"dog": 0.3, "siren": 1.0}))
     dog, rain = sorted(ended(events), key=lambda event: event.label)
     assert (dog.label, rain.label) == ("dog", "rain")
     assert dog.start_seconds < rain.end_seconds
@@ -100,7 +101,7 @@ def test_each_label_has_its_own_threshold_and_its_own_events():
 
 
 def test_the_longest_event_ends_and_goes_on_as_another_after_the_refractory_time():
-    policy = Policy(max_seconds=20.0, refractory_seconds=7.0)
+    policy = replace(PLAIN, max_seconds=20.0, refractory_seconds=7.0)
     events = ended(detect(windows(np.full(60, 0.9)), policy))
     assert [event.end_reason for event in events] == ["longest", "longest", "stopped"]
     starts = [event.start_seconds for event in events]
@@ -111,12 +112,12 @@ def test_the_longest_event_ends_and_goes_on_as_another_after_the_refractory_time
 def test_a_sound_that_is_over_within_the_refractory_time_is_not_reported():
     rows = np.zeros(60)
     rows[5:10] = rows[18:23] = rows[40:45] = 0.9
-    assert len(ended(detect(windows(rows), Policy(refractory_seconds=5.0)))) == 3
-    assert len(ended(detect(windows(rows), Policy(refractory_seconds=20.0)))) == 2
+    assert len(ended(detect(windows(rows), replace(PLAIN, refractory_seconds=5.0)))) == 3
+    assert len(ended(detect(windows(rows), replace(PLAIN, refractory_seconds=20.0)))) == 2
 
 
 def test_a_start_waits_until_the_sound_has_lasted():
-    policy = Policy(min_seconds=4.0)
+    policy = replace(PLAIN, min_seconds=4.0)
     assert detect(windows([0, *[0.9] * 4, *[0] * 5]), policy) == []
     detector = Detector(policy, LABELS, 1.0)
     for item in windows([0, *[0.9] * 20]):
@@ -142,7 +143,7 @@ def test_gated_windows_are_silence():
 def test_a_label_that_is_not_near_does_not_count():
     near = windows(np.full(8, 0.9), cosines=[0.7, 0.1, 0.1])
     far = windows(np.full(8, 0.9), cosines=[0.5, 0.1, 0.1])
-    policy = Policy(cosine_floor=0.6)
+    policy = replace(PLAIN, cosine_floor=0.6)
     assert {event.label for event in detect(near, policy)} == {"dog"}
     assert detect(far, policy) == []
     assert not is_unknown(near[0], 0.6)
@@ -153,7 +154,7 @@ def test_a_label_that_is_not_near_does_not_count():
 
 def test_unknown_is_an_event_only_where_it_is_asked_for():
     far = windows(np.full(8, 0.9), cosines=[0.5, 0.1, 0.1])
-    policy = Policy(cosine_floor=0.6, report_unknown=True)
+    policy = replace(PLAIN, cosine_floor=0.6, report_unknown=True)
     (event,) = ended(detect(far, policy))
     assert (event.label, event.peak_score) == ("unknown", 1.0)
     assert detect([replace(item, gated=True) for item in far], policy) == []
@@ -180,7 +181,7 @@ def test_a_sound_that_stands_out_is_placed_within_a_hop(duration, seconds, hop_s
     for phase in np.linspace(0, hop_seconds, 7):
         a = 2 * seconds + phase
         stream = list(sound_windows(a, a + duration, seconds, hop_seconds, share, snr_db=20))
-        (event,) = ended(detect(stream, hop_seconds=hop_seconds))
+        (event,) = ended(detect(stream, Policy(), hop_seconds))
         assert event.start_seconds == pytest.approx(a, abs=hop_seconds)
         assert event.end_seconds == pytest.approx(a + duration, abs=hop_seconds)
         assert event.level_dbfs == max(item.level_dbfs for item in stream)
@@ -193,7 +194,7 @@ def test_without_a_step_in_level_it_is_placed_by_the_share_of_a_window(share, se
     for phase in np.linspace(0, hop_seconds, 7):
         a = 2 * seconds + phase
         stream = list(sound_windows(a, a + duration, seconds, hop_seconds, share))
-        (event,) = ended(detect(stream))
+        (event,) = ended(detect(stream, Policy()))
         tolerance = hop_seconds / 2 + abs(share - 0.4) * seconds + 1e-6
         assert event.start_seconds == pytest.approx(a, abs=tolerance)
         assert event.end_seconds == pytest.approx(a + duration, abs=tolerance)
@@ -224,7 +225,7 @@ def test_a_sound_in_the_first_window_has_no_known_start_but_an_end():
 
 def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
     before, after = windows(np.full(6, 0.9)), windows(np.full(6, 0.9))
-    detector = Detector(Policy(refractory_seconds=0.0), LABELS, 1.0)
+    detector = Detector(replace(PLAIN, refractory_seconds=0.0), LABELS, 1.0)
     for item in before:
         detector.update(item)
     (open_event,) = detector.open
@@ -240,19 +241,19 @@ def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
 
 
 def test_windows_come_in_order_and_from_the_model():
-    detector = Detector(Policy(), LABELS, 1.0)
+    detector = Detector(PLAIN, LABELS, 1.0)
     detector.update(window(9.0, [0.1]))
     with pytest.raises(ValueError, match=r"end after the last one, at 9\.0 s"):
         detector.update(window(8.0, [0.1]))
     detector.end(9.0, "stopped")
     detector.update(window(5.0, [0.1]))
     with pytest.raises(ValueError, match=r"must have the labels dog\. Received: dog, rain"):
-        Detector(Policy(), ("dog",), 1.0).update(window(9.0, [0.1]))
+        Detector(PLAIN, ("dog",), 1.0).update(window(9.0, [0.1]))
 
 
 def test_unix_times_follow_the_stream_even_when_the_clock_is_set():
     stream = windows([0, *[0.9] * 10, *[0] * 5])
-    detector = Detector(Policy(), LABELS, 1.0)
+    detector = Detector(PLAIN, LABELS, 1.0)
     events = []
     for item in stream:
         clock = 1.8e9 if item.end_seconds < 10 else 1.7e9
