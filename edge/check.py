@@ -121,10 +121,11 @@ class _Attempts:
     def decisions(self) -> str:
         """Read the thresholds."""
         policy = make_policy(self._settings.decisions)
-        own = f", {len(policy.thresholds)} labels have their own" if policy.thresholds else ""
+        own = len(policy.thresholds)
         return (
-            f"an event starts at a score of {policy.threshold:g}{own}, smoothed over "
-            f"{policy.smoothing_windows} windows, and lasts at most {policy.max_seconds:g} s"
+            f"an event starts at a score of {policy.threshold:g} (labels with another one: {own}), "
+            f"smoothed over {policy.smoothing_windows} windows, and lasts at most "
+            f"{policy.max_seconds:g} s"
         )
 
     def source(self) -> str:

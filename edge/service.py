@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -167,6 +168,9 @@ def make_unit(
         for place in _PRIVATE
         if path.is_relative_to(place)
     ]
+    warnings += [
+        f"{path} does not exist" for path in _secret_files(settings).values() if not path.exists()
+    ]
     if user is None:
         warnings += [
             f"{path} cannot be read by the service's user: move it, change its mode, or give a "
@@ -207,8 +211,10 @@ def _command(settings: Settings, flags: Mapping[str, Any], config: Path | None) 
     yield from [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
     if config is not None:
         yield from ("--config", str(config.absolute()))
-    # Whichever way the model was given, the service has neither our directory nor our environment.
-    given = {"model.model": settings.model.model, **flags}
+    given = dict(flags)
+    if str(settings.model.model) == os.environ.get("SEMANTICAC_MODEL"):
+        # The service has not our environment.
+        given["model.model"] = settings.model.model
     given |= {name: f"%d/{_CREDENTIALS[name]}" for name in _secret_files(settings)}
     for name, value in given.items():
         option = flag(name.partition(".")[2])

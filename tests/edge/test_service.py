@@ -90,6 +90,19 @@ def test_it_starts_what_was_asked_for_from_anywhere(unit, log_mel_bundle, monkey
     assert f"ReadWritePaths={tmp_path}/c" in text
 
 
+def test_the_model_stays_where_it_was_given(log_mel_bundle, monkeypatch, tmp_path, capsys):
+    """A reload reads the file again; of the environment the service has nothing."""
+    config = tmp_path / "edge.toml"
+    config.write_text(f"[source]\nmic = true\n[model]\nmodel = '{log_mel_bundle}'\n")
+    monkeypatch.delenv("SEMANTICAC_MODEL", raising=False)
+    main(["install-service", "--config", str(config)])
+    assert "--model" not in settings_of(capsys.readouterr().out)["ExecStart"]
+    monkeypatch.setenv("SEMANTICAC_MODEL", str(log_mel_bundle))
+    main(["install-service", "--mic"])
+    command = settings_of(capsys.readouterr().out)["ExecStart"]
+    assert command.endswith(f"--mic --model {log_mel_bundle}")
+
+
 def test_secrets_come_from_the_manager(unit):
     values = unit(
         *("--mic", "--mqtt", "mqtts://me@broker", "--mqtt-password-file", "/root/mqtt"),
@@ -153,6 +166,9 @@ def test_what_its_user_cannot_read_is_said(unit, tmp_path):
     arguments = ["--mic", "--config", private / "edge.toml", "--clips", "/srv/clips"]
     warnings = unit(*arguments).warnings
     assert any(warning.startswith(f"{private}/edge.toml cannot be read") for warning in warnings)
+    assert (
+        "/none does not exist" in unit("--mic", "--serve", "80", "--token-file", "/none").warnings
+    )
     assert any(warning.startswith("/srv/clips cannot be written") for warning in warnings)
     warnings = unit(*arguments, user="root").warnings
     assert not any("cannot be" in warning for warning in warnings)
