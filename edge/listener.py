@@ -112,11 +112,12 @@ class Listener:
                 raise
             self._take_gap(Gap(len(chunk) / self._rate, str(error)))
             return
+        seconds = time.perf_counter() - started
         if len(chunk):
             self._heard_samples += len(chunk)
             self._clock.take(self._heard_seconds)
         self._outputs.audio(chunk)
-        self._take_windows(windows, time.perf_counter() - started)
+        self._take_windows(windows, seconds)
 
     def _take_windows(self, windows: Sequence[Classification], seconds: float) -> None:
         """Decide about windows whose classification took so long, all together."""
