@@ -13,7 +13,7 @@ import argparse
 import math
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
@@ -107,6 +107,7 @@ def read_options(
     flags: argparse.Namespace,
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
+    others: type | None = None,
 ) -> Whole:
     """Put together what flags, file and environment say.
 
@@ -115,6 +116,7 @@ def read_options(
         flags: as `add_flags`' parser read them.
         config: a TOML file, or None.
         environment: the variables.
+        others: a dataclass of sections that the file may have too; they are checked and left out.
 
     Returns:
         An instance of `whole`.
@@ -123,7 +125,7 @@ def read_options(
         SettingsError: if the file is missing or no TOML, or an option is unknown, of the wrong
             kind, out of range, or at odds with another.
     """
-    in_file = {} if config is None else _read_file(config, whole)
+    in_file = {} if config is None else _read_file(config, [whole, *([others] if others else [])])
     sections = {}
     for section, cls in _sections(whole):
         items = {item.name: (item, kind) for item, kind in _options(cls)}
@@ -221,7 +223,7 @@ def _expected(item: Field[Any], kind: Any) -> str:
     return {bool: "true or false", str: "a text", Path: "a path, as a text"}[kind]
 
 
-def _read_file(path: Path, whole: type) -> dict[str, dict[str, Any]]:
+def _read_file(path: Path, wholes: Iterable[type]) -> dict[str, dict[str, Any]]:
     """The file's sections, their keys as the fields are named."""
     try:
         with path.open("rb") as file:
@@ -230,7 +232,7 @@ def _read_file(path: Path, whole: type) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # Not TOML, or not UTF-8.
         raise SettingsError(f"{path} is no TOML: {error}") from error
-    sections = dict(_sections(whole))
+    sections = {name: cls for whole in wholes for name, cls in _sections(whole)}
     _refuse_unknown(content, sections, f"{path}: ", "section")
     return {
         name: _read_section(values, sections[name], path, name) for name, values in content.items()

@@ -2,12 +2,12 @@
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.assembly import make_policy
 from edge.options import SettingsError, add_flags, flag, read_options
-from edge.settings import DecisionSettings, ModelSettings
+from edge.settings import DecisionSettings, ModelSettings, Settings
 from edge.streaming import StreamingClassifier
 from edge.thresholds import write_thresholds
 from edge.tuning.choice import lowest_thresholds
@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the thresholds go; default: thresholds.toml",
     )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the listener's TOML file, for its model and decisions",
+    )
     add_flags(parser, TuneSettings)
 
 
@@ -85,8 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("threshold", "thresholds"):
         if f"decisions.{name}" in vars(arguments):
             raise SettingsError(f"{flag(name)} is what tune finds: leave it out")
-    settings = read_options(TuneSettings, arguments)
-    model, policy = settings.model, make_policy(settings.decisions)
+    settings = read_options(TuneSettings, arguments, arguments.config, others=Settings)
+    model = settings.model
+    policy = make_policy(replace(settings.decisions, thresholds=None))
     assert model.model is not None, "settings without a model are refused"
     classifier = StreamingClassifier(
         model.model, model.hop, model.threads, settings.decisions.gate_dbfs
@@ -131,6 +138,8 @@ def _options(arguments: argparse.Namespace) -> str:
     given = {
         name.partition(".")[2]: value for name, value in vars(arguments).items() if "." in name
     }
+    if arguments.config is not None:
+        given = {"config": arguments.config, **given}
     return " ".join(
         f"{flag(name)} {value}"
         for name, value in given.items()

@@ -250,3 +250,21 @@ def test_the_command_needs_no_path_that_is_not_given(log_mel_bundle, background,
     common = ("--background", background[0], "--false-accepts-per-hour", 1e6)
     assert command(*common, "--model", log_mel_bundle) == 0
     assert read_thresholds("thresholds.toml", LABELS).keys() == set(LABELS)
+
+
+def test_the_listeners_file_says_what_to_tune(log_mel_bundle, background, tmp_path):
+    out, config = tmp_path / "found.toml", tmp_path / "listener.toml"
+    config.write_text(
+        f"[source]\nmic = true\n[model]\nmodel = '{log_mel_bundle}'\n"
+        "[decisions]\nthresholds = 'old.toml'\nsmoothing = 2\n[outputs]\nserve = '8080'\n"
+    )
+    common = ("--background", background[0], "--false-accepts-per-hour", 1e6, "--out", out)
+    assert command(*common, "--config", config) == 0
+    in_flags = out.with_name("flags.toml")
+    flags = ("--model", log_mel_bundle, "--smoothing", 2, "--out", in_flags)
+    assert command(*common, *flags) == 0
+    assert read_thresholds(out, LABELS) == read_thresholds(in_flags, LABELS)
+    assert f"--config {config}" in out.read_text()
+    config.write_text("[decisionz]\n")
+    with pytest.raises(SettingsError, match="decisionz"):
+        command(*common, "--config", config)
