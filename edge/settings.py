@@ -132,8 +132,9 @@ class DecisionSettings:
     report_unknown: bool = option(
         False, "make events, called unknown, of sounds below the cosine floor"
     )
-    gate_dbfs: float | None = option(
-        None, "spare the model quieter windows; the level is below 0", "DBFS", Limits(-120, below=0)
+    # What a muted input or a silent recording gives; a room is louder.
+    gate_dbfs: float = option(
+        -70.0, "spare the model quieter windows; -120 is off", "DBFS", Limits(-120, below=0)
     )
 
     def __post_init__(self) -> None:
