@@ -155,6 +155,11 @@ def extract_tar(archive: Path, directory: Path, progress: bool = True) -> None:
         ArchiveError: if the archive is damaged, or has devices or a way out of `directory`.
         DownloadError: if it cannot be written, such as for a full disk.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise ArchiveError(
+            f"{archive} cannot be unpacked safely by this Python, whose `tarfile` has no filters. "
+            "Take Python 3.11.4 or newer."
+        )
     with _appearing(directory) as unpacked, archive.open("rb") as compressed:
         total = archive.stat().st_size
         check_space(unpacked, total)  # only the end of the archive says how much more it takes

@@ -318,3 +318,11 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert cache_dir() == Path("/two/semanticac")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == Path.home() / ".cache" / "semanticac"
+
+
+def test_a_python_without_tar_filters_unpacks_nothing(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    archive = make_tar(tmp_path / "a.tar.gz", {"b.bin": CONTENT})
+    with pytest.raises(ArchiveError, match=r"Python 3\.11\.4"):
+        extract_tar(archive, tmp_path / "out", progress=False)
+    assert leftovers(tmp_path) == ["a.tar.gz"]
