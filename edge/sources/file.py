@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from edge.frontend import FloatArray
 from edge.sources.base import SourceError
 from edge.sources.recording import Recording, mono
+from edge.sources.resampling import Resampler
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -22,7 +24,7 @@ _PROMISED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
 _UNKNOWN_BYTES = 0x7FFF_0000
 
 
-def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording:
+def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[FloatArray]:
     """Stream an audio file (WAV, FLAC, OGG, MP3, ...), a block at a time.
 
     Args:
@@ -45,7 +47,19 @@ def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording:
         sound = soundfile.SoundFile(path)
     except soundfile.SoundFileError as error:
         raise SourceError(f"{path} cannot be read as audio: {_reason(error)}") from error
-    return Recording(_blocks(sound), sound.samplerate, sample_rate_hz)
+    return Recording(_chunks(sound, Resampler(sound.samplerate, sample_rate_hz)))
+
+
+def _chunks(sound: "SoundFile", resampler: Resampler) -> Generator[FloatArray, None, None]:
+    """Mono chunks of the resampler's rate; what it holds comes before a failure."""
+    with closing(_blocks(sound)) as blocks:
+        try:
+            for block in blocks:
+                yield resampler.push(block)
+        except SourceError:
+            yield resampler.flush()
+            raise
+    yield resampler.flush()
 
 
 def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
@@ -64,7 +78,10 @@ def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
                 # The frames before the damage are in the buffer.
                 frames = max(0, sound.tell() - done)
                 failure, ended = f"is damaged: {_reason(error)}", True
-            yield mono(buffer[:frames], f"{sound.name} at {done / sound.samplerate:.2f} s")
+            if not np.isfinite(buffer[:frames]).all():
+                place = f"{sound.name} at {done / sound.samplerate:.2f} s"
+                raise SourceError(f"NaN or infinite samples in {place}.")
+            yield mono(buffer[:frames])
             done += frames
         failure = failure or _cut_short(sound, done)
         if failure:

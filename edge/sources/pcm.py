@@ -6,8 +6,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from edge.frontend import FloatArray
-from edge.sources.base import SourceError
+from edge.sources.base import Gap, SourceError
 from edge.sources.recording import Recording, mono
+from edge.sources.resampling import Resampler
 
 SampleFormat = Literal["s16le", "f32le"]
 
@@ -47,7 +48,7 @@ def pcm_source(
     source_rate_hz: int,
     channels: int = 1,
     sample_format: SampleFormat = "s16le",
-) -> Recording:
+) -> Recording[FloatArray | Gap]:
     """Stream raw interleaved samples, such as `arecord -t raw` pipes.
 
     Args:
@@ -59,8 +60,8 @@ def pcm_source(
         sample_format: `"s16le"` or `"f32le"` (full scale 1), little-endian.
 
     Returns:
-        Source of float32 chunks, shape (samples,), about 0.1 s each. It raises `SourceError`
-        where the stream fails.
+        Source of float32 chunks, shape (samples,), about 0.1 s each, with gaps in place of those
+        that hold NaN or infinity. It raises `SourceError` where the stream fails.
 
     Raises:
         ValueError: if the format is unknown, or the rate or the channels are below 1.
@@ -75,22 +76,27 @@ def pcm_source(
             f"Received: {source_rate_hz} and {channels}."
         )
     decoder = PcmDecoder(channels, sample_format)
-    return Recording(_blocks(stream, source_rate_hz, decoder), source_rate_hz, sample_rate_hz)
+    resampler = Resampler(source_rate_hz, sample_rate_hz)
+    return Recording(_chunks(stream, source_rate_hz, decoder, resampler))
 
 
-def _blocks(
-    stream: BinaryIO, rate_hz: int, decoder: PcmDecoder
-) -> Generator[FloatArray, None, None]:
-    """Mono blocks at the stream's own rate."""
+def _chunks(
+    stream: BinaryIO, rate_hz: int, decoder: PcmDecoder, resampler: Resampler
+) -> Generator[FloatArray | Gap, None, None]:
+    """Mono chunks of the resampler's rate."""
     block_bytes = decoder.frame_bytes * max(1, round(_BLOCK_SECONDS * rate_hz))
-    done = 0
     while True:
         try:
             data = stream.read(block_bytes)
         except OSError as error:
+            yield resampler.flush()
             raise SourceError(f"The PCM stream failed: {error.strerror or error}.") from error
         if not data:
-            return
+            break
         frames = decoder.push(data)
-        yield mono(frames, f"the PCM stream at {done / rate_hz:.2f} s")
-        done += len(frames)
+        if np.isfinite(frames).all():
+            yield resampler.push(mono(frames))
+        else:
+            yield resampler.flush()
+            yield Gap(len(frames) / rate_hz, "samples that are no numbers")
+    yield resampler.flush()

@@ -8,6 +8,7 @@ import soundfile
 import soxr
 
 from edge import SourceError, file_source, pcm_source
+from edge.sources import Gap
 from edge.sources.resampling import Resampler
 
 
@@ -133,6 +134,20 @@ def test_nan_is_refused_with_its_place(tmp_path, make_sound):
     assert str(failure).startswith("NaN or infinite samples in")
     assert str(failure).endswith("a.wav at 1.00 s.")
     np.testing.assert_array_equal(samples, sound[:32_000])
+
+
+def test_nan_in_a_pipe_leaves_a_gap(make_sound):
+    """A pipe may be live: what comes after counts."""
+    sound = make_sound(16_000 * 2)
+    sound[17_000] = np.nan
+    before, after = sound[:16_000], sound[17_600:]
+    stream = io.BytesIO(sound.astype("<f4").tobytes())
+    items = list(pcm_source(stream, 32_000, 16_000, sample_format="f32le"))
+    (place,) = [index for index, item in enumerate(items) if isinstance(item, Gap)]
+    assert items[place] == Gap(0.1, "samples that are no numbers")
+    for part, chunks in ((before, items[:place]), (after, items[place + 1 :])):
+        expected = soxr.resample(part, 16_000, 32_000, quality="HQ")
+        np.testing.assert_allclose(np.concatenate(chunks), expected, atol=1e-6)
 
 
 class Trickle(io.BytesIO):
