@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from tests.edge import chromium, mosquitto
-from tests.edge.rig import GATE_DBFS, Process, Room, Sounds, bundle, programme
+from tests.edge.rig import GATE_DBFS, Process, Room, bundle, known_sounds, programme
 
 pytest.importorskip("paho.mqtt")
 pytest.importorskip("uvicorn")
@@ -43,7 +43,7 @@ def heard(tmp_path_factory):
     mosquitto.require()
     chromium.require()
     directory = tmp_path_factory.mktemp("hall")
-    sounds = Sounds(model, HOP_SECONDS).take(4)
+    sounds = known_sounds(model, HOP_SECONDS, 4)
     recording, clips = directory / "recording.wav", directory / "clips"
     starts = programme(sounds, PAUSE_SECONDS, recording)
     seconds = soundfile.info(recording).duration
