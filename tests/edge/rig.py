@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -233,7 +233,7 @@ class Line:
 
     Args:
         at: when it came, monotonic.
-        text: without the end of the line.
+        text: of a line on stderr.
         values: of a line on stdout.
     """
 
@@ -250,6 +250,7 @@ class Process:
         model: the bundle.
         environment: on top of ours.
         stdin: what it reads.
+        keep: the values of windows to remember; all by default.
 
     Attributes:
         started_at: monotonic.
@@ -262,10 +263,12 @@ class Process:
         model: Path,
         environment: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
+        keep: Collection[str] | None = None,
     ) -> None:
         script = Path(sys.executable).with_name("semanticac-edge")
         program = [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
         command = [*program, "--model", str(model), "--json", *map(str, arguments)]
+        self._keep = keep
         self._lines: list[Line] = []
         self.words: list[Line] = []
         self._changed = threading.Condition()
@@ -425,10 +428,18 @@ class Process:
             if not raw:
                 return
             text = raw.decode().rstrip("\n")
-            line = Line(time.monotonic(), text, json.loads(text) if is_json else {})
+            line = Line(time.monotonic(), text)
+            if is_json:
+                line = Line(line.at, "", self._values(text))
             with self._changed:
                 lines.append(line)
                 self._changed.notify_all()
+
+    def _values(self, text: str) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(text)
+        if self._keep is None or values["type"] != "window":
+            return values
+        return {key: values[key] for key in self._keep}
 
     def _report(self) -> str:
         gaps = [line.values for line in self.of("gap")]
