@@ -332,6 +332,9 @@ def test_the_listener_is_killed_and_started_again(hall, sounds):
     watcher = hall.watcher
     playing = begin(hall.process, hall.room, sounds[0])
     state = f"{TOPIC}/state/{sounds[0].label.replace(' ', '_')}"
+    # What it has not sent dies with it.
+    event_id = hall.process.events("started")[-1]["id"]
+    mosquitto.wait_until(lambda: any(event_id in text for text in watcher.on(f"{TOPIC}/event")))
     mosquitto.wait_until(lambda: watcher.on(state)[-1] == "ON")
     told = len(watcher.on(state))
     died = hall.process.signal(signal.SIGKILL)
