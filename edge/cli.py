@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.metadata
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import NoReturn
 
 from edge.bundle import BundleError
 from edge.options import SettingsError
+from edge.release import installed_version
 from edge.sources import SourceError
 
 PROGRAM = "semanticac-edge"
@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=module.DESCRIPTION,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
+    version = installed_version() or "(not installed)"
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
     module.add_arguments(parser)
     arguments = parser.parse_args(argv[1:] if command else argv)
     _log_to_stderr()
@@ -94,13 +95,6 @@ def _log_to_stderr() -> None:
     # Called again in the same process, as tests do, stderr may be another.
     logger.handlers = [logging.StreamHandler()]
     logger.handlers[0].setFormatter(_Formatter())
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("semanticac-keras")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _abandon_stdout() -> None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edge.events import EndReason, Event, event_id
+from edge.events import UNKNOWN, EndReason, Event, event_id
 from edge.locating import Locator
 from edge.policy import Policy, is_unknown
 from edge.streaming import Classification
 
 __all__ = ["UNKNOWN", "Detector", "Policy"]
 
-UNKNOWN = "unknown"
 
 _Floats = npt.NDArray[np.float64]
 # One window alone never starts an event, whatever the thresholds, unless smoothing is off.

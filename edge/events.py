@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+# The label of events that no class is near to.
+UNKNOWN = "unknown"
+
 EndReason = Literal["quiet", "longest", "gap", "stopped"]
 
 

@@ -1,7 +1,6 @@
 """Events over MQTT, for Home Assistant and whatever else listens."""
 
 import hashlib
-import importlib.metadata
 import json
 import re
 import socket
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from edge.events import Event
+from edge.events import UNKNOWN, Event
 from edge.frontend import FloatArray
 from edge.health import Health, OutputHealth
+from edge.release import installed_version
 from edge.sinks.base import Sink
 from edge.sinks.broker import Broker
 from edge.sinks.home_assistant import Config, device_config, stale_components, without
@@ -23,8 +23,6 @@ from edge.sinks.publisher import Publisher
 from edge.sinks.slugs import slug, slugs
 from edge.streaming import Classification, StreamingClassifier
 
-# The label of events that no class is near to; see `Event`.
-_UNKNOWN = "unknown"
 _TOP = 5
 _MACHINE_ID = Path("/etc/machine-id")
 
@@ -167,14 +165,14 @@ class MqttSink(Sink):
     def _set_labels(self, labels: tuple[str, ...]) -> None:
         with self._lock:
             self._labels = labels
-            self._slugs = slugs(dict.fromkeys((*labels, _UNKNOWN)))
+            self._slugs = slugs(dict.fromkeys((*labels, UNKNOWN)))
             old = self._config
             self._config = device_config(
                 self.device_id,
                 self._device_name,
                 self.topic,
                 self._slugs,
-                _version(),
+                installed_version() or "0",
                 self._page_url,
                 expire_seconds=max(60.0, 6 * self._update_seconds),
             )
@@ -240,10 +238,3 @@ def check_topic(topic: str) -> None:
 
 def _dumps(values: dict[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("semanticac-keras")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"

@@ -15,8 +15,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from edge.health import Health
+from edge.release import installed_version
 from edge.web.feed import Feed
-from edge.web.story import version
 
 
 class Metrics(Collector):
@@ -81,7 +81,10 @@ class Metrics(Collector):
         yield InfoMetricFamily(
             "semanticac_build",
             "What runs.",
-            value={"version": version(), "python": platform.python_version()},
+            value={
+                "version": installed_version() or "unknown",
+                "python": platform.python_version(),
+            },
         )
 
 

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from importlib import metadata
 from typing import Any
 
 from edge.events import Event
+from edge.release import installed_version
 from edge.streaming import StreamingClassifier
 from edge.web.spectrogram import CEILING_DB, FLOOR_DB, Spectrogram
 
@@ -52,15 +52,7 @@ class Story:
     def hello(self) -> dict[str, Any]:
         """The first message of a stream."""
         return self._model | {
-            "version": version(),
+            "version": installed_version() or "unknown",
             "now": time.time(),
             "events": self.events(),
         }
-
-
-def version() -> str:
-    """The installed release."""
-    try:
-        return metadata.version("semanticac-keras")
-    except metadata.PackageNotFoundError:
-        return "unknown"
