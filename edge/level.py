@@ -19,8 +19,13 @@ def level_dbfs(samples: FloatArray) -> float:
     Returns:
         The level, at least `FLOOR_DBFS`.
     """
-    # Not np.dot: long ones wake OpenBLAS's threads, and then differ with their number.
-    energy = float(np.einsum("i,i->", samples, samples))
-    if energy == 0.0:
+    total = energy(samples)
+    if total == 0.0:
         return FLOOR_DBFS
-    return max(FLOOR_DBFS, 10.0 * math.log10(energy / samples.size))
+    return max(FLOOR_DBFS, 10.0 * math.log10(total / samples.size))
+
+
+def energy(samples: FloatArray) -> float:
+    """Sum of the squares of float32 samples (samples,)."""
+    # Not np.dot: long ones wake OpenBLAS's threads, and then differ with their number.
+    return float(np.einsum("i,i->", samples, samples))

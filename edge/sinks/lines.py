@@ -9,7 +9,19 @@ from edge.sources.base import Gap
 from edge.streaming import Classification
 
 
-class TextSink(Sink):
+class _LineSink(Sink):
+    """What both kinds of lines take."""
+
+    def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
+        self._stream = stream
+        self._top = top
+        self._windows = windows
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class TextSink(_LineSink):
     """One aligned line a window, and one where an event starts or ends, or sound is missing:
 
            3.00 -   13.00 s  rain 0.93  sea waves 0.04  wind 0.01
@@ -24,11 +36,6 @@ class TextSink(Sink):
     """
 
     name = "text"
-
-    def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
-        self._stream = stream
-        self._top = top
-        self._windows = windows
 
     def gap(self, gap: Gap) -> None:
         """Write one line."""
@@ -56,11 +63,8 @@ class TextSink(Sink):
                 f"at best {event.peak_score:.2f}, {level}, ended: {event.end_reason}"
             )
 
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
 
-
-class JsonSink(Sink):
+class JsonSink(_LineSink):
     """One JSON object a line, with a `type`: `window`, `event` (see `Event.to_json`) or `gap`.
 
     Args:
@@ -71,23 +75,18 @@ class JsonSink(Sink):
 
     name = "json"
 
-    def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
-        self._stream = stream
-        self._top = top
-        self._windows = windows
-
     def gap(self, gap: Gap) -> None:
         """Write one line."""
-        self._print({"type": "gap", "seconds": gap.seconds, "reason": gap.reason})
+        self._write({"type": "gap", "seconds": gap.seconds, "reason": gap.reason})
 
     def window(self, window: Classification) -> None:
         """Write one line."""
         if self._windows:
-            self._print({"type": "window"} | window.to_json(self._top))
+            self._write({"type": "window"} | window.to_json(self._top))
 
     def event(self, event: Event) -> None:
         """Write one line."""
-        self._print(event.to_json())
+        self._write(event.to_json())
 
-    def _print(self, values: dict[str, Any]) -> None:
-        print(json.dumps(values), file=self._stream, flush=True)
+    def _write(self, values: dict[str, Any]) -> None:
+        self._print(json.dumps(values))

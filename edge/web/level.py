@@ -5,8 +5,7 @@ import math
 import numpy as np
 
 from edge.frontend import FloatArray
-
-FLOOR_DBFS = -120.0
+from edge.level import FLOOR_DBFS, energy
 
 
 class LevelMeter:
@@ -17,7 +16,7 @@ class LevelMeter:
 
     def push(self, chunk: FloatArray) -> None:
         """Take the next samples (samples,)."""
-        self._squares += float(np.dot(chunk, chunk))
+        self._squares += energy(chunk)
         self._peak = max(self._peak, float(np.abs(chunk).max(initial=0.0)))
         self._samples += len(chunk)
 

@@ -153,11 +153,6 @@ class WebSink(Sink):
 
 
 def require_packages() -> None:
-    """Say which package of the extra `web` is missing.
-
-    Raises:
-        ImportError: if one is.
-    """
     """Say at once what is missing.
 
     Raises:
