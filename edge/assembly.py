@@ -57,7 +57,7 @@ def make_policy(decisions: DecisionSettings) -> Policy:
         ValueError: if they are none.
     """
     return Policy(
-        threshold=decisions.threshold,
+        threshold=Policy.threshold if decisions.threshold is None else decisions.threshold,
         thresholds=read_thresholds(decisions.thresholds) if decisions.thresholds else {},
         smoothing_windows=decisions.smoothing,
         release=decisions.release,

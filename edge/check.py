@@ -16,6 +16,7 @@ from edge.frontend import FloatArray
 from edge.health import Health
 from edge.level import FLOOR_DBFS, level_dbfs
 from edge.listener import Ears
+from edge.packaged import is_packaged
 from edge.settings import Settings, add_settings, read_settings
 from edge.sinks.mqtt import default_topic
 from edge.sinks.publisher import check_broker
@@ -112,8 +113,10 @@ class _Attempts:
             classifier.flush()
             seconds.append(time.perf_counter() - started)
         share = min(seconds) / classifier.hop_seconds
+        path = self._settings.model.model
+        origin = ", of this package" if path and is_packaged(path) else ""
         return (
-            f"{self._settings.model.model}: {len(classifier.labels)} labels, windows of "
+            f"{path}{origin}: {len(classifier.labels)} labels, windows of "
             f"{window_seconds:g} s each {classifier.hop_seconds:g} s; one takes "
             f"{1000 * min(seconds):.0f} ms, {share:.0%} of the time there is"
         )

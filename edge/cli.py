@@ -21,6 +21,7 @@ _COMMANDS = {
     "tune": "edge.tune",
     "check": "edge.check",
     "install-service": "edge.service",
+    "model": "edge.card",
 }
 
 

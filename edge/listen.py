@@ -8,6 +8,7 @@ import sys
 from edge.assembly import make_ears, make_sinks, make_source
 from edge.health import Health
 from edge.listener import Ears, Listener, Outputs
+from edge.packaged import is_packaged
 from edge.sd_notify import Notifier
 from edge.settings import add_settings, read_settings
 from edge.signals import Requests
@@ -18,7 +19,8 @@ _LOGGER = logging.getLogger("semanticac_edge")
 
 DESCRIPTION = (
     "Listen, and tell what is heard. A signal HUP reads model, thresholds and decisions again. "
-    "`tune` finds thresholds, `check` tries the options, `install-service` prints a systemd unit."
+    "`tune` finds thresholds, `check` tries the options, `install-service` prints a systemd unit, "
+    "`model` describes the model that comes with the package."
 )
 
 
@@ -56,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     health = Health(settings.model.hop)
     with Requests() as requests:
         ears = make_ears(settings)
+        if settings.model.model and is_packaged(settings.model.model):
+            _LOGGER.info("No --model: %s of this package listens.", ears.model_name)
         health.hop_seconds = ears.classifier.hop_seconds
         source = make_source(
             settings.source,

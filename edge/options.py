@@ -108,6 +108,7 @@ def read_options(
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
     others: type | None = None,
+    base: Path | None = None,
 ) -> Whole:
     """Put together what flags, file and environment say.
 
@@ -117,6 +118,7 @@ def read_options(
         config: a TOML file, or None.
         environment: the variables.
         others: a dataclass of sections that the file may have too; they are checked and left out.
+        base: another file, whose options count only over the defaults.
 
     Returns:
         An instance of `whole`.
@@ -125,7 +127,8 @@ def read_options(
         SettingsError: if the file is missing or no TOML, or an option is unknown, of the wrong
             kind, out of range, or at odds with another.
     """
-    in_file = {} if config is None else _read_file(config, [whole, *([others] if others else [])])
+    wholes = [whole, *([others] if others else [])]
+    in_file, in_base = ({} if path is None else _read_file(path, wholes) for path in (config, base))
     sections = {}
     for section, cls in _sections(whole):
         items = {item.name: (item, kind) for item, kind in _options(cls)}
@@ -141,7 +144,7 @@ def read_options(
         }
         if not any(items[name][0].metadata["supersedes"] for name in given):
             values |= in_file.get(section, {})
-        sections[section] = cls(**values | given)
+        sections[section] = cls(**in_base.get(section, {}) | values | given)
     return whole(**sections)
 
 

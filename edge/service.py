@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from edge.options import SettingsError, flag
+from edge.packaged import is_packaged
 from edge.settings import Settings, add_settings, read_settings
 from edge.sinks.broker import Broker
 from edge.web import parse_address
@@ -131,6 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(arguments).items() if "." in name}
     unit = make_unit(settings, flags, arguments.config, arguments.user)
     print(unit.text, end="")
+    if settings.model.model and is_packaged(settings.model.model):
+        _LOGGER.info("No --model: the service listens with %s.", settings.model.model)
     for warning in unit.warnings:
         _LOGGER.warning(warning)
     return 0

@@ -2,12 +2,13 @@
 
 import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from edge.detector import Policy
 from edge.options import Limits, SettingsError, add_flags, flag, option, read_options
+from edge.packaged import packaged_model
 from edge.sinks.broker import Broker
 from edge.sinks.mqtt import check_topic
 from edge.web import parse_address
@@ -63,15 +64,12 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What listens.
-
-    Raises:
-        SettingsError: if there is no model.
-    """
+    """What listens."""
 
     model: Path | None = option(
         None,
-        "the .tflite bundle; default: $SEMANTICAC_MODEL",
+        "the .tflite bundle; default: $SEMANTICAC_MODEL, or the one of this package, "
+        "with decisions that fit it",
         "PATH",
         environment="SEMANTICAC_MODEL",
     )
@@ -79,10 +77,6 @@ class ModelSettings:
         1.0, "time between the starts of two windows", "SECONDS", Limits(above=0, at_most=1e6)
     )
     threads: int = option(1, "CPU threads of the model", "N", Limits(1, at_most=256))
-
-    def __post_init__(self) -> None:
-        if self.model is None:
-            raise SettingsError("give the bundle with --model, or its path in SEMANTICAC_MODEL")
 
 
 @dataclass(frozen=True)
@@ -93,9 +87,10 @@ class DecisionSettings:
         SettingsError: if the options do not fit together.
     """
 
-    threshold: float = option(
-        Policy.threshold,
-        "smoothed score from which a label's event starts",
+    threshold: float | None = option(
+        None,
+        "smoothed score from which a label's event starts; default: "
+        f"{Policy.threshold:g}, or what the packaged model comes with",
         "SCORE",
         Limits(above=0, at_most=1),
     )
@@ -239,6 +234,45 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         arguments: as `add_settings`' parser read them.
 
     Raises:
-        SettingsError: see `edge.options.read_options`.
+        SettingsError: see `edge.options.read_options`; or if there is no model.
     """
-    return read_options(Settings, arguments, arguments.config)
+    given = read_options(Settings, arguments, arguments.config)
+    settings = with_model(given, arguments)
+    if given.model.model is None and given.decisions.threshold is not None:
+        # It stands in the place of the packaged model's, not beside them.
+        decisions = replace(settings.decisions, thresholds=given.decisions.thresholds)
+        settings = replace(settings, decisions=decisions)
+    return settings
+
+
+class _HasModel(Protocol):
+    @property
+    def model(self) -> ModelSettings: ...
+
+
+_Whole = TypeVar("_Whole", bound=_HasModel)
+
+
+def with_model(
+    settings: _Whole, arguments: argparse.Namespace, others: type | None = None
+) -> _Whole:
+    """Read options again, over those of the packaged model, if they name no model.
+
+    Args:
+        settings: as they were read.
+        arguments: what they were read from.
+        others: see `edge.options.read_options`.
+
+    Raises:
+        SettingsError: if there is no packaged model.
+    """
+    if settings.model.model is not None:
+        return settings
+    packaged = packaged_model()
+    if packaged is None:
+        raise SettingsError(
+            "give the bundle with --model, or its path in SEMANTICAC_MODEL: "
+            "none came with this installation"
+        )
+    whole = type(settings)
+    return read_options(whole, arguments, arguments.config, others=others, base=packaged.settings)

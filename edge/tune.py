@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.assembly import make_policy
 from edge.options import SettingsError, add_flags, flag, read_options
-from edge.settings import DecisionSettings, ModelSettings, Settings
+from edge.settings import DecisionSettings, ModelSettings, Settings, with_model
 from edge.streaming import StreamingClassifier
 from edge.thresholds import write_thresholds
 from edge.tuning.choice import lowest_thresholds
@@ -92,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         if f"decisions.{name}" in vars(arguments):
             raise SettingsError(f"{flag(name)} is what tune finds: leave it out")
     settings = read_options(TuneSettings, arguments, arguments.config, others=Settings)
+    settings = with_model(settings, arguments, others=Settings)
     model = settings.model
     policy = make_policy(replace(settings.decisions, thresholds=None))
     assert model.model is not None, "settings without a model are refused"

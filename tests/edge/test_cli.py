@@ -172,7 +172,6 @@ def test_errors_are_one_line_and_status_1(bundle, arguments, message):
     ("arguments", "message"),
     [
         ([], "give a source: one of --mic, --device, --file, --stdin, --url"),
-        (["--file", "a.wav"], "give the bundle with --model, or its path in SEMANTICAC_MODEL"),
         (["--file", "a.wav", "--stdin", "--rate", "1"], "give one source, not --file and --stdin"),
         (["--stdin", "--model", "m"], "--stdin needs --rate"),
         (["--file", "a.wav", "--model", "m", "--rate", "8000"], "--rate goes with --stdin"),
@@ -188,7 +187,6 @@ def test_errors_are_one_line_and_status_1(bundle, arguments, message):
         (["listen"], "unrecognized arguments: listen"),
         (["check", "--model", "m"], "give a source"),
         (["tune", "--model", "m"], "the following arguments are required: --background"),
-        (["install-service", "--mic"], "give the bundle with --model"),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(arguments, message):

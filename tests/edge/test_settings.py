@@ -186,7 +186,6 @@ def test_a_missing_file_is_said():
     ("arguments", "message"),
     [
         (["--model=m"], "give a source: one of --mic, --device, --file, --stdin, --url"),
-        (["--mic"], "give the bundle with --model, or its path in SEMANTICAC_MODEL"),
         (["--mic", "--url=u"], "give one source, not --mic and --url"),
         (["--stdin"], "--stdin needs --rate"),
         (["--mic", "--rate=8000"], "--rate goes with --stdin"),
