@@ -79,6 +79,7 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         self.started = time.perf_counter()
+        self.seconds: float | None = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Stop it: validation is not training."""
@@ -86,6 +87,8 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the row, then the checkpoint: resuming cuts rows that it does not know."""
+        if self.seconds is None:  # nothing to validate on
+            self.seconds = time.perf_counter() - self.started
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": float(epoch + 1), **values, "seconds": self.seconds})
         self.run.write_history(self.rows)

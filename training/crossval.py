@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="last",
         help="test the last epoch, or the best on a validation fold; default: last",
     )
+    own.add_argument(
+        "--keep-bundles",
+        action="store_true",
+        help="keep the model of each run, as an int8 bundle, and not its figures alone",
+    )
     arguments, passed_on = parse_passing_on(own, argv)
     protocols = _PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
     try:
@@ -64,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.folds or dataset.folds,
                 arguments.seeds,
                 protocol == "validation",
+                arguments.keep_bundles,
             )
             for protocol in protocols
         }
@@ -106,6 +112,7 @@ def plan(
     folds: Sequence[int],
     seeds: Sequence[int],
     validate: bool = False,
+    keep_bundles: bool = False,
 ) -> dict[tuple[int, int], Job]:
     """The runs to make, by fold and seed.
 
@@ -116,15 +123,17 @@ def plan(
         folds: the folds to hold out.
         seeds: seeds of the recipe.
         validate: take the next fold out of training too, cyclically, to choose the epoch by.
+        keep_bundles: export each model.
 
     Raises:
         RunError: if a run was started with other settings.
         ValueError: if there is no such fold, or a field of the recipe is not allowed.
     """
     jobs = {}
+    export = ("--quantization", "dynamic_int8") if keep_bundles else ("--no-export",)
     teacher = chosen_teacher(fit.parse(arguments))
     for fold, seed in product(folds, seeds):
-        given = [*arguments, "--fold", str(fold), "--seed", str(seed), "--no-export"]
+        given = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
         following = _following(fold, dataset) if validate else None
         if following is not None:
             given += ["--validation-fold", str(following)]

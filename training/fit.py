@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 # TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from edge.files import replacing
+from edge.frontend import FloatArray
 from semanticac_keras import CheckpointError, SemanticAC
 from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.download import DownloadError
@@ -111,6 +112,71 @@ def fit(
     Returns:
         0, 1 if the model could not be exported, or 130 if the training was interrupted.
     """
+    learned = learn(model, dataset, split, recipe, run, resume, teacher, devices)
+    figures = {
+        "training_clips": len(split.train),
+        "held_out_clips": len(split.test),
+        "interrupted": not learned.finished,
+        **outcome.speed(run.read_history(), learned.clips_per_epoch),
+        **outcome.sizes(model),
+    }
+    test_clips = [learned.clips[i] for i in split.test]
+    evaluation, accuracies = outcome.test(learned.learner, model, dataset, split, test_clips, run)
+    figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
+    evaluation.save(run.predictions)
+    if quantization is not None:
+        if teacher:  # the optimiser that trained stays behind with the student
+            model.optimizer.build(model.trainable_variables)
+        with replacing(run.directory / "model.keras") as temporary:
+            model.save(temporary)
+        receipt = {
+            "dataset": dataset.name,
+            "held_out_fold": split.fold,
+            "validation_fold": split.validation_fold,
+            "accuracy": evaluation.accuracy,
+            "held_out_clips": len(split.test),
+            "recipe": asdict(recipe),
+            "teacher": teacher and {"name": teacher.path.name, "sha256": teacher.sha256},
+        }
+        figures["export"] = outcome.export(model, dataset, test_clips, run, receipt, quantization)
+    write_report(run, dataset, evaluation, figures)
+    if learned.finished:
+        write_json(run.metrics, figures)
+        run.keep_selected(None)
+        if quantization is None:
+            run.checkpoint.unlink()
+    if not devices.leads:
+        return 0
+    return _conclude(run, dataset, split.fold, figures)
+
+
+class Learned(NamedTuple):
+    """What is there after the last epoch.
+
+    Args:
+        learner: what was trained: the model, or the student that holds it.
+        clips: waveforms of the whole dataset at the model's rate.
+        clips_per_epoch: how many were trained on in each epoch.
+        finished: False if it was interrupted; the model is usable all the same.
+    """
+
+    learner: SemanticAC | Student
+    clips: list[FloatArray]
+    clips_per_epoch: int
+    finished: bool
+
+
+def learn(
+    model: SemanticAC,
+    dataset: AudioDataset,
+    split: Split,
+    recipe: Recipe,
+    run: Run,
+    resume: bool = False,
+    teacher: Teacher | None = None,
+    devices: Devices = ONE_DEVICE,
+) -> Learned:
+    """Train a model; the arguments are those of `fit`."""
     labels = np.array([clip.label for clip in dataset.clips])
     rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
     clips = load_clips(dataset, rate_hz, progress=True)
@@ -131,56 +197,24 @@ def fit(
         learner, source = enrol(model, batches, teacher, recipe) if teacher else (model, batches)
         learner.compile(recipe.make_optimizer(batches.steps_per_epoch), metrics=["accuracy"])
         first_epoch = _restore(learner, run, batches.steps_per_epoch) if resume else 0
-    watched = split.test if split.validation_fold is None else split.validation
-    windows, owners = window_batch([clips[i] for i in watched], window_samples)
-    validation = (batches.inputs(windows), one_hot(labels[watched][owners], len(dataset.labels)))
+    validation = None
+    if split.watched.size:
+        windows, owners = window_batch([clips[i] for i in split.watched], window_samples)
+        shares = one_hot(labels[split.watched][owners], len(dataset.labels))
+        validation = (batches.inputs(windows), shares)
     selects = split.validation_fold is not None
 
     with devices.scope():
         finished = _train(
             learner, source, validation, run, first_epoch, recipe.epochs, selects, devices
         )
-    figures = {
-        "training_clips": len(split.train),
-        "held_out_clips": len(split.test),
-        "interrupted": not finished,
-        **outcome.speed(run.read_history(), batches.steps_per_epoch * batches.batch_size),
-        **outcome.sizes(model),
-    }
-    test_clips = [clips[i] for i in split.test]
-    evaluation, accuracies = outcome.test(learner, model, dataset, split, test_clips, run)
-    figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
-    evaluation.save(run.predictions)
-    if quantization is not None:
-        if teacher:  # the optimiser that trained stays behind with the student
-            model.optimizer.build(model.trainable_variables)
-        with replacing(run.directory / "model.keras") as temporary:
-            model.save(temporary)
-        receipt = {
-            "dataset": dataset.name,
-            "held_out_fold": split.fold,
-            "validation_fold": split.validation_fold,
-            "accuracy": evaluation.accuracy,
-            "held_out_clips": len(split.test),
-            "recipe": asdict(recipe),
-            "teacher": teacher and {"name": teacher.path.name, "sha256": teacher.sha256},
-        }
-        figures["export"] = outcome.export(model, dataset, test_clips, run, receipt, quantization)
-    write_report(run, dataset, evaluation, figures)
-    if finished:
-        write_json(run.metrics, figures)
-        run.keep_selected(None)
-        if quantization is None:
-            run.checkpoint.unlink()
-    if not devices.leads:
-        return 0
-    return _conclude(run, dataset, split.fold, figures)
+    return Learned(learner, clips, batches.steps_per_epoch * batches.batch_size, finished)
 
 
 def _train(
     learner: SemanticAC | Student,
     batches: TrainingBatches | TaughtBatches,
-    validation: Batch,
+    validation: Batch | None,
     run: Run,
     first_epoch: int,
     epochs: int,

@@ -65,7 +65,7 @@ class Run:
             if epoch is None or path != self.selected(epoch):
                 path.unlink()
 
-    def start(self, settings: Mapping[str, Any]) -> None:
+    def start(self, settings: Mapping[str, Any], program: str = "training.fit") -> None:
         """Create the directory, and write the settings with what it takes to repeat the run.
 
         Raises:
@@ -77,7 +77,7 @@ class Run:
                 "or choose another directory with --out."
             )
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, {**settings, **provenance("training.fit")})
+        write_json(self.config, {**settings, **provenance(program)})
 
     def check_resumable(self, settings: Mapping[str, Any]) -> None:
         """Refuse to go on with other settings than the run was started with.
@@ -101,7 +101,7 @@ class Run:
         before = {name: config.get(name) for name in settings}
         now = json.loads(json.dumps(settings))
         differences = [
-            f"{name} was {old}, is {new}" for name, old, new in _flat_differences(before, now)
+            f"{name} was {old}, is {new}" for name, old, new in flat_differences(before, now)
         ]
         if differences:
             raise RunError(
@@ -155,7 +155,7 @@ def free_directory(wanted: Path) -> Path:
     return directory
 
 
-def _flat_differences(
+def flat_differences(
     before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
     """Leaves that differ, by name."""
@@ -163,7 +163,7 @@ def _flat_differences(
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _flat_differences(old, new)
+            found += flat_differences(old, new)
         elif old != new:
             found.append((name, old, new))
     return found

@@ -26,6 +26,17 @@ class Split:
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @property
+    def watched(self) -> NDArray[np.int64]:
+        """Clips whose accuracy is drawn after each epoch; none where no clip is left out."""
+        return self.test if self.validation_fold is None else self.validation
+
+    @classmethod
+    def whole(cls, dataset: AudioDataset) -> "Split":
+        """Train on every clip: fold 0 is held out, which there is not."""
+        none = np.zeros(0, np.int64)
+        return cls(0, None, np.arange(len(dataset.clips), dtype=np.int64), none, none)
+
     @classmethod
     def of(cls, dataset: AudioDataset, fold: int, validation_fold: int | None = None) -> "Split":
         """Hold out a fold, and take another one out of training.

@@ -64,6 +64,22 @@ def load_esc50(data_dir: Path | None, progress: bool) -> AudioDataset:
     return _build("esc50", "CC BY-NC 3.0", root, _read_metadata(root), STRADDLING_SOURCES, progress)
 
 
+def load_others(data_dir: Path | None, progress: bool) -> list[tuple[str, Clip]]:
+    """Return the clips of ESC-50 that are not ESC-10's, as many as are there, with their category.
+
+    They are no dataset, as any may be missing. What was cut from a recording of ESC-10 is left out.
+    Arguments and errors as `load_esc50`.
+    """
+    root = _locate(data_dir, progress)
+    rows = _read_metadata(root)
+    known = {row["src_file"] for row in rows if row["esc10"] == "True"}
+    return [
+        (row["category"].replace("_", " "), _clip(row, path, int(row["target"])))
+        for row in rows
+        if row["src_file"] not in known and (path := root / "audio" / row["filename"]).is_file()
+    ]
+
+
 def _locate(data_dir: Path | None, progress: bool) -> Path:
     """Return the folder that holds `meta` and `audio`."""
     parent = _fetch(progress) if data_dir is None else data_dir
@@ -137,17 +153,7 @@ def _build(
     )
     targets = sorted({(int(row["target"]), row["category"]) for row in rows})
     label_of = {category: label for label, (_, category) in enumerate(targets)}
-    clips = tuple(
-        Clip(
-            name=row["filename"],
-            label=label_of[row["category"]],
-            fold=int(row["fold"]),
-            source=row["src_file"],
-            path=audio / row["filename"],
-            duration_seconds=HEADER.duration_seconds,
-        )
-        for row in rows
-    )
+    clips = tuple(_clip(row, audio / row["filename"], label_of[row["category"]]) for row in rows)
     return AudioDataset(
         name=name,
         labels=tuple(category.replace("_", " ") for category in label_of),
@@ -156,6 +162,18 @@ def _build(
         citation=_CITATION,
         read=read_clip,
         straddling_sources=straddling_sources,
+    )
+
+
+def _clip(row: dict[str, str], path: Path, label: int) -> Clip:
+    """Return the clip of a row of the table."""
+    return Clip(
+        name=row["filename"],
+        label=label,
+        fold=int(row["fold"]),
+        source=row["src_file"],
+        path=path,
+        duration_seconds=HEADER.duration_seconds,
     )
 
 

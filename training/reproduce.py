@@ -1,0 +1,147 @@
+"""Make a shipped model again, and compare: `python -m training.reproduce esc10-small`."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from edge import packaged
+from edge.bundle import BundleError, read_contract
+from edge.files import replacing
+from edge.packaged import PackagedModel
+from semanticac_keras import ExportError
+from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.options import CommandParser
+from training.run import Run, RunError
+from training.sections import table
+from training.shipping import comparing, measure
+from training.shipping.accounting import account, write_files
+from training.shipping.making import PROGRAM, make_bundle
+from training.shipping.shipment import SHIPMENTS, Shipment
+from training.teacher import Teacher
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; `sys.argv`'s by default.
+
+    Returns:
+        Exit status: 0, 1 after an error or if the model differs from the shipped one by more than
+        the tolerances, 130 after an interrupt.
+
+    Raises:
+        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+    """
+    arguments = _parser().parse_args(argv)
+    shipment = SHIPMENTS[arguments.name]
+    data_dir: Path | None = arguments.data_dir
+    run = Run(arguments.out or Path("runs") / f"reproduce-{shipment.name}")
+    try:
+        teacher = _teacher(arguments, shipment)
+        dataset = load_dataset(shipment.dataset, data_dir)
+        figures = make_bundle(shipment, dataset, teacher, run)
+        files = PackagedModel.at(run.directory, shipment.name)
+        figures |= account(shipment, dataset, files.bundle, figures, data_dir, arguments.crossval)
+        write_files(shipment, dataset, figures, files)
+        print(f"card: {files.card}")
+        fits = _compare(shipment, dataset, files)
+        if arguments.install:
+            _install(files)
+            fits = True
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    except (
+        BundleError,
+        DatasetError,
+        ExportError,
+        RunError,
+        OSError,
+        ValueError,
+    ) as error:
+        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0 if fits else 1
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog=f"python -m {PROGRAM}",
+        description="Train a shipped model again on all of its dataset, choose its thresholds, "
+        "write its card, and compare it with the one that is shipped. Called again, it goes on.",
+    )
+    parser.add_argument("name", choices=sorted(SHIPMENTS))
+    parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
+    parser.add_argument("--out", type=Path, help="directory; default: runs/reproduce-NAME")
+    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a .tflite tagger to distil")
+    parser.add_argument(
+        "--teacher-rate", type=int, default=16_000, metavar="HZ", help="default: 16000"
+    )
+    parser.add_argument(
+        "--crossval",
+        type=Path,
+        metavar="DIR",
+        help="cross-validation of the same recipe, for the card: training.crossval --keep-bundles",
+    )
+    parser.add_argument(
+        "--install",
+        action="store_true",
+        help="put it in the place of the shipped one, whatever the comparison says",
+    )
+    return parser
+
+
+def _teacher(arguments: argparse.Namespace, shipment: Shipment) -> Teacher | None:
+    """The teacher that was given, which must be there if the shipped model had one."""
+    if arguments.teacher is not None:
+        return Teacher(arguments.teacher, arguments.teacher_rate)
+    if shipment.teacher_sha256 is not None:
+        raise ValueError(
+            f"{shipment.name} had a teacher: give the file with SHA-256 "
+            f"{shipment.teacher_sha256} by --teacher."
+        )
+    return None
+
+
+def _compare(shipment: Shipment, dataset: AudioDataset, files: PackagedModel) -> bool:
+    """Print the new model beside the shipped one; say whether they agree."""
+    shipped = packaged.packaged_model()
+    if shipped is None or shipped.bundle.name != files.bundle.name:
+        print("no such model is shipped: nothing to compare with")
+        return True
+    scores = None
+    if read_contract(shipped.bundle).labels == read_contract(files.bundle).labels:
+        rate_hz = read_contract(files.bundle).front_end.sample_rate_hz
+        before, now = (
+            measure.scores_of(path, dataset, rate_hz) for path in (shipped.bundle, files.bundle)
+        )
+        truth = np.array([clip.label for clip in dataset.clips])
+        scores = comparing.Scores(before, now, truth)
+    old, new = (json.loads(each.figures.read_text()) for each in (shipped, files))
+    rows = list(comparing.compare(old, new, scores, shipment.most_bytes))
+    cells = [(*row[:4], "yes" if row.fits else "NO") for row in rows]
+    print("\n".join(table(("what", "shipped", "made", "tolerance", "agrees"), cells)))
+    return all(row.fits for row in rows)
+
+
+def _install(files: PackagedModel) -> None:
+    """Copy what is shipped into the package."""
+    targets = PackagedModel.at(packaged.DIRECTORY, files.bundle.stem)
+    for source, target in zip(files, targets, strict=True):
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+    print(f"installed: {targets.bundle}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
