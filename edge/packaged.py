@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 NAME = "esc10-small"
 
-_DIRECTORY = Path(str(resources.files("edge") / "models"))
+DIRECTORY = Path(str(resources.files("edge") / "models"))
 
 
 class PackagedModel(NamedTuple):
@@ -28,7 +28,7 @@ class PackagedModel(NamedTuple):
     figures: Path
 
     @classmethod
-    def at(cls, directory: Path, name: str = NAME) -> "PackagedModel":
+    def at(cls, directory: Path, name: str) -> "PackagedModel":
         """The files of that name in a directory, whether or not they are there."""
         endings = (".tflite", ".toml", ".thresholds.toml", ".md", ".json")
         return cls(*(directory / f"{name}{ending}" for ending in endings))
@@ -36,7 +36,7 @@ class PackagedModel(NamedTuple):
 
 def packaged_model() -> PackagedModel | None:
     """The model of this installation; None where it has none, as a checkout may."""
-    model = PackagedModel.at(_DIRECTORY)
+    model = PackagedModel.at(DIRECTORY, NAME)
     return model if model.bundle.is_file() else None
 
 

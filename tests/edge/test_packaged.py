@@ -19,7 +19,7 @@ LABELS = ("rain", "sea waves", "wind", "dog", "Glocke ♪")
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     """An installation without a model."""
-    monkeypatch.setattr(packaged, "_DIRECTORY", tmp_path / "models")
+    monkeypatch.setattr(packaged, "DIRECTORY", tmp_path / "models")
     monkeypatch.delenv("SEMANTICAC_MODEL", raising=False)
     return tmp_path / "models"
 
@@ -28,7 +28,7 @@ def empty(tmp_path, monkeypatch):
 def model(empty, log_mel_bundle):
     """The tiny model as if it came with the package."""
     empty.mkdir()
-    files = PackagedModel.at(empty)
+    files = PackagedModel.at(empty, packaged.NAME)
     shutil.copyfile(log_mel_bundle, files.bundle)
     files.settings.write_text(
         f"[model]\nmodel = '{files.bundle.name}'\n"
@@ -79,7 +79,7 @@ def test_another_model_has_the_ordinary_decisions(model, monkeypatch):
 
 
 def test_an_installation_without_one_says_so(empty, capsys):
-    with pytest.raises(SettingsError, match="give the bundle with --model.*none came with this"):
+    with pytest.raises(SettingsError, match=r"give the bundle with --model.*none came with this"):
         read()
     for line in (["--mic"], ["check", "--mic"], ["tune", "--background", "a", "b"]):
         with pytest.raises(SystemExit, match="2"):
