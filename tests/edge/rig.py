@@ -1,10 +1,13 @@
 """The listener as a process of its own, real sounds to play to it, and what it said and when.
 
 `SEMANTICAC_BUNDLE` names the bundle that listens. It must know the demo's sounds, which are made
-here: those of the fold that its training left out.
+here: those of the fold that its training left out. The package's own model knows the sounds of
+ESC-10, in `SEMANTICAC_ESC50_DIR`; it was trained on all of them.
 """
 
+import argparse
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -12,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -23,14 +26,18 @@ import soundfile
 import soxr
 
 from edge import StreamingClassifier
+from edge.assembly import make_policy
 from edge.detector import Detector, Policy
 from edge.frontend import FloatArray
 from edge.interpreter import Interpreter
+from edge.packaged import packaged_model
+from edge.settings import add_settings, read_settings
 from tests.edge.sound_server import SoundServer, missing_programs
 
 T = TypeVar("T")
 
 VARIABLE = "SEMANTICAC_BUNDLE"
+ESC50_VARIABLE = "SEMANTICAC_ESC50_DIR"
 HELD_OUT_FOLD = 1
 # Between the sounds there is silence, of which a model has nothing to say.
 GATE_DBFS = -60.0
@@ -38,6 +45,7 @@ GATE_DBFS = -60.0
 PATIENCE_SECONDS = 60.0
 STREAM_RATE_HZ = 44_100
 _CLIPS = 3
+_ESC10_CLIPS = 12
 # What it may take to decide that a sound is over.
 _ENDING_HOPS = 10
 
@@ -60,7 +68,7 @@ def require_sound_server() -> None:
 
 @dataclass(frozen=True)
 class Sound:
-    """A held-out sound of the demo, whose label the bundle knows.
+    """A sound whose label the bundle knows.
 
     Args:
         label: the class.
@@ -95,17 +103,57 @@ def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
     Raises:
         LookupError: if there are fewer.
     """
+    return _known(model, Policy(), hop_seconds, count, _demo_sounds)
+
+
+def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:
+    """The same for the package's model, with its own decisions, and clips of ESC-10.
+
+    They are clips that it was trained on: what is tried is their way through the listener.
+
+    Returns:
+        The sounds; None where the model or the clips are not there.
+    """
+    shipped, directory = packaged_model(), os.environ.get(ESC50_VARIABLE)
+    if shipped is None or directory is None:
+        return None
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    policy = make_policy(read_settings(parser.parse_args(["--mic"])).decisions)
+    with (Path(directory) / "meta" / "esc50.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["esc10"] == "True"]
+
+    def sounds(label: str) -> Iterator[Sound]:
+        names = [row["filename"] for row in rows if row["category"].replace("_", " ") == label]
+        for name in names[:_ESC10_CLIPS]:
+            path = Path(directory) / "audio" / name
+            yield Sound(label, soundfile.read(path, dtype="float32")[0])
+
+    return _known(shipped.bundle, policy, hop_seconds, count, sounds)
+
+
+def _demo_sounds(label: str) -> Iterator[Sound]:
     from training.datasets import demo
 
+    for index in range(_CLIPS):
+        yield Sound(label, demo.render(label, HELD_OUT_FOLD, index, STREAM_RATE_HZ))
+
+
+def _known(
+    model: Path,
+    policy: Policy,
+    hop_seconds: float,
+    count: int,
+    sounds: Callable[[str], Iterable[Sound]],
+) -> list[Sound]:
+    """The first sound of each of the first labels that is known well."""
     interpreter = Interpreter(model)
     found: list[Sound] = []
     for label in interpreter.contract.labels:
-        for index in range(_CLIPS):
-            samples = demo.render(label, HELD_OUT_FOLD, index, STREAM_RATE_HZ)
-            sound = Sound(label, samples)
+        for sound in sounds(label):
             trials = [(sound, phase) for phase in (0.0, 0.25, 0.5, 0.75)]
             trials.append((sound.repeated(12), 0.0))
-            if all(_is_known(interpreter, hop_seconds, *trial) for trial in trials):
+            if all(_is_known(interpreter, policy, hop_seconds, *trial) for trial in trials):
                 found.append(sound)
                 break
         if len(found) == count:
@@ -113,15 +161,19 @@ def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
     raise LookupError(f"the bundle knows only {len(found)} sounds well, {count} are needed")
 
 
-def _is_known(interpreter: Interpreter, hop_seconds: float, sound: Sound, phase: float) -> bool:
+def _is_known(
+    interpreter: Interpreter, policy: Policy, hop_seconds: float, sound: Sound, phase: float
+) -> bool:
     """Whether a recording of that sound alone gives that event alone, at the right time."""
     classifier = StreamingClassifier(interpreter, hop_seconds, gate_dbfs=GATE_DBFS)
     rate_hz = classifier.front_end.sample_rate_hz
     start = 4.0 + phase * hop_seconds
     samples = soxr.resample(sound.samples, STREAM_RATE_HZ, rate_hz).astype(np.float32)
     before = np.zeros(round(start * rate_hz), np.float32)
-    after = np.zeros(round(_ENDING_HOPS * hop_seconds * rate_hz), np.float32)
-    detector = Detector(Policy(), classifier.labels, classifier.hop_seconds)
+    after = np.zeros(
+        round((_ENDING_HOPS + policy.smoothing_windows) * hop_seconds * rate_hz), np.float32
+    )
+    detector = Detector(policy, classifier.labels, classifier.hop_seconds)
     windows = classifier.push(np.concatenate([before, samples, after]))
     events = [event for window in windows for event in detector.update(window)]
     ended = [event for event in events if event.end_seconds is not None]
@@ -260,14 +312,15 @@ class Process:
     def __init__(
         self,
         *arguments: str | Path,
-        model: Path,
+        model: Path | None,
         environment: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         keep: Collection[str] | None = None,
     ) -> None:
         script = Path(sys.executable).with_name("semanticac-edge")
         program = [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
-        command = [*program, "--model", str(model), "--json", *map(str, arguments)]
+        choice = [] if model is None else ["--model", str(model)]
+        command = [*program, *choice, "--json", *map(str, arguments)]
         self._keep = keep
         self._lines: list[Line] = []
         self.words: list[Line] = []

@@ -2,7 +2,8 @@
 
 The microphone is a null sink's of a real sound server, the broker a real mosquitto with TLS, users
 and an access list, the page is looked at in a real Chromium. The options are the defaults: windows
-a second apart.
+a second apart. What listens is the package's model, to clips of ESC-10 (they taught it: this tries
+the way of a sound, not the model), or where these are not there the demo's to sounds of the demo.
 """
 
 import json
@@ -17,14 +18,24 @@ import pytest
 import soundfile
 
 from tests.edge import chromium, mosquitto
-from tests.edge.rig import GATE_DBFS, Process, Room, bundle, known_sounds, programme
+from tests.edge.rig import (
+    GATE_DBFS,
+    Process,
+    Room,
+    bundle,
+    known_sounds,
+    programme,
+    require_sound_server,
+    shipped_sounds,
+)
 
 pytest.importorskip("paho.mqtt")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
 HOP_SECONDS = 1.0
-PAUSE_SECONDS = 4.0
+# No window, and no mean over windows, hears two sounds.
+PAUSE_SECONDS = 10.0
 TOPIC = "semanticac/hall"
 ROWS = """[...document.querySelectorAll('#events li:not(.running)')].reverse().map(row => ({
     label: row.querySelector('.name').textContent,
@@ -39,11 +50,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory):
     """One run of the listener with all outputs, while a recording of four sounds is played."""
-    model = bundle()
     mosquitto.require()
     chromium.require()
+    require_sound_server()
     directory = tmp_path_factory.mktemp("hall")
-    sounds = known_sounds(model, HOP_SECONDS, 4)
+    sounds, model = shipped_sounds(HOP_SECONDS, 4), None
+    if sounds is None:
+        model = bundle()
+        sounds = known_sounds(model, HOP_SECONDS, 4)
     recording, clips = directory / "recording.wav", directory / "clips"
     starts = programme(sounds, PAUSE_SECONDS, recording)
     seconds = soundfile.info(recording).duration
