@@ -28,7 +28,8 @@ class Shipment:
         most_bytes: the largest bundle that may be shipped.
         policy: what counts as an event, but for the thresholds.
         hop_seconds: time between windows that the thresholds are chosen for.
-        false_accepts_per_hour: on the half of the other sounds that chooses the thresholds.
+        false_accepts_per_hour: most that the half of the other sounds may give which chooses the
+            thresholds, see `training.shipping.measure.choose`.
         teacher_sha256: of the teacher, if one taught the model that is shipped.
     """
 
@@ -42,7 +43,7 @@ class Shipment:
     most_bytes: int = 6_000_000
     policy: Policy = field(default_factory=Policy)
     hop_seconds: float = 1.0
-    false_accepts_per_hour: float = 6.0
+    false_accepts_per_hour: float = 20.0
     teacher_sha256: str | None = None
 
 
