@@ -10,7 +10,10 @@ from semanticac_keras.losses import Targets
 from semanticac_keras.prompts import DEFAULT_PROMPT
 from semanticac_keras.semantic_ac import Texts
 from training.augment import Augmentation
-from training.optimizers import CoupledSGD
+from training.optimizers import CoupledSGD, Muon
+
+# The text tower, whose few texts teach little, and what tells a teacher's answers.
+_NOT_HIDDEN = ("text_encoder", "embedding_head", "score_head")
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,14 @@ class Recipe:
         texts: what stands for the classes, see `SemanticAC.from_preset`.
         epochs: passes over the training clips.
         batch_size: clips a step.
-        optimizer: `"adamw"`, or `"sgd"` with Nesterov momentum 0.9, see `CoupledSGD`.
+        optimizer: `"adamw"`; `"muon"`, see `training.optimizers.Muon`; or `"sgd"` with Nesterov
+            momentum 0.9, see `CoupledSGD`.
         learning_rate: highest rate.
         schedule: `"cosine"` to zero, or `"exponential"`: times `decay` after each epoch.
         decay: factor an epoch of the exponential schedule.
         warmup_epochs: linear rise at the start of the cosine schedule.
-        weight_decay: of matrices and beside the update for AdamW; of every weight and in the
-            gradient for SGD.
+        weight_decay: of matrices and beside the update for AdamW and Muon; of every weight and in
+            the gradient for SGD.
         ema_momentum: of the averaged weights that are kept at the end; 0 is off.
         prompt: text around a label, with `{label}`.
         text_warmup_steps: updates of the text encoder alone before the first epoch, unless it has
@@ -56,7 +60,7 @@ class Recipe:
     texts: Texts = "labels"
     epochs: int = 20
     batch_size: int = 32
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
     learning_rate: float = 2e-3
     schedule: Literal["cosine", "exponential"] = "cosine"
     decay: float = 0.96
@@ -104,9 +108,11 @@ class Recipe:
             return CoupledSGD(
                 rate, momentum=0.9, nesterov=True, coupled_decay=self.weight_decay, **ema
             )
-        optimizer = keras.optimizers.AdamW(
-            rate, weight_decay=self.weight_decay, global_clipnorm=1.0, **ema
-        )
+        options = {"weight_decay": self.weight_decay, "global_clipnorm": 1.0, **ema}
+        if self.optimizer == "muon":
+            optimizer = Muon(rate, adam_paths=_NOT_HIDDEN, **options)
+        else:
+            optimizer = keras.optimizers.AdamW(rate, **options)
         # Decay is for matrices: not for biases, gains, the relative position tables or the scale.
         optimizer.exclude_from_weight_decay(
             var_names=["bias", "gamma", "beta", "relative_position_bias_table", "logit_scale"]
