@@ -52,6 +52,7 @@ class Interpreter:
 
     Attributes:
         contract: what the bundle says about its model.
+        runtime: name and version of what runs it.
 
     Raises:
         BundleError: if the bundle is missing or damaged, its graph breaks its contract, or the
@@ -71,6 +72,7 @@ class Interpreter:
             _check_probe(self._graph, self.contract)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
+        self.runtime = self._graph.runtime
 
     def run(self, inputs: FloatArray) -> Prediction:
         """Classify one window.

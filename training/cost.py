@@ -1,6 +1,7 @@
 """What a layer costs: parameters, and multiplications counted in the graph that a device runs."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -80,12 +81,29 @@ def count_macs(layer: keras.Layer, input_shape: tuple[int, ...]) -> int:
     """
     if not layer.built:
         layer.build((None, *input_shape))
-    graph = to_flatbuffer(lambda x: layer(x, training=False), layer.variables, (1, *input_shape))
+    return count_graph_macs(
+        to_flatbuffer(lambda x: layer(x, training=False), layer.variables, (1, *input_shape))
+    )
+
+
+def count_graph_macs(graph: bytes, input_shape: Sequence[int] | None = None) -> int:
+    """Multiply-accumulates of one run of a TFLite graph, see `count_macs`.
+
+    Args:
+        graph: the flatbuffer.
+        input_shape: of its first input, where the graph leaves it open.
+
+    Raises:
+        ExportError: if the graph holds an operator that cannot be counted.
+    """
     # Without the CPU delegate, which would take the operators' place.
     interpreter = Interpreter(
         model_content=graph,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
+    if input_shape is not None:
+        interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], input_shape)
+        interpreter.allocate_tensors()
     shapes = {
         tensor["index"]: tuple(map(int, tensor["shape"]))
         for tensor in interpreter.get_tensor_details()

@@ -9,8 +9,8 @@ import pytest
 from edge.frontend import log_mel
 from semanticac_keras.presets import PRESETS
 from training.bench.__main__ import main, make_workload
-from training.bench.contenders import Contender, ContenderError
-from training.bench.race import Result
+from training.bench.contenders import ContenderError
+from training.bench.race import Result, trainer
 from training.bench.tables import train_table
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_batches_alone(micro, capsys):
 def test_a_contender_that_dies_says_how(on_path, tmp_path):
     (tmp_path / "jax.py").write_text("import os; os._exit(3)")
     on_path(tmp_path)
-    contender = Contender("jax")
+    contender = trainer("jax")
     contender.send("{}")
     with pytest.raises(ContenderError, match="ended with status 3"):
         contender.receive()

@@ -4,19 +4,26 @@ import argparse
 import inspect
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any, get_args, get_type_hints
 
 # TensorFlow's start-up notes are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from semanticac_keras import CSCM, HTSATEncoder, TextEncoder, presets
-from training.bench.contenders import TITLES, ContenderError
+from edge.bundle import Quantization
+from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets
+from training.bench.contenders import ContenderError
+from training.bench.encoder import ENCODERS, compare_encoders, export_random
+from training.bench.encoder_tables import encoder_table, target_table
 from training.bench.input_rate import input_rate
-from training.bench.race import run_race
+from training.bench.race import TITLES, run_race
+from training.bench.stream import measure_loops, stream_tables
 from training.bench.tables import input_table, setting, train_table
 from training.bench.workload import Workload
+from training.datasets import DatasetError
 from training.options import CommandParser, positive_int
 from training.recipes import Recipe
 
@@ -24,26 +31,56 @@ _PROGRAM = "training.bench"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 1 (nothing could train) or 130 (interrupted)."""
+    """Run the command line; the exit status is 0, 1 (nothing could run) or 130 (interrupted)."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parse(argv)
-    print(f"# Training speed of preset `{arguments.preset}`\n\n{setting(argv)}", flush=True)
+    print(f"# {arguments.title}\n\n{setting(argv)}", flush=True)
     try:
-        fastest = _compare_train_steps(arguments) if arguments.command == "train" else None
-        front_end = presets.get(arguments.preset).front_end
-        rates = {
-            threads: input_rate(front_end, arguments.batch_size, threads)
-            for threads in arguments.threads
-        }
-    except ContenderError as error:
+        arguments.run(arguments)
+    except (ContenderError, DatasetError, ExportError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    """Print a table for each precision, then that of the batches."""
+    _input(arguments, _compare_train_steps(arguments))
+
+
+def _input(arguments: argparse.Namespace, fastest: float | None = None) -> None:
+    """Print how fast batches are made."""
+    front_end = presets.get(arguments.preset).front_end
+    rates = {
+        threads: input_rate(front_end, arguments.batch_size, threads)
+        for threads in arguments.threads
+    }
     print(f"\n## Batches of augmented clips of {front_end.window_seconds:g} s\n")
     print(input_table(rates, fastest))
-    return 0
+
+
+def _encoder(arguments: argparse.Namespace) -> None:
+    """Print how fast a window is answered, and what was wanted."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = compare_encoders(
+            [name for name in ENCODERS if name in arguments.contenders],
+            arguments.preset,
+            arguments.rounds,
+            Path(folder),
+            arguments.model,
+            arguments.data_dir,
+            arguments.peer,
+            arguments.peer_rate,
+            arguments.tflite_python,
+        )
+    if not outcome.entries:
+        raise ContenderError("; ".join(f"{who}: {why}" for who, why in outcome.left_out.items()))
+    print(f"\n## A window\n\n{encoder_table(outcome)}")
+    if targets := target_table(outcome, arguments.preset):
+        print(f"\n## What was wanted\n\n{targets}")
 
 
 def _compare_train_steps(arguments: argparse.Namespace) -> float:
@@ -87,22 +124,75 @@ def _with_defaults(cls: type, given: dict[str, Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty} | given
 
 
+def _stream(arguments: argparse.Namespace) -> None:
+    """Print what listening takes, stage by stage."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundles = arguments.model or [
+            export_random(arguments.preset, quantization, "log_mel", Path(folder))
+            for quantization in arguments.quantization
+        ]
+        loops, left_out = measure_loops(bundles, arguments.hop, arguments.rate, arguments.rounds)
+    if not loops:
+        raise ContenderError("; ".join(f"{who}: {why}" for who, why in left_out.items()))
+    print(f"\n{stream_tables(loops, left_out, arguments.rate)}")
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = CommandParser(
-        prog=f"python -m {_PROGRAM}", description="Measure how fast training is here."
-    )
+    parser = CommandParser(prog=f"python -m {_PROGRAM}", description="Measure how fast it is here.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="whole train steps of ours and of a peer")
+    train.set_defaults(run=_train, title="Train steps")
     batches = commands.add_parser("input", help="only the batches that training is fed with")
-    for command in (train, batches):
+    batches.set_defaults(run=_input, title="Batches")
+    encoder = commands.add_parser("encoder", help="a window's answer, by ours and by peers")
+    encoder.set_defaults(run=_encoder, title="Windows")
+    stream = commands.add_parser("stream", help="what listening takes, stage by stage")
+    stream.set_defaults(run=_stream, title="Listening")
+    for command in (train, batches, encoder, stream):
         command.add_argument("--preset", choices=sorted(presets.PRESETS), default="base")
+    for command in (train, batches):
         command.add_argument("--batch-size", type=positive_int, default=16)
         command.add_argument("--threads", type=positive_int, nargs="+", default=[1, 2])
     precisions = get_args(get_type_hints(Recipe)["precision"])
     train.add_argument("--precision", choices=precisions, nargs="+", default=["float32"])
-    train.add_argument("--rounds", type=positive_int, default=5, help="turns each contender gets")
-    train.add_argument("--contenders", choices=TITLES, nargs="+", default=list(TITLES))
+    for command, rounds in ((train, 5), (encoder, 9), (stream, 5)):
+        command.add_argument(
+            "--rounds", type=positive_int, default=rounds, help="turns each contender gets"
+        )
+    for command, contenders in ((train, TITLES), (encoder, ENCODERS)):
+        command.add_argument(
+            "--contenders", choices=contenders, nargs="+", default=list(contenders)
+        )
+    encoder.add_argument("--model", type=Path, help="a saved model in place of random weights")
+    encoder.add_argument("--data-dir", type=Path, help="sounds to take cosines on")
+    encoder.add_argument("--peer", type=Path, nargs="+", default=[], metavar="FILE.tflite")
+    encoder.add_argument("--peer-rate", type=positive_int, default=16_000, metavar="HZ")
+    encoder.add_argument(
+        "--tflite-python",
+        default=os.environ.get("SEMANTICAC_TFLITE_PYTHON"),
+        metavar="PYTHON",
+        help="one that has tflite-runtime, to run ours as well",
+    )
+    stream.add_argument("--model", type=Path, nargs="+", metavar="BUNDLE", help="not a preset")
+    quantizations = get_args(Quantization)
+    stream.add_argument(
+        "--quantization",
+        choices=quantizations,
+        nargs="+",
+        default=["float32", "dynamic_int8"],
+        help="of the preset",
+    )
+    stream.add_argument("--hop", type=_positive, nargs="+", default=[1.0, 0.25], metavar="SECONDS")
+    stream.add_argument("--rate", type=positive_int, default=48_000, metavar="HZ")
     return parser.parse_args(argv)
+
+
+def _positive(text: str) -> float:
+    """Read a length."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive, not {text}")
+    return value
 
 
 if __name__ == "__main__":

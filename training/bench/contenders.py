@@ -3,18 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
-
-TITLES = {
-    "tensorflow": "ours, Keras on TensorFlow (XLA)",
-    "jax": "ours, Keras on JAX",
-    "torch-eager": "ours, Keras on PyTorch (eager)",
-    "peer-eager": "Hugging Face on PyTorch (eager)",
-    "peer-compiled": "Hugging Face on PyTorch (torch.compile)",
-}
+from typing import Any, Self
 
 
 class ContenderError(Exception):
@@ -22,26 +14,18 @@ class ContenderError(Exception):
 
 
 class Contender:
-    """A process that trains when it is told to, see `training.bench.worker`.
+    """A process that answers lines with lines of JSON; `{"error": ...}` is its last.
 
     Args:
-        name: one of `TITLES`.
+        command: what it runs.
+        environment: variables that it gets besides ours.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "training.bench.worker", name],
-            env={
-                **os.environ,
-                "KERAS_BACKEND": name.partition("-")[0].replace("peer", "torch"),
-                # Several processes share one accelerator: each takes what it needs.
-                "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-                "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-                # JAX and TensorFlow take TF32 for float32 products, so PyTorch shall too.
-                "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
-            },
+            command,
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -77,3 +61,64 @@ class Contender:
         self._process.kill()
         self._process.communicate()
         self._log.close()
+
+
+class Contest:
+    """Contenders that are asked in turns, as a context manager that ends them.
+
+    Attributes:
+        running: those that have not failed, by name.
+        left_out: the others, and why.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[str, Contender] = {}
+        self.left_out: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for contender in self.running.values():
+            contender.close()
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Start another one and wait for what it says first.
+
+        Args:
+            name: not one of those there are.
+            command: see `Contender`.
+            environment: see `Contender`.
+
+        Returns:
+            Its answer by its name; nothing if it failed, which leaves it out.
+        """
+        try:
+            self.running[name] = Contender(command, environment)
+        except OSError as error:
+            self.left_out[name] = f"{command[0]} cannot be started: {error.strerror}"
+            return {}
+        return self.ask({name: ""})
+
+    def ask(self, lines: Mapping[str, str]) -> dict[str, Any]:
+        """Ask some of those that run, all at once.
+
+        Args:
+            lines: what to ask, by name; an empty one only waits for what is due.
+
+        Returns:
+            Answers by name. Who fails is closed and left out.
+        """
+        for name, line in lines.items():
+            if line:
+                self.running[name].send(line)
+        answers = {}
+        for name in lines:
+            try:
+                answers[name] = self.running[name].receive()
+            except ContenderError as error:
+                self.left_out[name] = str(error)
+                self.running.pop(name).close()
+        return answers

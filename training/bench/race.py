@@ -2,12 +2,21 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.bench.contenders import Contender, ContenderError
+from training.bench.contenders import Contender, Contest
 from training.bench.workload import Workload
+
+TITLES = {
+    "tensorflow": "ours, Keras on TensorFlow (XLA)",
+    "jax": "ours, Keras on JAX",
+    "torch-eager": "ours, Keras on PyTorch (eager)",
+    "peer-eager": "Hugging Face on PyTorch (eager)",
+    "peer-compiled": "Hugging Face on PyTorch (torch.compile)",
+}
 
 _TURN_SECONDS = 1.0
 
@@ -17,7 +26,7 @@ class Result:
     """What one contender did.
 
     Args:
-        name: one of `training.bench.contenders.TITLES`.
+        name: one of `TITLES`.
         device: what it ran on, such as `"cpu"`.
         num_parameters: trained ones of its model.
         flops: operations of one step, where it counted them.
@@ -46,41 +55,42 @@ def run_race(
     Returns:
         Results of those that finished, in the order given, and why each of the others did not.
     """
-    running = {name: Contender(name) for name in names}
-    left_out: dict[str, str] = {}
-
-    def ask(lines: Mapping[str, str]) -> dict[str, Any]:
-        """Ask some of them at once; who fails leaves."""
-        answers = {}
-        for name, line in lines.items():
-            running[name].send(line)
-        for name in lines:
-            try:
-                answers[name] = running[name].receive()
-            except ContenderError as error:
-                left_out[name] = str(error)
-                running.pop(name).close()
-        return answers
-
-    try:
+    with Contest() as contest:
+        contest.running = {name: trainer(name) for name in names}
         # Where there is an accelerator, compile at once. A processor has neither cores nor memory
         # for several first steps.
         groups = [names] if shutil.which("nvidia-smi") else [[name] for name in names]
         ready: dict[str, Any] = {}
         for group in groups:
-            ready |= ask(dict.fromkeys(group, workload.to_json()))
+            ready |= contest.ask(dict.fromkeys(group, workload.to_json()))
         steps = {
             name: math.ceil(_TURN_SECONDS / made.pop("seconds_per_step"))
             for name, made in ready.items()
         }
         results = {name: Result(name, **made) for name, made in ready.items()}
         for _ in range(rounds):
-            for name in list(running):
-                for turn in ask({name: str(steps[name])}).values():
+            for name in list(contest.running):
+                for turn in contest.ask({name: str(steps[name])}).values():
                     rate = steps[name] * workload.batch_size / turn["seconds"]
                     results[name].clips_per_second.append(rate)
                     results[name].product_flops_per_second.append(turn["product_flops_per_second"])
-        return [results[name] for name in running], left_out
-    finally:
-        for contender in running.values():
-            contender.close()
+        return [results[name] for name in contest.running], contest.left_out
+
+
+def trainer(name: str) -> Contender:
+    """A process that trains when it is told to, see `training.bench.worker`.
+
+    Args:
+        name: one of `TITLES`.
+    """
+    return Contender(
+        [sys.executable, "-m", "training.bench.worker", name],
+        {
+            "KERAS_BACKEND": name.partition("-")[0].replace("peer", "torch"),
+            # Several processes share one accelerator: each takes what it needs.
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            # JAX and TensorFlow take TF32 for float32 products, so PyTorch shall too.
+            "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+        },
+    )

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from training.bench.contenders import TITLES
-from training.bench.race import Result
+from training.bench.race import TITLES, Result
 from training.bench.workload import Workload
 
-_PACKAGES = ("keras", "tensorflow", "jax", "torch", "transformers", "numpy")
+_PACKAGES = (
+    *("keras", "tensorflow", "jax", "torch", "transformers", "numpy"),
+    *("ai-edge-litert", "onnxruntime", "soxr"),
+)
 
 
 def setting(arguments: Sequence[str]) -> str:

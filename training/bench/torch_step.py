@@ -1,6 +1,7 @@
 """The same step in plain PyTorch, around Hugging Face's HTS-AT and CLIP text transformer."""
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,30 +91,8 @@ class ClapAndClip(nn.Module):
     def __init__(self, workload: Workload) -> None:
         super().__init__()
         audio, text, cscm = workload.audio_encoder, workload.text_encoder, workload.cscm
-        rows = audio["num_chunks"] * audio["num_mels"]
-        if rows != audio["chunk_frames"] or audio["stem_channels"]:
-            raise ValueError(
-                "Hugging Face's HTS-AT takes square pictures and has no stem. This one has "
-                f"{rows} rows of {audio['chunk_frames']} frames, stem {audio['stem_channels']}"
-            )
-        dim = audio["embed_dim"] * 2 ** (len(audio["depths"]) - 1)
-        self.audio = ClapAudioModel(
-            ClapAudioConfig(
-                spec_size=audio["chunk_frames"],
-                num_mel_bins=audio["num_mels"],
-                patch_size=audio["patch_size"],
-                patch_stride=[audio["patch_size"]] * 2,
-                patch_embeds_hidden_size=audio["embed_dim"],
-                hidden_size=dim,
-                depths=audio["depths"],
-                num_attention_heads=audio["num_heads"],
-                window_size=audio["window_size"],
-                mlp_ratio=audio["mlp_ratio"],
-                drop_path_rate=audio["drop_path"],
-                hidden_dropout_prob=audio["dropout"],
-                attention_probs_dropout_prob=audio["dropout"],
-            )
-        )
+        self.audio = ClapAudioModel(clap_config(audio))
+        dim = self.audio.config.hidden_size
         self.head = CSCM(dim, cscm["hidden_dim"] or dim // 2, cscm["output_dim"], cscm["reduction"])
         self.text = CLIPTextModelWithProjection(
             CLIPTextConfig(
@@ -141,6 +120,39 @@ class ClapAndClip(nn.Module):
         clips = torch.arange(len(labels), device=logits.device)
         rows = functional.cross_entropy(logits, clips)
         return 0.5 * (rows + functional.cross_entropy(logits.T, clips))
+
+
+def clap_config(audio_encoder: dict[str, Any]) -> ClapAudioConfig:
+    """Hugging Face's HTS-AT in the sizes of ours.
+
+    Args:
+        audio_encoder: every argument of `HTSATEncoder`.
+
+    Raises:
+        ValueError: if it cannot have these sizes.
+    """
+    audio = audio_encoder
+    rows = audio["num_chunks"] * audio["num_mels"]
+    if rows != audio["chunk_frames"] or audio["stem_channels"]:
+        raise ValueError(
+            "Hugging Face's HTS-AT takes square pictures and has no stem. This one has "
+            f"{rows} rows of {audio['chunk_frames']} frames, stem {audio['stem_channels']}"
+        )
+    return ClapAudioConfig(
+        spec_size=audio["chunk_frames"],
+        num_mel_bins=audio["num_mels"],
+        patch_size=audio["patch_size"],
+        patch_stride=[audio["patch_size"]] * 2,
+        patch_embeds_hidden_size=audio["embed_dim"],
+        hidden_size=audio["embed_dim"] * 2 ** (len(audio["depths"]) - 1),
+        depths=audio["depths"],
+        num_attention_heads=audio["num_heads"],
+        window_size=audio["window_size"],
+        mlp_ratio=audio["mlp_ratio"],
+        drop_path_rate=audio["drop_path"],
+        hidden_dropout_prob=audio["dropout"],
+        attention_probs_dropout_prob=audio["dropout"],
+    )
 
 
 class LogMel(nn.Module):

@@ -37,7 +37,7 @@ def serve(name: str, requests: TextIO, answers: TextIO) -> None:
     """Answer until `requests` ends.
 
     Args:
-        name: one of `training.bench.contenders.TITLES`.
+        name: one of `training.bench.race.TITLES`.
         requests: a workload, then numbers of steps.
         answers: where replies go.
     """

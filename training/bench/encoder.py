@@ -1,0 +1,339 @@
+"""How fast an encoder answers for a window: ours in each form, beside its peers."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from edge.bundle import BundleContract, Inputs, Quantization
+from edge.frontend import FrontEnd, log_mel
+from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras.audio_tower import window_batch
+from training.bench.contenders import ContenderError, Contest
+from training.bench.core import SINGLE_THREADED
+from training.bench.inference import tagger_shape
+from training.bench.peers import CLAP, ONNX, ONNX_INT8
+from training.cost import count_graph_macs
+from training.datasets.audio import AUDIO_SUFFIXES, read_waveform
+
+# Ours, then the peers, as the table has them.
+ENCODERS: dict[str, str] = {
+    "float32": "ours, float32",
+    "float16": "ours, float16 weights",
+    "int8": "ours, dynamic int8",
+    "waveform": "ours, float32, from the waveform",
+    "torch": "Hugging Face on PyTorch (eager)",
+    "compile": "Hugging Face on PyTorch (torch.compile)",
+    "onnx": "Hugging Face on ONNX Runtime",
+    "onnx-int8": "Hugging Face on ONNX Runtime, dynamic int8",
+}
+_OURS: dict[str, tuple[Quantization, Inputs]] = {
+    "float32": ("float32", "log_mel"),
+    "float16": ("float16", "log_mel"),
+    "int8": ("dynamic_int8", "log_mel"),
+    "waveform": ("float32", "waveform"),
+}
+# What `small` is measured by.
+REFERENCE = "base"
+# How each peer is run, and what.
+_PEERS = {
+    "torch": ("torch", CLAP),
+    "compile": ("compile", CLAP),
+    "onnx": ("onnx", ONNX),
+    "onnx-int8": ("onnx", ONNX_INT8),
+}
+_TURN_SECONDS = 0.5
+_NUM_LABELS = 50
+_MOST_CLIPS = 16
+
+
+@dataclass
+class Entry:
+    """A contender: what it is, and what was measured.
+
+    Args:
+        title: for people.
+        command: of its process.
+        seconds: of sound in a window.
+        macs: of an invocation.
+        partitions: of the graph that the CPU delegate runs, of a `.tflite`.
+        runtime: name and version.
+        invocations: of the model for a window.
+        cold_seconds: from the start of its process to the answer for the first window, wall.
+        cold_cpu_seconds: the same in CPU time.
+        peak_mb: memory until then.
+        cpu_seconds: of a window in each round.
+        wall_seconds: of a window in each round.
+        cosine: least cosine to the float32 bundle's embedding of the same clip.
+    """
+
+    title: str
+    command: list[str]
+    seconds: float
+    macs: int | None = None
+    partitions: int | None = None
+    runtime: str = ""
+    invocations: int = 1
+    cold_seconds: float = math.nan
+    cold_cpu_seconds: float = math.nan
+    peak_mb: float = math.nan
+    cpu_seconds: list[float] = field(default_factory=list)
+    wall_seconds: list[float] = field(default_factory=list)
+    cosine: float | None = None
+
+
+@dataclass
+class Outcome:
+    """All that `compare_encoders` found.
+
+    Args:
+        entries: those that finished, by name, in the order given.
+        left_out: the others, and why.
+        peaks: operations a second of the core, in each round, by how it was reached.
+        clips: what the cosines were taken on.
+    """
+
+    entries: dict[str, Entry]
+    left_out: dict[str, str]
+    peaks: dict[str, list[float]]
+    clips: str
+
+
+def compare_encoders(
+    names: Sequence[str],
+    preset: str,
+    rounds: int,
+    folder: Path,
+    model: Path | None = None,
+    data_dir: Path | None = None,
+    taggers: Sequence[Path] = (),
+    tagger_rate_hz: int = 16_000,
+    tflite_python: str | None = None,
+) -> Outcome:
+    """Let all contenders answer for windows, one at a time, on one core.
+
+    Args:
+        names: of `ENCODERS`.
+        preset: whose sizes; ours other than `REFERENCE` are joined by its float32 form.
+        rounds: turns of half a second that each gets.
+        folder: where files are made.
+        model: a saved `SemanticAC` in the place of random weights.
+        data_dir: sounds to take the cosines on; made ones if not given.
+        taggers: `.tflite` files of others that hear the same seconds.
+        tagger_rate_hz: what those that take a waveform were trained at.
+        tflite_python: a Python that has tflite-runtime, which then runs ours as well.
+
+    Raises:
+        ContenderError: if none of ours could be made.
+    """
+    made = _Makers(preset, folder, model)
+    clips, what = _clips(made.front_end, data_dir)
+    entries: dict[str, Entry] = {}
+    left_out: dict[str, str] = {}
+    for name in [name for name in names if name in _OURS]:
+        try:
+            entries[name] = made.ours(name)
+        except ExportError as error:
+            left_out[ENCODERS[name]] = str(error)
+    if not entries:
+        raise ContenderError(f"none of ours could be made: {left_out or 'none was asked for'}")
+    if tflite_python:
+        for name in [name for name in entries if name in _OURS]:
+            entry = entries[name]
+            entries[f"{name}-tflite-runtime"] = Entry(
+                f"{entry.title}, on tflite-runtime",
+                [tflite_python, *entry.command[1:]],
+                entry.seconds,
+                entry.macs,
+            )
+    if model is None and preset != REFERENCE and "float32" in entries:
+        entries[REFERENCE] = _Makers(REFERENCE, folder, None).ours("float32")
+        entries[REFERENCE].title = f"ours, float32, preset `{REFERENCE}`"
+    others = [name for name in names if name not in _OURS]
+    for name, peer in (made.peers(others) if others else {}).items():
+        if isinstance(peer, Entry):
+            entries[name] = peer
+        else:
+            left_out[ENCODERS[name]] = peer
+    for path in taggers:
+        try:
+            entries[str(path)] = made.tagger(path, tagger_rate_hz)
+        except (ContenderError, ExportError, RuntimeError, ValueError) as error:
+            left_out[str(path)] = " ".join(str(error).split())
+
+    peaks = _race(entries, left_out, rounds, _written(clips, made.front_end, folder))
+    return Outcome(entries, left_out, peaks, what)
+
+
+def _race(
+    entries: dict[str, Entry], left_out: dict[str, str], rounds: int, log_mels: Path
+) -> dict[str, list[float]]:
+    """Start all, let them run in turns, and note what they did; return the core's rates."""
+    peaks: dict[str, list[float]] = {}
+    with Contest() as contest:
+        contest.start("peak", _command("peak"), SINGLE_THREADED)
+        windows = {}
+        for name, entry in entries.items():
+            started = time.perf_counter()
+            for ready in contest.start(name, entry.command, SINGLE_THREADED).values():
+                entry.cold_seconds = time.perf_counter() - started
+                for key, value in ready.items():
+                    setattr(entry, key, value)
+                for turn in contest.ask({name: "1"}).values():
+                    windows[name] = str(math.ceil(_TURN_SECONDS / turn["wall_seconds"]))
+        for _ in range(rounds):
+            for reply in contest.ask({"peak": "1"} if "peak" in contest.running else {}).values():
+                for kind, rate in reply["flops_per_second"].items():
+                    peaks.setdefault(kind, []).append(rate)
+            for name in [name for name in contest.running if name != "peak"]:
+                for turn in contest.ask({name: windows[name]}).values():
+                    entries[name].cpu_seconds.append(turn["cpu_seconds"])
+                    entries[name].wall_seconds.append(turn["wall_seconds"])
+        _take_cosines(contest, entries, log_mels)
+        for name, reason in contest.left_out.items():
+            left_out[entries.pop(name).title if name in entries else name] = reason
+    return peaks
+
+
+def _take_cosines(contest: Contest, entries: dict[str, Entry], log_mels: Path) -> None:
+    """Compare the embeddings of our log-mel bundles with those of the float32 one."""
+    compared = [
+        name for name in contest.running if name.partition("-")[0] in ("float32", "float16", "int8")
+    ]
+    answers = contest.ask(dict.fromkeys(compared, str(log_mels)))
+    if "float32" not in answers:
+        return
+    vectors = {name: np.array(answer["embeddings"]) for name, answer in answers.items()}
+    for name, vector in vectors.items():
+        if name != "float32":
+            entries[name].cosine = float(np.sum(vector * vectors["float32"], axis=1).min())
+
+
+def export_random(preset: str, quantization: Quantization, inputs: Inputs, folder: Path) -> Path:
+    """A bundle with random weights.
+
+    Args:
+        preset: its sizes.
+        quantization: see `export_tflite`.
+        inputs: see `export_tflite`.
+        folder: where it goes, named for preset and quantization.
+
+    Raises:
+        ExportError: if it cannot be made.
+    """
+    path = folder / f"{preset}-{quantization}.tflite"
+    export_tflite(_random(preset), path, quantization, inputs)
+    return path
+
+
+def _random(preset: str) -> SemanticAC:
+    keras.utils.set_random_seed(0)
+    labels = [f"label {number}" for number in range(_NUM_LABELS)]
+    return SemanticAC.from_preset(preset, labels, texts="none")
+
+
+class _Makers:
+    """Makes the files and the entries of one preset.
+
+    Args:
+        preset: whose sizes.
+        folder: where to.
+        model: a saved `SemanticAC` in the place of random weights.
+    """
+
+    def __init__(self, preset: str, folder: Path, model: Path | None) -> None:
+        self._preset, self._folder = preset, folder
+        self._model = keras.saving.load_model(model, compile=False) if model else _random(preset)
+        self.front_end: FrontEnd = self._model.front_end
+
+    def ours(self, name: str) -> Entry:
+        """Our model in one form; raises `ExportError` where it cannot be."""
+        quantization, inputs = _OURS[name]
+        path = self._folder / f"{self._preset}-{name}.tflite"
+        contract: BundleContract = export_tflite(self._model, path, quantization, inputs)
+        entry = self._entry(ENCODERS[name], "bundle", path)
+        entry.macs = count_graph_macs(path.read_bytes())
+        entry.partitions = int(contract.parity["delegate_partitions"])
+        return entry
+
+    def peers(self, names: Sequence[str]) -> dict[str, Entry | str]:
+        """Hugging Face's model of the same sizes in several runtimes, or why not."""
+        arguments = self._model.audio_tower.encoder.get_config()
+        child = subprocess.run(
+            [sys.executable, "-m", "training.bench.peers", str(self._folder)],
+            input=json.dumps(arguments),
+            capture_output=True,
+            text=True,
+        )
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        made: dict[str, Any] = json.loads(child.stdout) if child.stdout else {"error": last}
+        if "error" in made:
+            return dict.fromkeys(names, made["error"])
+        entries: dict[str, Entry | str] = {}
+        for name in names:
+            kind, file = _PEERS[name]
+            entry = self._entry(ENCODERS[name], kind, self._folder / file)
+            entry.macs = made["macs"]
+            entries[name] = made["missing"].get(file, entry)
+        return entries
+
+    def tagger(self, path: Path, rate_hz: int) -> Entry:
+        """Someone else's `.tflite`."""
+        entry = self._entry(path.name, "tagger", path, rate_hz)
+        graph = path.read_bytes()
+        interpreter = Interpreter(model_content=graph, num_threads=1)
+        (details,) = interpreter.get_input_details()
+        signature = [int(size) for size in details["shape_signature"]]
+        shape = tagger_shape(signature, round(entry.seconds * rate_hz))
+        interpreter.resize_tensor_input(details["index"], shape)
+        interpreter.allocate_tensors()
+        operators = [operator["op_name"] for operator in interpreter._get_ops_details()]
+        entry.partitions = operators.count("DELEGATE")
+        entry.macs = count_graph_macs(graph, shape)
+        return entry
+
+    def _entry(self, title: str, kind: str, path: Path, rate_hz: int = 0) -> Entry:
+        seconds = self.front_end.window_seconds
+        return Entry(title, _command(kind, str(path), str(seconds), str(rate_hz)), seconds)
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "training.bench.inference", *arguments]
+
+
+def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[NDArray[np.float32]], str]:
+    """Sounds, spread over those there are, and what they are."""
+    if data_dir is None:
+        rng = np.random.default_rng(0)
+        samples = front_end.window_samples
+        seconds = np.arange(samples) / front_end.sample_rate_hz
+        clips = []
+        for hz in np.geomspace(100.0, 0.4 * front_end.sample_rate_hz, _MOST_CLIPS):
+            tone = np.sin(2 * np.pi * hz * seconds) * (1 + np.sin(2 * np.pi * rng.uniform(1, 8)))
+            noise = rng.standard_normal(samples) * rng.uniform(0.001, 0.1)
+            clips.append((0.1 * tone + noise).astype(np.float32))
+        return clips, f"{len(clips)} made sounds (tones in noise)"
+    paths = sorted(p for p in data_dir.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise ContenderError(f"there are no sounds in {data_dir}")
+    chosen = paths[:: math.ceil(len(paths) / _MOST_CLIPS)]
+    clips = [read_waveform(path, front_end.sample_rate_hz) for path in chosen]
+    return clips, f"{len(clips)} of the {len(paths)} clips in {data_dir.name}"
+
+
+def _written(clips: list[NDArray[np.float32]], front_end: FrontEnd, folder: Path) -> Path:
+    """The file that holds the log-mels of the clips' windows, (n, frames, mels)."""
+    windows, _ = window_batch(clips, front_end.window_samples)
+    path = folder / "log_mels.npy"
+    np.save(path, np.stack([log_mel(window, front_end) for window in windows]))
+    return path

@@ -1,0 +1,148 @@
+"""What `training.bench.encoder` measured, as Markdown."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from training.bench.encoder import REFERENCE, Entry, Outcome
+
+# CPU time of a window against that of another contender: the most that is wanted.
+_RATIO_TARGETS = (
+    ("float32", "torch", 0.40),
+    ("float32", "onnx", 0.78),
+    ("int8", "torch", 0.18),
+    ("int8", "onnx-int8", 0.70),
+)
+_SMALL_TARGET = 0.15
+_PEAK_SHARE_TARGET = 0.70
+_FRONT_END_TARGET_MS = 10.0
+_COSINE_TARGET = 0.999
+
+
+def encoder_table(outcome: Outcome) -> str:
+    """Times, work and memory of the contenders.
+
+    Args:
+        outcome: with at least one entry.
+    """
+    entries = outcome.entries
+    baseline = entries.get("torch") or next(iter(entries.values()))
+    peak = max(_peaks(outcome).values(), default=0.0)
+    lines = [
+        f"| contender | GMAC | CPU ms | wall ms | against {baseline.title} "
+        "| of the core's peak | cold start, s (CPU) | memory, MB | partitions | cosine |",
+        "| --- " * 10 + "|",
+    ]
+    for entry in entries.values():
+        share = f"{100 * _flops(entry) / peak:.0f} %" if peak else ""
+        cells = (
+            entry.title + (f" ({entry.invocations} runs)" if entry.invocations > 1 else ""),
+            f"{_macs(entry) / 1e9:.3g}",
+            f"{1e3 * median(entry.cpu_seconds):.1f}",
+            f"{1e3 * median(entry.wall_seconds):.1f}",
+            _spread(_ratios(entry, baseline)),
+            share,
+            f"{entry.cold_seconds:.2f} ({entry.cold_cpu_seconds:.2f})",
+            f"{entry.peak_mb:.0f}",
+            "" if entry.partitions is None else str(entry.partitions),
+            "" if entry.cosine is None else f"{entry.cosine:.5f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- {note}" for note in _notes(outcome))]
+    lines += [f"- left out: {title}: {reason}" for title, reason in outcome.left_out.items()]
+    return "\n".join(lines)
+
+
+def target_table(outcome: Outcome, preset: str) -> str:
+    """What was wanted, and whether it was reached; empty where nothing can be said.
+
+    Args:
+        outcome: of a race.
+        preset: whose sizes raced.
+    """
+    rows = []
+    for title, value, wanted, text in _targets(outcome, preset):
+        reached = value <= wanted if text.startswith("≤") else value >= wanted
+        rows.append(f"| {title} | {text} | {value:.4g} | {'reached' if reached else 'missed'} |")
+    header = ["| what | wanted | measured | |", "| --- | --- | --- | --- |"]
+    return "\n".join([*header, *rows]) if rows else ""
+
+
+def _targets(outcome: Outcome, preset: str) -> list[tuple[str, float, float, str]]:
+    """Title, value, limit and its text of all that can be judged."""
+    entries, peaks = outcome.entries, _peaks(outcome)
+    found = []
+    if preset == REFERENCE:
+        for ours, peer, limit in _RATIO_TARGETS:
+            if ours in entries and peer in entries:
+                title = f"{entries[ours].title} against {entries[peer].title}"
+                ratio = median(_ratios(entries[ours], entries[peer]))
+                found.append((title, ratio, limit, f"≤ {limit:g}"))
+        if "float32" in entries:
+            for kind, rate in peaks.items():
+                title = f"{entries['float32'].title}, share of the core's {kind}"
+                share = _flops(entries["float32"]) / rate
+                found.append((title, share, _PEAK_SHARE_TARGET, f"≥ {_PEAK_SHARE_TARGET:g}"))
+    elif "float32" in entries and REFERENCE in entries:
+        title = f"{preset} against {REFERENCE}, float32, a window of each"
+        ratio = median(_ratios(entries["float32"], entries[REFERENCE]))
+        found.append((title, ratio, _SMALL_TARGET, f"≤ {_SMALL_TARGET:g}"))
+    if "float32" in entries and "waveform" in entries:
+        pairs = zip(entries["waveform"].cpu_seconds, entries["float32"].cpu_seconds, strict=True)
+        front_end_ms = 1e3 * median(whole - network for whole, network in pairs)
+        limit = _FRONT_END_TARGET_MS
+        found.append(("front end in the graph, CPU ms", front_end_ms, limit, f"≤ {limit:g}"))
+    for entry in entries.values():
+        if entry.cosine is not None:
+            found.append(
+                (
+                    f"{entry.title}: cosine to float32",
+                    entry.cosine,
+                    _COSINE_TARGET,
+                    f"≥ {_COSINE_TARGET:g}",
+                )
+            )
+    return found
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    """What the columns mean."""
+    some = next(iter(outcome.entries.values()))
+    rates = ", ".join(f"{kind} {rate / 1e9:.1f}" for kind, rate in _peaks(outcome).items())
+    runtimes = dict.fromkeys(entry.runtime for entry in outcome.entries.values())
+    return [
+        f"a window is {some.seconds:g} s; one core, one thread, each contender in a process of its "
+        f"own; medians of {len(some.cpu_seconds)} interleaved rounds; ratios of CPU time (lowest "
+        "to highest) are taken within a round",
+        f"the core: {rates} GFLOP/s in float32; shares are of the highest, int8 too",
+        "cold start: from the start of the process to its first answer, once, with files in the "
+        "system's cache; memory: the most resident until then, in MB of 2^20 bytes",
+        f"cosines: the least of embeddings to those of the float32 bundle, on {outcome.clips}",
+        f"run by: {', '.join(runtimes)}",
+        "ours has the head (CSCM) and 50 labels; Hugging Face's ClapAudioModel ends with its "
+        "pooled output; weights are random unless --model is given",
+    ]
+
+
+def _peaks(outcome: Outcome) -> dict[str, float]:
+    """Median rate of the core by the way it was reached."""
+    return {kind: median(rates) for kind, rates in outcome.peaks.items()}
+
+
+def _macs(entry: Entry) -> int:
+    """Of a window."""
+    return (entry.macs or 0) * entry.invocations
+
+
+def _flops(entry: Entry) -> float:
+    """Operations a second of CPU time."""
+    return 2 * _macs(entry) / median(entry.cpu_seconds)
+
+
+def _ratios(entry: Entry, baseline: Entry) -> list[float]:
+    """Of CPU times, round by round."""
+    pairs = zip(entry.cpu_seconds, baseline.cpu_seconds, strict=True)
+    return [cpu / base for cpu, base in pairs]
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

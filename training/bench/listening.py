@@ -1,0 +1,153 @@
+"""A listener that hears as fast as it can, in a process of its own, and says what that took.
+
+`python -m training.bench.listening BUNDLE HOP RATE` hears a window and says so. Then each line asks
+for so many seconds of sound, or, with a minus, for a measurement of memory in so many. The parts
+are the device's own, put together as `semanticac-edge --stdin --json` does.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TextIO, cast
+
+import numpy as np
+
+from edge.detector import Detector, Policy
+from edge.frontend import FloatArray
+from edge.health import Health
+from edge.listener import Listener, Outputs
+from edge.sinks.lines import JsonSink
+from edge.sources.base import Gap
+from edge.sources.pcm import pcm_source
+from edge.streaming import StreamingClassifier
+from training.bench.core import stay_on_one_core
+from training.bench.stages import Stages
+
+RESAMPLE, LOG_MEL, WINDOWS, NETWORK, DECISION, OUTPUT = STAGES = (
+    *("resample", "log-mel", "windows", "network"),
+    *("decision", "output"),
+)
+_SOUND_SECONDS = 20
+_SETTLING_SECONDS = 2.0
+
+
+def listen(
+    bundle: str, hop_seconds: float, rate_hz: int, requests: TextIO, answers: TextIO
+) -> None:
+    """Hear sound until `requests` ends.
+
+    Args:
+        bundle: path of the model.
+        hop_seconds: time between two windows.
+        rate_hz: of the sound, mono, 16 bits.
+        requests: seconds of sound, a line each.
+        answers: where replies go.
+    """
+
+    def answer(**reply: Any) -> None:
+        print(json.dumps(reply), file=answers, flush=True)
+
+    try:
+        stages = Stages(STAGES)
+        classifier = StreamingClassifier(bundle, hop_seconds)
+        detector = Detector(Policy(), classifier.labels, classifier.hop_seconds)
+        with open(os.devnull, "w") as nowhere:
+            sink = JsonSink(nowhere)
+            for owner, method, stage in (
+                (classifier, "push", WINDOWS),
+                (classifier._log_mel, "push", LOG_MEL),
+                (classifier._interpreter, "run", NETWORK),
+                (detector, "update", DECISION),
+                (sink, "window", OUTPUT),
+                (sink, "event", OUTPUT),
+            ):
+                if owner is not None:  # no log-mel before a network that takes the waveform
+                    stages.watch(owner, method, stage)
+            health = Health(classifier.hop_seconds)
+            source = _Source(classifier, rate_hz, stages, requests, answer)
+            outputs = Outputs([sink], health, strict=True)
+            Listener(source, classifier, detector, outputs, health).run()
+    except Exception as error:  # ends this one alone
+        answer(error=" ".join(str(error).split())[:300] or type(error).__name__)
+
+
+class _Source:
+    """Sound that comes when it is asked for; what it took is told before the next is awaited."""
+
+    def __init__(
+        self,
+        classifier: StreamingClassifier,
+        rate_hz: int,
+        stages: Stages,
+        requests: TextIO,
+        answer: Callable[..., None],
+    ) -> None:
+        self._stages, self._requests, self._answer = stages, requests, answer
+        self._rate_hz = classifier.front_end.sample_rate_hz
+        self._window_seconds = classifier.front_end.window_seconds
+        self._chunks = pcm_source(cast(BinaryIO, _Pipe(rate_hz)), self._rate_hz, rate_hz)
+
+    def __iter__(self) -> Iterator[FloatArray | Gap]:
+        yield from self._sound(self._window_seconds + _SETTLING_SECONDS)
+        self._answer(ready=True)
+        for line in self._requests:
+            seconds = float(line)
+            self._stages.counts_memory = seconds < 0
+            seconds = abs(seconds)
+            faults = _page_faults()
+            self._stages.start()
+            yield from self._sound(seconds)
+            if self._stages.counts_memory:
+                self._answer(
+                    most_bytes=self._stages.most_bytes(), new_blocks=self._stages.new_blocks()
+                )
+            else:
+                self._answer(
+                    seconds={k: v / seconds for k, v in self._stages.seconds().items()},
+                    page_faults=(_page_faults() - faults) / seconds,
+                )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _sound(self, seconds: float) -> Iterator[FloatArray | Gap]:
+        samples = round(seconds * self._rate_hz)
+        while samples > 0:
+            with self._stages.stage(RESAMPLE):
+                chunk = next(self._chunks)
+            assert not isinstance(chunk, Gap)
+            samples -= len(chunk)
+            yield chunk
+
+
+class _Pipe:
+    """Endless 16-bit noise whose loudness changes every second."""
+
+    def __init__(self, rate_hz: int) -> None:
+        rng = np.random.default_rng(0)
+        loudness = np.repeat(rng.uniform(10, 3000, _SOUND_SECONDS), rate_hz)
+        self._bytes = rng.normal(0, loudness).astype("<i2").tobytes()
+        self._place = 0
+
+    def read(self, size: int) -> bytes:
+        start = self._place if self._place + size <= len(self._bytes) else 0
+        self._place = start + size
+        return self._bytes[start : self._place]
+
+
+def _page_faults() -> int:
+    """Pages of memory that the system had to hand out so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+if __name__ == "__main__":
+    stay_on_one_core()
+    # Libraries print too: they get stderr, and the pipe stays ours.
+    pipe = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    listen(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.stdin, pipe)
