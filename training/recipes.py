@@ -144,12 +144,14 @@ RECIPES: dict[str, Recipe] = {
     "scratch": Recipe(
         preset="small",
         epochs=100,
-        learning_rate=1.5e-3,
+        optimizer="muon",
+        learning_rate=2e-3,
         warmup_epochs=5,
         text_warmup_steps=50,
         targets="prototype",
         label_smoothing=0.1,
         spec_augment=True,
+        teacher_views=8,
         augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
     # The paper's, with AudioCLIP's augmentation.
