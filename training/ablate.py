@@ -94,6 +94,7 @@ TABLES = {
             Variant("patches in place of the stem", {"conv_stem": False}),
             Variant("no augmentation", {**asdict(Augmentation()), "spec_augment": False}),
             Variant("no mixup", {"mixup": 0.0}),
+            Variant("AdamW at 1.5e-3", {"optimizer": "adamw", "learning_rate": 1.5e-3}),
         ),
     ),
 }
