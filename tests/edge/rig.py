@@ -44,6 +44,8 @@ GATE_DBFS = -60.0
 # A machine may be busy; what is waited for comes at once where it is not.
 PATIENCE_SECONDS = 60.0
 STREAM_RATE_HZ = 44_100
+# How near the times of a sound's event must be to the sound's, wherever in a hop it begins.
+KNOWN_WITHIN_HOPS = 0.8
 _CLIPS = 3
 _ESC10_CLIPS = 12
 # What it may take to decide that a sound is over.
@@ -167,7 +169,8 @@ def _is_known(
     """Whether a recording of that sound alone gives that event alone, at the right time."""
     classifier = StreamingClassifier(interpreter, hop_seconds, gate_dbfs=GATE_DBFS)
     rate_hz = classifier.front_end.sample_rate_hz
-    start = 4.0 + phase * hop_seconds
+    # A window without any of it comes before: only then is there a beginning to hear.
+    start = classifier.front_end.window_seconds + (1 + phase) * hop_seconds
     samples = soxr.resample(sound.samples, STREAM_RATE_HZ, rate_hz).astype(np.float32)
     before = np.zeros(round(start * rate_hz), np.float32)
     after = np.zeros(
@@ -181,7 +184,7 @@ def _is_known(
         return False
     assert ended[0].end_seconds is not None
     errors = (ended[0].start_seconds - start, ended[0].end_seconds - start - sound.seconds)
-    return max(map(abs, errors)) <= 0.8 * hop_seconds
+    return max(map(abs, errors)) <= KNOWN_WITHIN_HOPS * hop_seconds
 
 
 def programme(sounds: list[Sound], pause_seconds: float, path: Path) -> list[float]:

@@ -20,6 +20,7 @@ import soundfile
 from tests.edge import chromium, mosquitto
 from tests.edge.rig import (
     GATE_DBFS,
+    KNOWN_WITHIN_HOPS,
     Process,
     Room,
     bundle,
@@ -189,7 +190,9 @@ def test_a_file_gives_the_same_events(heard):
     of_microphone = heard.process.events("ended")
     assert [event["label"] for event in of_file] == [event["label"] for event in of_microphone]
     late = heard.playing.latest - heard.playing.earliest
+    # Windows begin elsewhere in the sound here and there, which moves the times of both.
+    both_off = 2 * KNOWN_WITHIN_HOPS * HOP_SECONDS
     for recorded, live in zip(of_file, of_microphone, strict=True):
         for name, moment in (("start", "started_at"), ("end", "ended_at")):
             difference = live[moment] - heard.playing.earliest - recorded[f"{name}_seconds"]
-            assert -HOP_SECONDS <= difference <= HOP_SECONDS + late
+            assert -both_off <= difference <= both_off + late
