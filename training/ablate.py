@@ -200,7 +200,7 @@ def variant_table(results: Mapping[Variant, Results]) -> list[str]:
 
 def _train(arguments: argparse.Namespace, passed_on: Sequence[str], directory: Path) -> list[str]:
     """Train all variants of a table that differ from its first, and compare them."""
-    dataset = load_dataset(arguments.dataset, arguments.data_dir)
+    dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
     wanted = TABLES[arguments.table]
     variants = wanted.variants
     if arguments.teacher:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, passed_on = parse_passing_on(own, argv)
     protocols = _PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
     try:
-        dataset = load_dataset(arguments.dataset, arguments.data_dir)
+        dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
         preset = chosen_recipe(arguments).preset
         directory = arguments.out or Path(f"runs/crossval-{dataset.name}-{preset}")
         plans = {

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     try:
         recipe = chosen_recipe(arguments)
-        dataset = load_dataset(arguments.dataset, arguments.data_dir)
+        dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
         split = Split.of(dataset, fold, arguments.validation_fold)
         weights = Weights(arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab)
@@ -272,6 +272,8 @@ def settings(
     """What a run with these arguments depends on, for its `config.json`."""
     return {
         "dataset": dataset.name,
+        # The default's runs are as they were before there was a choice.
+        **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
         "fold": fold,
         "validation_fold": arguments.validation_fold,
         "recipe": asdict(chosen_recipe(arguments)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from training.augment import Augmentation
-from training.datasets import DATASETS
+from training.datasets import DATASETS, Decoder
 from training.recipes import RECIPES, Recipe, recipe_for
 from training.teacher import Teacher
 
@@ -35,6 +35,12 @@ def training_options(
     parser = CommandParser(add_help=False)
     parser.add_argument("--dataset", required=needs_dataset, choices=sorted(DATASETS))
     parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
+    parser.add_argument(
+        "--decoder",
+        choices=get_args(Decoder),
+        default="soundfile",
+        help="what reads sound files; tfio: tensorflow-io; default: soundfile",
+    )
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's")
     presets = sorted({recipe.preset for recipe in RECIPES.values()})
     parser.add_argument("--preset", choices=presets, help="default: the recipe's, or tiny")

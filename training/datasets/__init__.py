@@ -4,13 +4,17 @@ A new dataset is one module with a `load(data_dir, progress)` function and one l
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, get_args
 
-from training.datasets import demo, esc, folder, urbansound8k
+from training.datasets import demo, esc, folder, tfio, urbansound8k
 from training.datasets.base import AudioDataset, Clip, DatasetError
 
-__all__ = ["DATASETS", "AudioDataset", "Clip", "DatasetError", "load_dataset"]
+__all__ = ["DATASETS", "AudioDataset", "Clip", "DatasetError", "Decoder", "load_dataset"]
+
+Decoder = Literal["soundfile", "tfio"]
 
 DATASETS: Mapping[str, Callable[[Path | None, bool], AudioDataset]] = MappingProxyType(
     {
@@ -24,7 +28,10 @@ DATASETS: Mapping[str, Callable[[Path | None, bool], AudioDataset]] = MappingPro
 
 
 def load_dataset(
-    name: str, data_dir: str | Path | None = None, progress: bool = True
+    name: str,
+    data_dir: str | Path | None = None,
+    progress: bool = True,
+    decoder: Decoder = "soundfile",
 ) -> AudioDataset:
     """Return a dataset, checked and ready to read.
 
@@ -33,15 +40,25 @@ def load_dataset(
         data_dir: where the files lie. `esc10`, `esc50` and `us8k` download into the cache without
             it, `folder` needs it (a directory or a CSV file), `demo` has no files.
         progress: whether to show progress bars on stderr.
+        decoder: what reads the files: `"soundfile"`, with soxr, or `"tfio"`, tensorflow-io.
 
     Raises:
-        ValueError: if `name` is unknown, or `data_dir` is missing or superfluous.
-        DatasetError: if the dataset is incomplete, damaged or cannot be fetched.
+        ValueError: if `name` or `decoder` is unknown, or `data_dir` is missing or superfluous.
+        DatasetError: if the dataset is incomplete, damaged or cannot be fetched, or tensorflow-io
+            cannot be loaded.
     """
     if name not in DATASETS:
         raise ValueError(f"`name` must be one of {', '.join(DATASETS)}. Received: {name!r}.")
+    if decoder not in get_args(Decoder):
+        raise ValueError(f"`decoder` must be one of {get_args(Decoder)}. Received: {decoder!r}.")
+    read = tfio.clip_reader() if decoder == "tfio" else None
     path = None if data_dir is None else Path(data_dir).expanduser()
     try:
-        return DATASETS[name](path, progress)
+        dataset = DATASETS[name](path, progress)
     except OSError as error:
         raise DatasetError(f"{name} cannot be read: {error}.") from error
+    if read is None:
+        return dataset
+    if any(clip.path is None for clip in dataset.clips):
+        raise ValueError(f"`decoder` is for files, and {name} has none. Leave it out.")
+    return replace(dataset, read=read)

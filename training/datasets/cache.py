@@ -69,7 +69,8 @@ def load_clips(
 
 def _key(dataset: AudioDataset) -> bytes:
     """Return a digest of the clips, the states of their files, and the decoder."""
-    digest = hashlib.sha256(f"{soundfile.__libsndfile_version__} {soxr.__version__}".encode())
+    decoder = (dataset.read.__module__, soundfile.__libsndfile_version__, soxr.__version__)
+    digest = hashlib.sha256(repr(decoder).encode())
     for clip in dataset.clips:
         state = clip.path.stat() if clip.path else None
         identity = (clip.name, clip.duration_seconds, state and (state.st_size, state.st_mtime_ns))

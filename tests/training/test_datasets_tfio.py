@@ -1,0 +1,67 @@
+"""Reading through tensorflow-io, and what is said where it is not there."""
+
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from training.datasets import DatasetError, load_dataset
+from training.datasets.audio import read_waveform
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """A folder of two classes with a file of each kind, 0.5 s of a chirp, in two channels."""
+    seconds = np.arange(22_050) / 44_100
+    chirp = 0.5 * np.sin(2 * np.pi * (200 + 2000 * seconds) * seconds)
+    channels = np.stack([chirp, 0.5 * chirp], axis=1)
+    kinds = [("wav", kind) for kind in ("PCM_U8", "PCM_16", "PCM_24", "FLOAT")]
+    kinds += [("flac", "PCM_16"), ("flac", "PCM_24"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")]
+    for label in ("one", "two"):
+        (tmp_path / label).mkdir()
+        for suffix, kind in kinds:
+            path = tmp_path / label / f"{label}-{kind}-{suffix}.{suffix}"
+            soundfile.write(path, channels, 44_100, kind)
+    return tmp_path
+
+
+def test_without_tensorflow_io_one_line_says_what_to_do(sounds, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+    with pytest.raises(DatasetError, match=r"^tensorflow-io cannot be loaded .*\[card\]") as caught:
+        load_dataset("folder", sounds, progress=False, decoder="tfio")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_decoder_is_refused():
+    with pytest.raises(ValueError, match="'ffmpeg'"):
+        load_dataset("demo", decoder="ffmpeg")
+
+
+def tfio_or_skip():
+    pytest.importorskip("tensorflow_io", exc_type=Exception)
+
+
+@pytest.mark.parametrize("sample_rate_hz", [44_100, 32_000])
+def test_it_reads_what_soundfile_reads(sounds, sample_rate_hz):
+    tfio_or_skip()
+    dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
+    for clip in dataset.clips:
+        expected = read_waveform(clip.path, sample_rate_hz)
+        tolerance = 1e-3 if clip.path.suffix in (".mp3", ".ogg") else 1e-6
+        got = dataset.read(clip, sample_rate_hz)
+        np.testing.assert_allclose(got, expected, atol=tolerance, err_msg=clip.name)
+
+
+def test_what_it_misreads_is_refused(sounds):
+    tfio_or_skip()
+    soundfile.write(sounds / "one" / "long.wav", 0.5 * np.ones(1000), 44_100, "PCM_32")
+    dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
+    with pytest.raises(DatasetError, match=r"1 of 17 .*PCM_32"):
+        dataset.load(range(len(dataset.clips)))
+
+
+def test_a_dataset_without_files_has_nothing_to_decode():
+    tfio_or_skip()
+    with pytest.raises(ValueError, match="demo has none"):
+        load_dataset("demo", progress=False, decoder="tfio")

@@ -1,0 +1,75 @@
+"""Reading clips through tensorflow-io, for those who are bound to it; see docs/packages.md."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from training.datasets.audio import read_header, resample
+from training.datasets.base import Clip, DatasetError
+
+# What tensorflow-io gives for each kind of samples: the value of silence, and full scale.
+_SCALES = {"uint8": (128, 2**7), "int16": (0, 2**15), "int32": (0, 2**31), "float32": (0, 1)}
+# What it reads right, in libsndfile's words. It takes 32-bit integers for floats.
+_KINDS = frozenset({"FLOAT", "MPEG_LAYER_III", "PCM_16", "PCM_24", "PCM_U8", "VORBIS"})
+
+
+def clip_reader() -> Callable[[Clip, int], NDArray[np.float32]]:
+    """A function that reads what `training.datasets.audio.read_clip` reads, and the same samples.
+
+    The resampler is the same as well: tensorflow-io's is late by 32 samples and loses the end.
+
+    Raises:
+        DatasetError: if tensorflow-io cannot be loaded here.
+    """
+    tensorflow, audio = _load()
+
+    def read_clip(clip: Clip, sample_rate_hz: int) -> NDArray[np.float32]:
+        if clip.path is None:
+            raise DatasetError("has no file")
+        header = read_header(clip.path)
+        kind = soundfile.info(clip.path).subtype
+        if kind not in _KINDS:
+            raise DatasetError(f"tensorflow-io does not read {kind}; use the decoder soundfile")
+        try:
+            with tensorflow.device("CPU:0"):
+                samples = audio.AudioIOTensor(os.fspath(clip.path)).to_tensor().numpy()
+        except (tensorflow.errors.OpError, ValueError) as error:
+            raise DatasetError(f"tensorflow-io cannot read it: {_reason(error)}") from error
+        if len(samples) < header.num_frames:
+            raise DatasetError(
+                f"truncated: {len(samples):,} of {header.num_frames:,} frames are readable"
+            )
+        silence, full_scale = _SCALES[samples.dtype.name]
+        floats = (samples.astype(np.float32) - np.float32(silence)) / np.float32(full_scale)
+        if not np.isfinite(floats).all():
+            raise DatasetError("contains NaN or infinite samples")
+        return resample(floats.mean(axis=1), header.sample_rate_hz, sample_rate_hz)
+
+    return read_clip
+
+
+def _load() -> tuple[Any, Any]:
+    """TensorFlow and tensorflow-io's audio, once it has done something."""
+    try:
+        import tensorflow
+        import tensorflow_io
+
+        # Its library is loaded by the first operation, and fits one version of TensorFlow only.
+        with tensorflow.device("CPU:0"):
+            tensorflow_io.audio.encode_wav(np.zeros((1, 1), np.int16), 8000)
+    except (ImportError, NotImplementedError, RuntimeError, AttributeError) as error:
+        raise DatasetError(
+            f"tensorflow-io cannot be loaded ({_reason(error)}). The decoder `tfio` needs Python "
+            "3.11 and pip install 'semanticac-keras[card]'; the decoder `soundfile` needs neither."
+        ) from error
+    return tensorflow, tensorflow_io.audio
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message; TensorFlow puts the name of its function before it."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.rpartition("}} ")[2].rstrip(".")
