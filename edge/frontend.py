@@ -123,7 +123,7 @@ def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
     if samples.size == 0:
         return np.zeros((0, front_end.num_mels), np.float32)
     half = front_end.n_fft // 2
-    return _frames_to_log_mel(np.pad(samples, half, mode="reflect"), front_end)
+    return _Frames(front_end).log_mel(np.pad(samples, half, mode="reflect"))
 
 
 class StreamingLogMel:
@@ -142,6 +142,7 @@ class StreamingLogMel:
         self._block_samples = _BLOCK_FRAMES * front_end.hop_length
         # Less than a frame waits for what comes; a block more is the most that is taken at once.
         self._buffer = np.empty(front_end.n_fft + self._block_samples, np.float32)
+        self._frames = _Frames(front_end)
         self.reset()
 
     def reset(self) -> None:
@@ -153,7 +154,9 @@ class StreamingLogMel:
     def push(self, chunk: npt.ArrayLike) -> FloatArray:
         """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
         chunk = _as_mono(chunk)
-        starts = range(0, max(1, chunk.size), self._block_samples)
+        if chunk.size <= self._block_samples:
+            return self._take(chunk)
+        starts = range(0, chunk.size, self._block_samples)
         return np.concatenate(
             [self._take(chunk[start : start + self._block_samples]) for start in starts]
         )
@@ -163,7 +166,7 @@ class StreamingLogMel:
         half = self.front_end.n_fft // 2
         if self._started:
             reflected = np.pad(self._buffer[: self._filled], (0, half), mode="reflect")
-            frames = _frames_to_log_mel(reflected, self.front_end)
+            frames = self._frames.log_mel(reflected)
         else:
             frames = log_mel(self._buffer[half : self._filled], self.front_end)
         self.reset()
@@ -179,7 +182,7 @@ class StreamingLogMel:
                 return np.zeros((0, self.front_end.num_mels), np.float32)
             self._buffer[: n_fft // 2] = self._buffer[n_fft : n_fft // 2 : -1]
             self._started = True
-        frames = _frames_to_log_mel(self._buffer[: self._filled], self.front_end)
+        frames = self._frames.log_mel(self._buffer[: self._filled])
         rest = self._buffer[len(frames) * self.front_end.hop_length : self._filled]
         self._buffer[: rest.size] = rest
         self._filled = rest.size
@@ -193,29 +196,53 @@ def _as_mono(waveform: npt.ArrayLike) -> FloatArray:
     return samples
 
 
-def _frames_to_log_mel(padded: FloatArray, front_end: FrontEnd) -> FloatArray:
-    """Every whole frame of `padded`, in decibels."""
-    if padded.size < front_end.n_fft:
-        return np.zeros((0, front_end.num_mels), np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)
-    windows = windows[:: front_end.hop_length]
-    out = np.empty((windows.shape[0], front_end.num_mels), np.float32)
-    for start in range(0, windows.shape[0], _BLOCK_FRAMES):
-        block = slice(start, start + _BLOCK_FRAMES)
-        spectrum = np.fft.rfft(windows[block] * front_end.window(), axis=-1)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        mel = _mel_power(power, front_end.mel_matrix())
-        out[block] = 10.0 * np.log10(np.maximum(mel, np.float32(front_end.amin)))
-    return out
+class _Frames:
+    """Makes log-mel frames, block by block, in memory that is taken once.
 
+    Args:
+        front_end: the contract.
+    """
 
-def _mel_power(power: FloatArray, mel_matrix: FloatArray) -> FloatArray:
-    """`power @ mel_matrix` on one core."""
-    mel = np.empty((power.shape[0], mel_matrix.shape[1]), np.float32)
-    rows = max(1, _SINGLE_THREAD_MULTIPLIES // mel_matrix.size)
-    for start in range(0, power.shape[0], rows):
-        np.matmul(power[start : start + rows], mel_matrix, out=mel[start : start + rows])
-    return mel
+    def __init__(self, front_end: FrontEnd) -> None:
+        self._front_end = front_end
+        self._windowed = np.empty((_BLOCK_FRAMES, front_end.n_fft), np.float32)
+        self._power = np.empty((_BLOCK_FRAMES, front_end.n_fft // 2 + 1), np.float32)
+        self._spectrum = np.empty(self._power.shape, np.complex64)
+        # numpy 1 transforms to complex128, in memory of its own.
+        self._has_out = np.fft.rfft(np.zeros(2, np.float32)).dtype == np.complex64
+
+    def log_mel(self, padded: FloatArray) -> FloatArray:
+        """Every whole frame of `padded`, in decibels, (frames, mels)."""
+        front_end = self._front_end
+        frames = max(0, 1 + (padded.size - front_end.n_fft) // front_end.hop_length)
+        out = np.empty((frames, front_end.num_mels), np.float32)
+        if not frames:
+            return out
+        windows = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)
+        windows = windows[:: front_end.hop_length]
+        for start in range(0, frames, _BLOCK_FRAMES):
+            block = slice(start, start + _BLOCK_FRAMES)
+            self._mel_power(windows[block], out[block])
+        np.maximum(out, np.float32(front_end.amin), out=out)
+        np.log10(out, out=out)
+        return np.multiply(out, np.float32(10.0), out=out)
+
+    def _mel_power(self, windows: FloatArray, out: FloatArray) -> None:
+        """Mel power of a block of frames at most, on one core."""
+        frames, mel_matrix = len(windows), self._front_end.mel_matrix()
+        windowed, power = self._windowed[:frames], self._power[:frames]
+        np.multiply(windows, self._front_end.window(), out=windowed)
+        if self._has_out:
+            out_spectrum: Any = self._spectrum[:frames]  # numpy's types know complex128 alone
+            spectrum = np.fft.rfft(windowed, axis=-1, out=out_spectrum)
+        else:
+            spectrum = np.fft.rfft(windowed, axis=-1)
+        squares = spectrum.view(spectrum.real.dtype)  # real and imaginary parts in turns
+        np.square(squares, out=squares)
+        np.add(squares[:, ::2], squares[:, 1::2], out=power, casting="same_kind")
+        rows = max(1, _SINGLE_THREAD_MULTIPLIES // mel_matrix.size)
+        for start in range(0, frames, rows):
+            np.matmul(power[start : start + rows], mel_matrix, out=out[start : start + rows])
 
 
 @lru_cache(maxsize=8)

@@ -39,7 +39,9 @@ class PcmDecoder:
         self._rest = data[frames * self.frame_bytes :]
         samples = np.frombuffer(data, self._dtype, frames * self._channels)
         samples = samples.reshape(frames, self._channels)
-        return samples.astype(np.float32) / np.float32(self._full_scale)
+        scaled = samples.astype(np.float32)
+        scaled /= np.float32(self._full_scale)
+        return scaled
 
 
 def pcm_source(

@@ -36,6 +36,8 @@ class Recording(Generic[_Item]):
 
 
 def mono(frames: FloatArray) -> FloatArray:
-    """Average the channels of (frames, channels)."""
+    """Average the channels of (frames, channels), into new memory."""
+    if frames.shape[1] == 1:
+        return frames[:, 0].copy()
     samples: FloatArray = frames.mean(axis=1, dtype=np.float32)
     return samples
