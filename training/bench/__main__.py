@@ -64,7 +64,7 @@ def _input(arguments: argparse.Namespace, fastest: float | None = None) -> None:
 
 def _encoder(arguments: argparse.Namespace) -> None:
     """Print how fast a window is answered, and what was wanted."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
         outcome = compare_encoders(
             [name for name in ENCODERS if name in arguments.contenders],
             arguments.preset,
@@ -126,7 +126,7 @@ def _with_defaults(cls: type, given: dict[str, Any]) -> dict[str, Any]:
 
 def _stream(arguments: argparse.Namespace) -> None:
     """Print what listening takes, stage by stage."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
         bundles = arguments.model or [
             export_random(arguments.preset, quantization, "log_mel", Path(folder))
             for quantization in arguments.quantization

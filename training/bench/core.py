@@ -74,7 +74,7 @@ class FusedMultiplyAdds:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
             raise OSError("there is no C compiler")
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(prefix="training.bench-") as directory:
             source, library = Path(directory) / "fma.c", Path(directory) / "fma.so"
             source.write_text(_FUSED_MULTIPLY_ADDS)
             options = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]

@@ -158,7 +158,8 @@ def compare_encoders(
             )
     if model is None and preset != REFERENCE and "float32" in entries:
         entries[REFERENCE] = _Makers(REFERENCE, folder, None).ours("float32")
-        entries[REFERENCE].title = f"ours, float32, preset `{REFERENCE}`"
+        seconds = f"{entries[REFERENCE].seconds:g} s"
+        entries[REFERENCE].title = f"ours, float32, preset `{REFERENCE}`, {seconds}"
     others = [name for name in names if name not in _OURS]
     for name, peer in (made.peers(others) if others else {}).items():
         if isinstance(peer, Entry):
@@ -180,12 +181,14 @@ def _race(
 ) -> dict[str, list[float]]:
     """Start all, let them run in turns, and note what they did; return the core's rates."""
     peaks: dict[str, list[float]] = {}
+    # torch.compile finds nothing from another time.
+    environment = {**SINGLE_THREADED, "TORCHINDUCTOR_CACHE_DIR": str(log_mels.parent / "inductor")}
     with Contest() as contest:
         contest.start("peak", _command("peak"), SINGLE_THREADED)
         windows = {}
         for name, entry in entries.items():
             started = time.perf_counter()
-            for ready in contest.start(name, entry.command, SINGLE_THREADED).values():
+            for ready in contest.start(name, entry.command, environment).values():
                 entry.cold_seconds = time.perf_counter() - started
                 for key, value in ready.items():
                     setattr(entry, key, value)
