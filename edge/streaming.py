@@ -157,10 +157,8 @@ class StreamingClassifier:
         _check_chunk(chunk)
         result = []
         for start in range(0, chunk.size, self._piece_samples):
-            piece = chunk[start : start + self._piece_samples]
-            self._samples.append(piece)
-            if self._log_mel:
-                self._rows.append(self._log_mel.push(piece))
+            self._samples.append(chunk[start : start + self._piece_samples])
+            self._hear(may_wait=True)
             result += self._complete_windows()
         return result
 
@@ -195,6 +193,7 @@ class StreamingClassifier:
             if self._samples.seen < self.front_end.window_samples:
                 return [self._classify_short()]
             if self._log_mel:
+                self._hear()
                 self._rows.append(self._log_mel.flush())
             result = self._complete_windows()
             last_end_row = self._next_row - self._hop_rows + self._window_rows
@@ -204,9 +203,24 @@ class StreamingClassifier:
         finally:
             self.reset()
 
+    def _hear(self, may_wait: bool = False) -> None:
+        """Make the log-mel frames of the samples that have come.
+
+        Many frames at once take less time than few, so they may wait for a piece, or a window.
+        """
+        if self._log_mel is None:
+            return
+        seen, front_end = self._samples.seen, self.front_end
+        last_row = self._next_row + self._window_rows - 1
+        is_due = seen >= last_row * front_end.hop_length + front_end.n_fft // 2
+        if is_due or not may_wait or seen - self._heard_samples >= self._piece_samples:
+            self._rows.append(self._log_mel.push(self._samples.rows(self._heard_samples, seen)))
+            self._heard_samples = seen
+
     def _restart(self) -> None:
         """Forget all samples; the next one is the first of a window."""
         self._next_row = 0
+        self._heard_samples = 0
         self._samples.reset()
         self._rows.reset()
         if self._log_mel:

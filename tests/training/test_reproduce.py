@@ -13,6 +13,7 @@ from edge.policy import Policy
 from edge.thresholds import read_thresholds
 from training import crossval, reproduce
 from training.datasets import Clip, DatasetError, load_dataset
+from training.evaluation import Evaluation
 from training.recipes import RECIPES
 from training.run import RunError
 from training.shipping import comparing, measure
@@ -173,6 +174,12 @@ def test_one_command_makes_describes_and_compares(shipment, folder, tmp_path, mo
     assert "**75.0 %** of held-out clips in 2-fold" in card
     assert f"({figures['held_out']['found']} of 4, each alone" in card
 
+    (folds / "last-fold2-seed3" / "model.tflite").unlink()
+    assert reproduce.main([*command, "--crossval", str(folds)]) == 0
+    assert (
+        "for **50%** of them (2 of 4), and another label's for 2." in (out / "micro.md").read_text()
+    )
+
     other = replace(shipment, recipe=replace(shipment.recipe, epochs=1))
     monkeypatch.setattr(reproduce, "SHIPMENTS", {"micro": other})
     assert reproduce.main(command) == 1
@@ -207,5 +214,8 @@ def cross_validation(directory, shipment, bundle):
         run = directory / f"last-fold{fold}-seed3"
         run.mkdir(parents=True)
         shutil.copyfile(bundle, run / "model.tflite")
+        scores = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
+        evaluation = Evaluation(("hiss", "low hum"), ("a", "b"), np.array([0, 1]), scores)
+        evaluation.save(run / "predictions.npz")
     (directory / "summary.json").write_text(json.dumps(summary))
     return directory

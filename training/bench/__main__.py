@@ -20,6 +20,7 @@ from training.bench.encoder import ENCODERS, compare_encoders, export_random
 from training.bench.encoder_tables import encoder_table, target_table
 from training.bench.input_rate import input_rate
 from training.bench.race import TITLES, run_race
+from training.bench.sharing import sharing_table
 from training.bench.stream import measure_loops, stream_tables
 from training.bench.tables import input_table, setting, train_table
 from training.bench.workload import Workload
@@ -137,6 +138,13 @@ def _stream(arguments: argparse.Namespace) -> None:
     print(f"\n{stream_tables(loops, left_out, arguments.rate)}")
 
 
+def _sharing(arguments: argparse.Namespace) -> None:
+    """Print what two windows have in common, for the preset and for one that resizes nothing."""
+    for whole_chunks, title in ((False, "As it is"), (True, "With as many frames as the chunks")):
+        table = sharing_table(arguments.preset, arguments.hop, whole_chunks)
+        print(f"\n## {title}: tokens that the window before had\n\n{table}", flush=True)
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = CommandParser(prog=f"python -m {_PROGRAM}", description="Measure how fast it is here.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -148,7 +156,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     encoder.set_defaults(run=_encoder, title="Windows")
     stream = commands.add_parser("stream", help="what listening takes, stage by stage")
     stream.set_defaults(run=_stream, title="Listening")
-    for command in (train, batches, encoder, stream):
+    sharing = commands.add_parser("sharing", help="what overlapping windows have in common")
+    sharing.set_defaults(run=_sharing, title="Overlapping windows")
+    for command in (train, batches, encoder, stream, sharing):
         command.add_argument("--preset", choices=sorted(presets.PRESETS), default="base")
     for command in (train, batches):
         command.add_argument("--batch-size", type=positive_int, default=16)
@@ -184,6 +194,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     stream.add_argument("--hop", type=_positive, nargs="+", default=[1.0, 0.25], metavar="SECONDS")
     stream.add_argument("--rate", type=positive_int, default=48_000, metavar="HZ")
+    sharing.add_argument(
+        "--hop", type=positive_int, nargs="+", default=[25, 32, 64, 100, 256, 512], metavar="FRAMES"
+    )
     return parser.parse_args(argv)
 
 

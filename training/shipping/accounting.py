@@ -16,7 +16,7 @@ from training.run import write_json
 from training.shipping import measure
 from training.shipping.card import write_card
 from training.shipping.credits import check_credits, read_credits
-from training.shipping.folds import fold_bundles, read_cross_validation
+from training.shipping.folds import fold_bundles, fold_predictions, read_cross_validation
 from training.shipping.measure import Listener
 from training.shipping.others import halves
 from training.shipping.shipment import Shipment
@@ -60,9 +60,11 @@ def account(
         sha256 = hashlib.sha256(b"".join(path.read_bytes() for path in recordings)).hexdigest()
         chosen_by, tested_on = map(listener.background, recordings)
     thresholds = measure.choose(chosen_by, listener.labels, shipment.false_accepts_per_hour)
-    held_out = None
-    if crossval and cross and (bundles := fold_bundles(crossval, cross)):
-        held_out = measure.heard(_hear_held_out(shipment, dataset, bundles), thresholds)
+    held_out = in_windows = None
+    if crossval and cross:
+        in_windows = measure.reached(fold_predictions(crossval, cross), thresholds)
+        if bundles := fold_bundles(crossval, cross):
+            held_out = measure.heard(_hear_held_out(shipment, dataset, bundles), thresholds)
     return {
         "licence": shipment.licence,
         "decisions": {
@@ -81,6 +83,7 @@ def account(
         },
         "cross_validation": cross,
         "held_out": held_out,
+        "held_out_windows": in_windows,
         "speed": measure.speed(bundle),
     }
 

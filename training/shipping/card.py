@@ -127,15 +127,19 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
         "```",
         "",
     ]
-    return [*lines, *_heard(figures["held_out"])]
+    return [*lines, *_heard(figures["held_out"], figures["held_out_windows"])]
 
 
-def _heard(held_out: Mapping[str, Any] | None) -> list[str]:
+def _heard(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> list[str]:
     """How many sounds give an event at the thresholds."""
     if held_out is None:
         return [
-            "How many held-out sounds reach the thresholds was not measured: the "
-            "cross-validation kept no models.",
+            f"In one window that holds all of a held-out clip, the label's score reaches its "
+            f"threshold for **{windows['found'] / windows['sounds']:.0%}** of them "
+            f"({windows['found']} of {windows['sounds']}), and another label's for "
+            f"{windows['wrong']}. A listener needs the mean of several windows to be as high, so "
+            "that it reports fewer; how many was not measured, as the cross-validation kept no "
+            "models.",
             "",
         ]
     rows = [

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.run import flat_differences
+from training.shipping.folds import what_counts
 
 # Two trainings with one recipe and seed do not give the same weights: threads add in another order.
 MOST_ACCURACY_DIFFERENCE = 0.03
@@ -58,7 +59,8 @@ def compare(
         most_bytes: size that neither may exceed.
     """
     yield _same("data, SHA-256", shipped["data"]["sha256"][:12], made["data"]["sha256"][:12])
-    differences = flat_differences(shipped["recipe"], made["recipe"])
+    recipes = (what_counts(figures["recipe"], figures["teacher"]) for figures in (shipped, made))
+    differences = flat_differences(*recipes)
     names = ", ".join(name for name, _, _ in differences)
     yield Row("recipe", "", f"other {names}" if names else "the same", "none", not names)
     yield _same("teacher, SHA-256", _teacher(shipped), _teacher(made))

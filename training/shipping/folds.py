@@ -6,8 +6,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from training.evaluation import Evaluation
 from training.recipes import Recipe
-from training.run import RunError, flat_differences
+from training.run import Run, RunError, flat_differences
 
 _PROTOCOL = "last"
 _BUNDLE = "model.tflite"
@@ -40,13 +41,13 @@ def read_cross_validation(
         ) from error
     wanted = {
         "dataset": dataset,
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": what_counts(json.loads(json.dumps(asdict(recipe))), teacher),
         "teacher": teacher and teacher["sha256"],
     }
     found = {
         "dataset": summary["dataset"],
         # Seeds are repetitions, not part of the recipe.
-        "recipe": {**summary["recipe"], "seed": recipe.seed},
+        "recipe": {**what_counts(summary["recipe"], summary["teacher"]), "seed": recipe.seed},
         "teacher": summary["teacher"] and summary["teacher"]["sha256"],
     }
     if differences := flat_differences(found, wanted):
@@ -60,6 +61,27 @@ def read_cross_validation(
         **{name: figures[name] for name in kept},
         **{name: summary[name] for name in ("command", "git_revision")},
     }
+
+
+def what_counts(recipe: dict[str, Any], teacher: object) -> dict[str, Any]:
+    """A recipe without what only a teacher uses, if there is none."""
+    return {k: v for k, v in recipe.items() if teacher or not k.startswith("teacher_")}
+
+
+def fold_predictions(directory: Path, figures: dict[str, Any]) -> Evaluation:
+    """What each model said of the clips of the fold that it was not trained on, together.
+
+    Args:
+        directory: where `training.crossval` has written.
+        figures: what `read_cross_validation` returns.
+    """
+    runs = product(figures["folds"], figures["seeds"])
+    return Evaluation.pooled(
+        [
+            Evaluation.load(Run(directory / f"{_PROTOCOL}-fold{fold}-seed{seed}").predictions)
+            for fold, seed in runs
+        ]
+    )
 
 
 def fold_bundles(directory: Path, figures: dict[str, Any]) -> list[tuple[int, Path]]:

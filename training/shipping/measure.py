@@ -23,6 +23,7 @@ from edge.tuning.report import events_at
 from edge.tuning.sweep import THRESHOLDS
 from edge.tuning.trials import Background, Recall, hear_background, hear_positives
 from training.datasets import AudioDataset, Clip
+from training.evaluation import Evaluation
 
 GATE_DBFS = -70.0
 _TIMED_WINDOWS = 50
@@ -157,6 +158,25 @@ def heard(recalls: Iterable[Recall], thresholds: Mapping[str, float]) -> dict[st
         "wrong": wrong,
         "sounds_by_label": sounds,
         "found_by_label": found,
+    }
+
+
+def reached(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """Figures of known sounds in one window each, where models that could listen are not there.
+
+    Args:
+        evaluation: scores of clips that the models were not trained on.
+        thresholds: by label, in the models' order.
+
+    Returns:
+        Clips whose label's score reaches its threshold, and clips where another one's does.
+    """
+    above = evaluation.probabilities >= np.array(list(thresholds.values()))
+    is_truth = np.arange(len(thresholds)) == evaluation.truth[:, np.newaxis]
+    return {
+        "sounds": len(above),
+        "found": int((above & is_truth).any(axis=1).sum()),
+        "wrong": int((above & ~is_truth).any(axis=1).sum()),
     }
 
 
