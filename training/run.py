@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,11 @@ def provenance(program: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version for name in packages if (version := _version(name))},
     }
+
+
+def portable(command: Sequence[str]) -> list[str]:
+    """A command as others would type it: files elsewhere by their names alone."""
+    return [Path(word).name if Path(word).is_absolute() else word for word in command]
 
 
 def free_directory(wanted: Path) -> Path:

@@ -172,13 +172,14 @@ def test_one_command_makes_describes_and_compares(shipment, folder, tmp_path, mo
     assert figures["held_out"]["sounds"] == 4
     card = (out / "micro.md").read_text()
     assert "**75.0 %** of held-out clips in 2-fold" in card
+    assert "crossval --data-dir folds\n" in card
+    assert str(tmp_path) not in card + (out / "micro.json").read_text()
     assert f"({figures['held_out']['found']} of 4, each alone" in card
 
     (folds / "last-fold2-seed3" / "model.tflite").unlink()
     assert reproduce.main([*command, "--crossval", str(folds)]) == 0
-    assert (
-        "for **50%** of them (2 of 4), and another label's for 2." in (out / "micro.md").read_text()
-    )
+    card = (out / "micro.md").read_text()
+    assert "for **50%** of them (2 of 4), and another label's for 2." in card
 
     other = replace(shipment, recipe=replace(shipment.recipe, epochs=1))
     monkeypatch.setattr(reproduce, "SHIPMENTS", {"micro": other})
@@ -207,7 +208,7 @@ def cross_validation(directory, shipment, bundle):
         "recipe": recipe,
         "teacher": None,
         "protocols": {"last": figures},
-        "command": ["crossval"],
+        "command": ["crossval", "--data-dir", str(directory)],
         "git_revision": None,
     }
     for fold in figures["folds"]:

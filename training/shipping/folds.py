@@ -8,7 +8,7 @@ from typing import Any
 
 from training.evaluation import Evaluation
 from training.recipes import Recipe
-from training.run import Run, RunError, flat_differences
+from training.run import Run, RunError, flat_differences, portable
 
 _PROTOCOL = "last"
 _BUNDLE = "model.tflite"
@@ -59,7 +59,8 @@ def read_cross_validation(
     )
     return {
         **{name: figures[name] for name in kept},
-        **{name: summary[name] for name in ("command", "git_revision")},
+        "command": portable(summary["command"]),
+        "git_revision": summary["git_revision"],
     }
 
 

@@ -14,7 +14,7 @@ from training.building import Weights, build_model
 from training.datasets import AudioDataset, Clip
 from training.datasets.base import map_files
 from training.fit import learn
-from training.run import Run, RunError, provenance, write_json
+from training.run import Run, RunError, portable, provenance, write_json
 from training.shipping.shipment import Shipment
 from training.split import Split
 from training.teacher import Teacher
@@ -69,6 +69,7 @@ def make_bundle(
     if not learned.finished:
         raise KeyboardInterrupt
     made = {**provenance(PROGRAM), "backend": keras.backend.backend()}
+    made["command"] = portable(made["command"])
     path = PackagedModel.at(run.directory, shipment.name).bundle
     contract = export_tflite(
         model,
