@@ -220,7 +220,7 @@ class StreamingClassifier:
     def _restart(self) -> None:
         """Forget all samples; the next one is the first of a window."""
         self._next_row = 0
-        self._heard_samples = 0
+        self._heard_samples: int = 0
         self._samples.reset()
         self._rows.reset()
         if self._log_mel:

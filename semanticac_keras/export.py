@@ -20,7 +20,7 @@ from edge.bundle import BundleContract, Inputs, Quantization, write_bundle
 from edge.interpreter import Interpreter, measure_probe
 from edge.streaming import StreamingClassifier
 from semanticac_keras.audio_tower import AudioTower, window_batch
-from semanticac_keras.folding import fold_constants
+from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.semantic_ac import SemanticAC, softmax
 
@@ -130,7 +130,7 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     import tensorflow as tf
 
     tower = _float32_tower(model.audio_tower, "dft")
-    fold_constants(tower.encoder)
+    fold_layer_norms(tower.encoder)
     labels, logit_scale = _label_matrix(model), _logit_scale(model)
     front_end = model.front_end
     shape: tuple[int, ...] = (1, front_end.window_samples)

@@ -62,8 +62,6 @@ class WindowAttention(keras.layers.Layer):
         self.proj = _dense(dim, self.dtype_policy, "proj")
         self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.relative_position_index = _relative_position_index(self.window)
-        # In the place of `qkv` in graphs, see `folding`.
-        self.projections = None
 
     def build(self, input_shape):
         rows, columns = self.window
@@ -77,8 +75,11 @@ class WindowAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, x, window_mask=None, training=False):
-        length, heads = x.shape[1], self.num_heads
-        query, key, value = self._project(x)  # each (B·nW, H, M, d)
+        length, heads, head_dim = x.shape[1], self.num_heads, self.dim // self.num_heads
+        qkv = ops.reshape(self.qkv(x), (-1, length, 3 * heads, head_dim))
+        qkv = ops.transpose(qkv, (0, 2, 1, 3))  # (B·nW, 3H, M, d)
+        query, key, value = ops.split(qkv, 3, axis=1)
+        query = query * (head_dim**-0.5)
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (B·nW, H, M, M)
         bias = self._bias()  # (H, M, M)
         if window_mask is None:
@@ -92,18 +93,6 @@ class WindowAttention(keras.layers.Layer):
         weights = self.attention_dropout(ops.softmax(logits, axis=-1), training=training)
         x = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))  # (B·nW, M, H, d)
         return self.proj(ops.reshape(x, (-1, length, self.dim)))
-
-    def _project(self, x):
-        """Scaled queries, keys and values of every head, each (B·nW, H, M, d)."""
-        length, heads, head_dim = x.shape[1], self.num_heads, self.dim // self.num_heads
-        if self.projections is None:
-            qkv = ops.reshape(self.qkv(x), (-1, length, 3 * heads, head_dim))
-            qkv = ops.transpose(qkv, (0, 2, 1, 3))  # (B·nW, 3H, M, d)
-            query, key, value = ops.split(qkv, 3, axis=1)
-            return query * (head_dim**-0.5), key, value
-        parts = [ops.matmul(x, kernel) + bias for kernel, bias in self.projections]
-        parts = [ops.reshape(part, (-1, length, heads, head_dim)) for part in parts]
-        return [ops.transpose(part, (0, 2, 1, 3)) for part in parts]
 
     def _bias(self):
         """Relative position bias of every head, (H, M, M)."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semanticac_keras import HTSATEncoder
-from semanticac_keras.folding import fold_constants
+from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.presets import PRESETS
 
 
@@ -25,9 +25,8 @@ def encoder(micro):
 def test_folding_changes_nothing(encoder):
     log_mels = np.random.default_rng(1).normal(-30, 20, (2, encoder.num_frames, encoder.num_mels))
     before = encoder.predict(log_mels, verbose=0)
-    fold_constants(encoder)
+    fold_layer_norms(encoder)
     folded = keras.ops.convert_to_numpy(encoder(log_mels.astype(np.float32)))
     assert encoder.stages[0].norm1.gamma is None
-    assert encoder.stages[0].attention.projections is not None
     # Float32 in another order; values of the map are about 1.
     np.testing.assert_allclose(folded, before, atol=2e-5)
