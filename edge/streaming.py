@@ -132,6 +132,7 @@ class StreamingClassifier:
             self._rows = Ring(self.front_end.frames_in(kept_samples), (self.front_end.num_mels,))
             self._row_samples = hop_length
         self._hop_rows = hop_frames * hop_length // self._row_samples
+        self._heard_samples = 0  # what the log-mel has had
         self.reset()
 
     def reset(self) -> None:
@@ -220,7 +221,7 @@ class StreamingClassifier:
     def _restart(self) -> None:
         """Forget all samples; the next one is the first of a window."""
         self._next_row = 0
-        self._heard_samples: int = 0
+        self._heard_samples = 0
         self._samples.reset()
         self._rows.reset()
         if self._log_mel:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
@@ -18,17 +17,20 @@ def sharing_table(preset: str, hops: Sequence[int], whole_chunks: bool) -> str:
     """Share of the tokens that a window need not compute again after the one before it.
 
     Args:
-        preset: whose encoder, with random weights.
+        preset: whose encoder; it is given random weights.
         hops: log-mel frames between the starts of two windows.
         whole_chunks: give it as many frames as its chunks have, so that none are resized; such an
             encoder is another one than the preset's.
     """
-    keras.utils.set_random_seed(0)
     encoder = HTSATEncoder.from_preset(preset)
     if whole_chunks:
         frames = encoder.num_chunks * encoder.chunk_frames
         encoder = HTSATEncoder.from_preset(preset, num_frames=frames)
     rng = np.random.default_rng(0)
+    for variable in encoder.trainable_variables:
+        if len(variable.shape) > 1:  # so large that each token tells what it was made of
+            fan_in = variable.shape[0] if variable.name == "kernel" else 1
+            variable.assign(rng.normal(0, fan_in**-0.5, variable.shape))
     sound = rng.normal(0, 1, (encoder.num_frames + max(hops), encoder.num_mels)).astype(np.float32)
     first = _layers(encoder, sound[: encoder.num_frames])
     shares = [
