@@ -28,7 +28,7 @@ def tracked(*folders):
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """A source archive of the tracked files, and the wheel that is built from it: (sdist, wheel)."""
+    """A source archive of the tracked files, and the wheel built from it: (sdist, wheel)."""
     pytest.importorskip("build")
     pytest.importorskip("setuptools", minversion="77")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
