@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,17 @@ def assert_same(clips, expected):
         np.testing.assert_array_equal(clip, waveform)
 
 
-def refuse(clip, sample_rate_hz):
-    raise AssertionError("decoded a second time")
+def refusing(dataset):
+    @wraps(dataset.read)
+    def refuse(clip, sample_rate_hz):
+        raise AssertionError("decoded a second time")
+
+    return replace(dataset, read=refuse)
 
 
 def test_mapped_clips_are_the_decoded_ones_and_decoded_once(dataset, tmp_path):
     assert_same(cached(dataset), loaded(dataset))
-    assert_same(cached(replace(dataset, read=refuse)), loaded(dataset))
+    assert_same(cached(refusing(dataset)), loaded(dataset))
     assert_same(cached(dataset, 16_000), loaded(dataset, 16_000))
     assert_same(cached(dataset), loaded(dataset))
     assert files(tmp_path / "cache") == ["sounds-16000.float32", "sounds-8000.float32"]
@@ -145,7 +150,7 @@ def test_a_full_disk_is_one_error_before_anything_is_decoded(dataset, tmp_path, 
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DatasetError, match=r"The disk is full: .*float32 cannot be written"):
-        cached(replace(dataset, read=refuse))
+        cached(refusing(dataset))
     assert files(tmp_path / "cache") == []
 
 
