@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from semanticac_keras.token_dense import TokenDense
+
 # Swin and HTS-AT use PyTorch's default; Keras' 1e-3 moves the encoder's output by 0.08.
 LAYER_NORM_EPSILON = 1e-5
 
@@ -19,9 +21,9 @@ def exact_gelu(x):
     return ops.gelu(x, approximate=False)
 
 
-def _dense(units: int, dtype, name: str, use_bias: bool = True) -> keras.layers.Dense:
+def _dense(units: int, dtype, name: str, use_bias: bool = True) -> TokenDense:
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-    return keras.layers.Dense(
+    return TokenDense(
         units, use_bias=use_bias, kernel_initializer=initializer, dtype=dtype, name=name
     )
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from semanticac_keras import presets
 from semanticac_keras.losses import l2_normalize
+from semanticac_keras.token_dense import TokenDense
 
 
 def quick_gelu(x):
@@ -42,11 +43,11 @@ class TransformerBlock(keras.layers.Layer):
         self.causal = causal
         policy = self.dtype_policy
         self.norm1 = keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm1")
-        self.qkv = keras.layers.Dense(3 * width, dtype=policy, name="qkv")
-        self.proj = keras.layers.Dense(width, dtype=policy, name="proj")
+        self.qkv = TokenDense(3 * width, dtype=policy, name="qkv")
+        self.proj = TokenDense(width, dtype=policy, name="proj")
         self.norm2 = keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm2")
-        self.fc1 = keras.layers.Dense(4 * width, dtype=policy, name="fc1")
-        self.fc2 = keras.layers.Dense(width, dtype=policy, name="fc2")
+        self.fc1 = TokenDense(4 * width, dtype=policy, name="fc1")
+        self.fc2 = TokenDense(width, dtype=policy, name="fc2")
 
     def build(self, input_shape):
         for layer in (self.norm1, self.qkv, self.proj, self.norm2, self.fc1):
