@@ -176,7 +176,12 @@ def test_one_command_makes_describes_and_compares(shipment, folder, tmp_path, mo
     assert str(tmp_path) not in card + (out / "micro.json").read_text()
     assert f"({figures['held_out']['found']} of 4, each alone" in card
 
-    (folds / "last-fold2-seed3" / "model.tflite").unlink()
+    bundles = sorted(folds.glob("*/model.tflite"))
+    bundles[1].unlink()
+    assert reproduce.main([*command, "--crossval", str(folds)]) == 0
+    assert "thresholds above, 1 models of" in (out / "micro.md").read_text()
+
+    bundles[0].unlink()
     assert reproduce.main([*command, "--crossval", str(folds)]) == 0
     card = (out / "micro.md").read_text()
     assert "for **50%** of them (2 of 4), and another label's for 2." in card

@@ -148,10 +148,10 @@ def _heard(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> li
     ]
     share = held_out["found"] / held_out["sounds"]
     return [
-        f"With the thresholds above, the models of the cross-validation, int8, reported "
-        f"**{share:.0%}** of the sounds that they had not heard before ({held_out['found']} of "
-        f"{held_out['sounds']}, each alone in a quiet room), and another label too or in its "
-        f"place for {held_out['wrong']}.",
+        f"With the thresholds above, {held_out['models']} models of the cross-validation, int8, "
+        f"reported **{share:.0%}** of the sounds that they had not heard before "
+        f"({held_out['found']} of {held_out['sounds']}, each alone in a quiet room), and another "
+        f"label too or in its place for {held_out['wrong']}.",
         "",
         *table(("label", "reported"), rows),
         "",

@@ -86,7 +86,7 @@ def fold_predictions(directory: Path, figures: dict[str, Any]) -> Evaluation:
 
 
 def fold_bundles(directory: Path, figures: dict[str, Any]) -> list[tuple[int, Path]]:
-    """The fold that each model was not trained on, and its bundle; none if one is missing.
+    """The fold that each model was not trained on, and its bundle, of those that have one.
 
     Args:
         directory: where `training.crossval --keep-bundles` has written.
@@ -96,4 +96,4 @@ def fold_bundles(directory: Path, figures: dict[str, Any]) -> list[tuple[int, Pa
         (fold, directory / f"{_PROTOCOL}-fold{fold}-seed{seed}" / _BUNDLE)
         for fold, seed in product(figures["folds"], figures["seeds"])
     ]
-    return bundles if all(path.is_file() for _, path in bundles) else []
+    return [(fold, path) for fold, path in bundles if path.is_file()]

@@ -141,18 +141,21 @@ def heard(recalls: Iterable[Recall], thresholds: Mapping[str, float]) -> dict[st
         thresholds: by label, in the models' order.
 
     Returns:
-        Sounds that gave an event of their label, by label and in total, and of another label.
+        How many models, and sounds that gave an event of their label, by label and in total, and
+        of another label.
     """
     labels = list(thresholds)
     found, sounds = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0)
-    wrong = 0
+    models = wrong = 0
     for recall in recalls:
+        models += 1
         is_found, is_wrong = recall.at(_steps(thresholds))
         wrong += int(is_wrong.sum())
         for truth, was_found in zip(recall.truth.tolist(), is_found.tolist(), strict=True):
             sounds[labels[truth]] += 1
             found[labels[truth]] += was_found
     return {
+        "models": models,
         "sounds": sum(sounds.values()),
         "found": sum(found.values()),
         "wrong": wrong,
