@@ -159,9 +159,8 @@ def test_protocol_4_names_are_refused_too(tmp_path):
 
 def test_object_in_place_of_a_tensor_is_refused_by_name(tmp_path):
     path = write_zip(tmp_path, pickle.dumps({"weight": np.float64(1)}, 2))
-    assert "`weight` is a `numpy._core.multiarray.scalar` where a tensor should be" in error_of(
-        path
-    )
+    error = error_of(path).replace("numpy._core", "numpy.core")  # as numpy 1 has it
+    assert "`weight` is a `numpy.core.multiarray.scalar` where a tensor should be" in error
 
 
 def test_attributes_cannot_be_set_on_names(tmp_path):

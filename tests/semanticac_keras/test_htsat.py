@@ -62,7 +62,8 @@ def test_a_clip_does_not_depend_on_its_batch(stem):
     x = log_mels(5, 52, 16)
     together = ops.convert_to_numpy(encoder(x))
     alone = np.concatenate([ops.convert_to_numpy(encoder(clip[None])) for clip in x])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    # Values of about 1, summed in another order: 1.2e-5 was seen. What leaks would give far more.
+    np.testing.assert_allclose(together, alone, atol=5e-5)
 
 
 def test_training_drops_and_hides_at_random():
