@@ -190,7 +190,7 @@ def _making(figures: Mapping[str, Any]) -> list[str]:
         "",
         f"Preset `{recipe['preset']}`, {training['epochs']} epochs, seed {recipe['seed']}, "
         f"{recipe['precision']}; the whole recipe is in the bundle and in the figures beside this "
-        f"card. {taught}Training took {training['training_seconds']:.0f} s.",
+        f"card. {taught}It was trained at {training['training_clips_per_second']:.0f} clips/s.",
         "",
         "```",
         shlex.join(made["command"]),
