@@ -77,7 +77,7 @@ def outcome():
 def test_ratios_are_of_the_same_round_and_shares_of_the_highest_rate(outcome):
     text = encoder_table(outcome)
     ours = rows(text)["ours"]
-    assert ours[:5] == ["1", "30.0", "50.0", "0.30 (0.20 to 0.80)", "33 %"]
+    assert ours[:5] == ["1", "30.00", "50.00", "0.30 (0.20 to 0.80)", "33 %"]
     assert "left out: other: it is not here" in text
 
 

@@ -37,8 +37,8 @@ def encoder_table(outcome: Outcome) -> str:
         cells = (
             entry.title + (f" ({entry.invocations} runs)" if entry.invocations > 1 else ""),
             f"{_macs(entry) / 1e9:.3g}",
-            f"{1e3 * median(entry.cpu_seconds):.4g}",
-            f"{1e3 * median(entry.wall_seconds):.4g}",
+            f"{1e3 * median(entry.cpu_seconds):.2f}",
+            f"{1e3 * median(entry.wall_seconds):.2f}",
             _spread(_ratios(entry, baseline)),
             share,
             f"{entry.cold_seconds:.2f} ({entry.cold_cpu_seconds:.2f})",
