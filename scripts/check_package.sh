@@ -10,7 +10,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 rm -f "$dist"/semanticac_keras-*
-python -m build --outdir "$dist" "$repository" >"$scratch/log" || { tail -20 "$scratch/log" >&2; exit 1; }
+python -P -m build --outdir "$dist" "$repository" >"$scratch/log" || { tail -20 "$scratch/log" >&2; exit 1; }
 python -m twine check --strict "$dist"/semanticac_keras-*
 cd "$scratch" # where the checkout cannot be imported
 for archive in "$dist"/semanticac_keras-*; do

@@ -35,7 +35,7 @@ def archives(tmp_path_factory):
     for name in tracked():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", target, source]
+    command = [sys.executable, "-P", "-m", "build", "--no-isolation", "--outdir", target, source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (sdist,), (wheel,) = target.glob("*.tar.gz"), target.glob("*.whl")
