@@ -231,7 +231,7 @@ def test_labels_that_are_gone_leave_home_assistant(broker, restart, log_mel_bund
         if restart:
             with listening(broker, other.labels):
                 removal, final = watcher.wait(topic, 4)[-2:]
-                watcher.wait(f"{TOPIC}/state/dog_bark", 2)
+        watcher.wait(f"{TOPIC}/state/dog_bark", 2)
         removed = json.loads(removal)["components"]
         left = json.loads(final)["components"]
         assert {key: removed[key] for key in removed if key not in left} == {
