@@ -303,6 +303,7 @@ class SemanticAC(keras.Model):
             given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             # First, so that the user's callbacks see, and save, renewed embeddings.
             callbacks = [BakeLabels(), *(callback for callback in given if callback)]
+        build_optimizer(self)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -396,6 +397,16 @@ class BakeLabels(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.model.bake_labels()
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the optimiser's variables before the first step.
+
+    TensorFlow traces a step that makes variables once more without making them, and so takes twice
+    as long to start.
+    """
+    if model.compiled:
+        model.optimizer.build(model.trainable_variables)
 
 
 def _is_waveforms(x) -> bool:

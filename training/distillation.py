@@ -10,7 +10,7 @@ from keras import ops
 from semanticac_keras import SemanticAC
 from semanticac_keras.download import cache_dir
 from semanticac_keras.losses import l2_normalize
-from semanticac_keras.semantic_ac import BakeLabels
+from semanticac_keras.semantic_ac import BakeLabels, build_optimizer
 from training.lessons import Lessons, TaughtBatches
 from training.pipeline import TrainingBatches
 from training.recipes import Recipe
@@ -120,6 +120,7 @@ class Student(keras.Model):
 
     def fit(self, *args, callbacks: Sequence[keras.callbacks.Callback] = (), **kwargs):
         """Keras' `fit`, which also renews the label embeddings."""
+        build_optimizer(self)
         return super().fit(*args, callbacks=[BakeLabels(), *callbacks], **kwargs)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 # TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 from edge.files import replacing
@@ -195,7 +196,9 @@ def learn(
     )
     with devices.scope():
         learner, source = enrol(model, batches, teacher, recipe) if teacher else (model, batches)
-        learner.compile(recipe.make_optimizer(batches.steps_per_epoch), metrics=["accuracy"])
+        optimizer = recipe.make_optimizer(batches.steps_per_epoch)
+        # An object has its variables before the step is traced, see `build_optimizer`.
+        learner.compile(optimizer, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
         first_epoch = _restore(learner, run, batches.steps_per_epoch) if resume else 0
     validation = None
     if split.watched.size:

@@ -13,7 +13,7 @@ import soundfile
 
 from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
-from semanticac_keras import ExportError
+from semanticac_keras import ExportError, SemanticAC
 from training import fit as command
 from training import outcome
 from training.callbacks import Recorder
@@ -110,6 +110,18 @@ def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
     parameters = json.loads((tmp_path / "run" / "metrics.json").read_text())["parameters"]
     # Two classes of C = 12 from maps of 16 channels.
     assert (parameters["MeanPooling"], parameters["class vectors"]) == (16 * 12 + 12, 2 * 12)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow alone")
+def test_the_step_is_traced_once(arguments, monkeypatch):
+    def trace(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        traced.append(training)
+        return compute_loss(self, x, y, y_pred, sample_weight, training)
+
+    traced, compute_loss = [], SemanticAC.compute_loss
+    monkeypatch.setattr(SemanticAC, "compute_loss", trace)
+    assert command.main([*arguments, "--epochs", "2", "--no-export"]) == 0
+    assert traced.count(True) == 1
 
 
 def test_a_failed_export_loses_nothing_else(arguments, tmp_path, monkeypatch, capsys):
