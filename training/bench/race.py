@@ -50,7 +50,8 @@ def run_race(
     Args:
         names: who takes part.
         workload: what they train.
-        rounds: turns that each gets; a turn is as many steps as take about a second.
+        rounds: turns that each gets; a turn is a step, and then as many as take about a second,
+            which alone are timed.
 
     Returns:
         Results of those that finished, in the order given, and why each of the others did not.

@@ -82,8 +82,8 @@ def _notes(
         "a step: waveforms in, log-mel, audio encoder and head, text encoder on "
         f"{workload.num_labels} texts of {workload.text_length} tokens, symmetric contrastive "
         "loss, backward, SGD with Nesterov momentum",
-        f"medians of {len(results[0].clips_per_second)} interleaved rounds; ratios (lowest to "
-        "highest) are taken within a round",
+        f"medians of {len(results[0].clips_per_second)} interleaved rounds, each turn after a step "
+        "that is not timed; ratios (lowest to highest) are taken within a round",
         f"matrix-product rate: {product_rate / 1e12:.3g} TFLOP/s, the best median of any "
         f"contender's framework, in {workload.precision}; float32 may be TF32 where there is any",
     ]
