@@ -85,8 +85,10 @@ class Outbox:
         with self._lock:
             message = self._in_flight.pop(number, None)
             self._count()
-            if message and not message.queued and not self._kept.get(message.topic, "kept"):
-                del self._kept[message.topic]  # Cleared at the broker, so nothing is left to keep.
+            if message and not message.queued and not message.payload:
+                topic = message.topic
+                if self._kept.get(topic) == "" and topic not in self._unsent:
+                    del self._kept[topic]  # Cleared at the broker, so nothing is left to keep.
             return message
 
     def give_back(self) -> None:
