@@ -37,9 +37,9 @@ class ChannelAttention(keras.layers.Layer):
         self.excite.build((None, self.squeeze.units))
         self.built = True
 
-    def call(self, x):
+    def call(self, x, training=False):
         mean = self.excite(self.squeeze(ops.mean(x, axis=(1, 2))))
-        peak = self.excite(self.squeeze(ops.max(x, axis=(1, 2))))
+        peak = self.excite(self.squeeze(_maximum(x, (1, 2), training)))
         weights = ops.sigmoid(mean + peak)  # (B, C)
         return x * ops.reshape(weights, (-1, 1, 1, x.shape[-1]))
 
@@ -77,9 +77,9 @@ class SpatialAttention(keras.layers.Layer):
         self.conv.build((*input_shape[:-1], 2))
         self.built = True
 
-    def call(self, x):
+    def call(self, x, training=False):
         mean = ops.mean(x, axis=-1, keepdims=True)
-        peak = ops.max(x, axis=-1, keepdims=True)
+        peak = _maximum(x, (-1,), training, keepdims=True)
         return x * ops.sigmoid(self.conv(ops.concatenate([mean, peak], axis=-1)))
 
     def compute_output_shape(self, input_shape):
@@ -147,7 +147,8 @@ class CSCM(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=False):
-        x = self.spatial_attention(self.channel_attention(x))
+        x = self.channel_attention(x, training=training)
+        x = self.spatial_attention(x, training=training)
         x = exact_gelu(self.norm(self.conv3(x), training=training))
         x = ops.mean(x, axis=(1, 2), keepdims=True)  # (B, 1, 1, hidden)
         x = self.conv1(self.feature_dropout(x, training=training))
@@ -164,3 +165,17 @@ class CSCM(keras.layers.Layer):
             "reduction": self.reduction,
             "dropout": self.dropout,
         }
+
+
+def _maximum(x, axes: tuple[int, ...], training: bool, keepdims: bool = False):
+    """The largest over some axes, with a gradient that is a number.
+
+    That of `ops.max` goes to what equals the maximum. Where a compiler computes x twice and rounds
+    it once more in between, nothing does, and it is 0/0. So while training it goes by position.
+    """
+    if not training:
+        return ops.max(x, axis=axes, keepdims=keepdims)
+    for axis in axes:
+        chosen = ops.one_hot(ops.argmax(x, axis=axis), x.shape[axis], axis=axis, dtype=x.dtype)
+        x = ops.sum(x * chosen, axis=axis, keepdims=True)
+    return x if keepdims else ops.squeeze(x, axes)

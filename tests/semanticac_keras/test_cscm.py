@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from semanticac_keras import CSCM
@@ -38,6 +39,14 @@ def test_spatial_attention_weighs_whole_places():
     weights = ops.convert_to_numpy(SpatialAttention()(x)) / x
     np.testing.assert_allclose(weights, np.broadcast_to(weights[..., :1], x.shape), rtol=1e-4)
     assert np.ptp(weights[0, ..., 0]) > 1e-3
+
+
+@pytest.mark.parametrize("layer", [ChannelAttention(reduction=2), SpatialAttention()])
+def test_training_changes_only_how_the_gradient_is_found(layer):
+    x = token_map(2, 3, 5, 8)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer(x, training=True)), ops.convert_to_numpy(layer(x)), atol=1e-6
+    )
 
 
 def test_config_round_trip():
