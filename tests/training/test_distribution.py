@@ -85,9 +85,10 @@ if leads:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """Environment in which JAX compiles each program once."""
+    """Environment in which JAX compiles each program once, and fast."""
     pytest.importorskip("jax")
     return {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
