@@ -1,13 +1,13 @@
 """Streaming sound classification on small devices: numpy and LiteRT, no training framework."""
 
-from edge.bundle import BundleContract, BundleError, Probe, read_contract, write_bundle
-from edge.detector import Detector
-from edge.events import Event
-from edge.frontend import FrontEnd, StreamingLogMel, log_mel
-from edge.interpreter import Interpreter, Prediction, measure_probe
-from edge.policy import Policy
+from edge.events.detector import Detector
+from edge.events.event import Event
+from edge.events.policy import Policy
+from edge.inference.bundle import BundleContract, BundleError, Probe, read_contract, write_bundle
+from edge.inference.frontend import FrontEnd, StreamingLogMel, log_mel
+from edge.inference.interpreter import Interpreter, Prediction, measure_probe
+from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sources import Gap, SourceError, file_source, pcm_source
-from edge.streaming import Classification, StreamingClassifier
 
 __all__ = [
     "BundleContract",

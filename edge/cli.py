@@ -8,20 +8,20 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from edge.bundle import BundleError
-from edge.options import SettingsError
+from edge.config.options import SettingsError
+from edge.inference.bundle import BundleError
 from edge.release import installed_version
 from edge.sources import SourceError
 
 PROGRAM = "semanticac-edge"
 
 # Each a module with a DESCRIPTION, `add_arguments(parser)` and `run(arguments)`.
-_LISTEN = "edge.listen"
+_LISTEN = "edge.commands.listen"
 _COMMANDS = {
-    "tune": "edge.tune",
-    "check": "edge.check",
-    "install-service": "edge.service",
-    "model": "edge.card",
+    "tune": "edge.commands.tune",
+    "check": "edge.commands.check",
+    "install-service": "edge.commands.service",
+    "model": "edge.commands.model",
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.events import Event
+from edge.events.event import Event
 
 _READY_SECONDS = 10.0
 _READY_HOPS = 5

@@ -1,6 +1,6 @@
 """SemanticAC in Keras 3: audio classification by the texts of its labels."""
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.checkpoints import (
     CheckpointError,

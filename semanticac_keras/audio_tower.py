@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import l2_normalize
 

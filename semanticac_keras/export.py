@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from edge.bundle import BundleContract, Inputs, Quantization, write_bundle
-from edge.interpreter import Interpreter, measure_probe
-from edge.streaming import StreamingClassifier
+from edge.inference.bundle import BundleContract, Inputs, Quantization, write_bundle
+from edge.inference.interpreter import Interpreter, measure_probe
+from edge.inference.streaming import StreamingClassifier
 from semanticac_keras.audio_tower import AudioTower, window_batch
 from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.log_mel import LogMel

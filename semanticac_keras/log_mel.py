@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 
 _DB_PER_NEPER = 10.0 / math.log(10.0)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class LogMel(keras.layers.Layer):
-    """Waveforms to log-mel frames; agrees with `edge.frontend.log_mel` on every backend.
+    """Waveforms to log-mel frames; agrees with `edge.inference.frontend.log_mel` on every backend.
 
     Always computes in float32: bfloat16 cannot hold a waveform's dynamic range.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.tokenizer import ByteTokenizer
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors

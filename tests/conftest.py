@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from typing import Any
 from edge.files import replacing
 from semanticac_keras import HEADS, ExportError
 from training import fit
-from training.augment import Augmentation
-from training.cost import tower_costs
 from training.crossval import plan, repetition_options
 from training.datasets import DatasetError, load_dataset
-from training.jobs import JobsError, run_jobs
-from training.options import as_arguments, chosen_recipe, parse_passing_on
-from training.results import Results, percent
-from training.run import RunError, provenance
-from training.sections import provenance_section, table
+from training.learning.augment import Augmentation
+from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
+from training.runs.cost import tower_costs
+from training.runs.jobs import JobsError, run_jobs
+from training.runs.markdown import provenance_section, table
+from training.runs.results import Results, percent
+from training.runs.run import RunError, provenance
 
 _PROGRAM = "training.ablate"
 

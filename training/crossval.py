@@ -10,19 +10,19 @@ from typing import Any
 from edge.files import replacing
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
-from training.evaluation import Evaluation
-from training.jobs import Job, JobsError, run_jobs
-from training.options import (
+from training.datasets.split import Split
+from training.learning.options import (
     CommandParser,
     chosen_recipe,
     chosen_teacher,
     parse_passing_on,
     positive_int,
 )
-from training.results import Results, percent
-from training.run import Run, RunError, provenance, write_json
-from training.sections import evaluation_section, provenance_section, table
-from training.split import Split
+from training.runs.evaluation import Evaluation
+from training.runs.jobs import Job, JobsError, run_jobs
+from training.runs.markdown import evaluation_section, provenance_section, table
+from training.runs.results import Results, percent
+from training.runs.run import Run, RunError, provenance, write_json
 
 _PROGRAM = "training.crossval"
 _PROTOCOLS = {

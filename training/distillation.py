@@ -11,10 +11,10 @@ from semanticac_keras import SemanticAC
 from semanticac_keras.download import cache_dir
 from semanticac_keras.losses import l2_normalize
 from semanticac_keras.semantic_ac import BakeLabels, build_optimizer
+from training.learning.batches import TrainingBatches
+from training.learning.recipes import Recipe
+from training.learning.tagger import Teacher
 from training.lessons import Lessons, TaughtBatches
-from training.pipeline import TrainingBatches
-from training.recipes import Recipe
-from training.teacher import Teacher
 
 
 class Student(keras.Model):

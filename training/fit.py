@@ -15,26 +15,26 @@ import keras
 import numpy as np
 
 from edge.files import replacing
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from semanticac_keras import CheckpointError, SemanticAC
 from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.download import DownloadError
 from semanticac_keras.export import Quantization
-from training import outcome
-from training.building import Weights, build_model
-from training.callbacks import ProgressBar, Recorder, SeedByEpoch, Validation, settle
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.cache import load_clips
+from training.datasets.split import Split
 from training.distillation import Student, enrol
-from training.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.batches import Batch, TrainingBatches, one_hot
+from training.learning.callbacks import ProgressBar, Recorder, SeedByEpoch, Validation, settle
+from training.learning.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.model import Weights, build_model
+from training.learning.options import CommandParser, chosen_recipe, chosen_teacher, training_options
+from training.learning.recipes import Recipe
+from training.learning.tagger import Teacher
 from training.lessons import TaughtBatches
-from training.options import CommandParser, chosen_recipe, chosen_teacher, training_options
-from training.pipeline import Batch, TrainingBatches, one_hot
-from training.recipes import Recipe
 from training.report import write_report
-from training.run import Run, RunError, free_directory, write_json
-from training.split import Split
-from training.teacher import Teacher
+from training.runs import outcome
+from training.runs.run import Run, RunError, free_directory, write_json
 
 _PROGRAM = "training.fit"
 

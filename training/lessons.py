@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edge.files import replacing
 from semanticac_keras.progress import progress_bar
-from training.augment import Waveform
-from training.pipeline import TrainingBatches, made_ahead
-from training.teacher import Teacher, TeacherError
+from training.learning.augment import Waveform
+from training.learning.batches import TrainingBatches, made_ahead
+from training.learning.tagger import Teacher, TeacherError
 
 TaughtBatch = tuple[Waveform, dict[str, NDArray[np.float32]]]
 _Answer = tuple[NDArray[np.float32], NDArray[np.float16]]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.files import replacing
-from training.compare import compare
 from training.datasets import AudioDataset
-from training.evaluation import Evaluation
-from training.options import CommandParser
-from training.plots import plot_curves
-from training.run import Run
-from training.sections import evaluation_section, provenance_section, table
+from training.learning.options import CommandParser
+from training.runs.compare import compare
+from training.runs.evaluation import Evaluation
+from training.runs.markdown import evaluation_section, provenance_section, table
+from training.runs.plots import plot_curves
+from training.runs.run import Run
 
 _PROGRAM = "training.report"
 

@@ -13,20 +13,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from edge import packaged
-from edge.bundle import BundleError, read_contract
 from edge.files import replacing
-from edge.packaged import PackagedModel
+from edge.inference import packaged
+from edge.inference.bundle import BundleError, read_contract
+from edge.inference.packaged import PackagedModel
 from semanticac_keras import ExportError
 from training.datasets import AudioDataset, DatasetError, load_dataset
-from training.options import CommandParser
-from training.run import Run, RunError
-from training.sections import table
-from training.shipping import comparing, measure
-from training.shipping.accounting import account, write_files
-from training.shipping.making import PROGRAM, make_bundle
-from training.shipping.shipment import SHIPMENTS, Shipment
-from training.teacher import Teacher
+from training.learning.options import CommandParser
+from training.learning.tagger import Teacher
+from training.release import comparing, measure
+from training.release.accounting import account, write_files
+from training.release.making import PROGRAM, make_bundle
+from training.release.shipment import SHIPMENTS, Shipment
+from training.runs.markdown import table
+from training.runs.run import Run, RunError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.events import Event
+from edge.events.event import Event
 from edge.files import replacing
-from edge.frontend import FloatArray
 from edge.health import Health, OutputHealth
+from edge.inference.frontend import FloatArray
 from edge.sinks.base import Sink
 from edge.sinks.slugs import slug
 from edge.sources.base import Gap

@@ -3,10 +3,10 @@
 import json
 from typing import Any, TextIO
 
-from edge.events import Event
+from edge.events.event import Event
+from edge.inference.streaming import Classification
 from edge.sinks.base import Sink
 from edge.sources.base import Gap
-from edge.streaming import Classification
 
 
 class _LineSink(Sink):

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from edge.events import Event
-from edge.frontend import FloatArray
+from edge.events.event import Event
 from edge.health import Health
-from edge.level import FLOOR_DBFS, level_dbfs
+from edge.inference.frontend import FloatArray
+from edge.inference.level import FLOOR_DBFS, level_dbfs
+from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sinks.picture import Picture
 from edge.sinks.terminal_log import TerminalLog
 from edge.sources.base import Gap
-from edge.streaming import Classification, StreamingClassifier
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge.events import Event
+from edge.events.event import Event
 from edge.health import Health
-from edge.streaming import Classification
+from edge.inference.streaming import Classification
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap
 
 _DROPPED = "the listener fell behind"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from edge.sources.base import SourceError
 from edge.sources.recording import Recording, mono
 from edge.sources.resampling import Resampler

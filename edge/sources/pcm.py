@@ -5,7 +5,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap, SourceError
 from edge.sources.recording import Recording, mono
 from edge.sources.resampling import Resampler

@@ -5,7 +5,7 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 
 _Item = TypeVar("_Item")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 
 
 class Resampler:

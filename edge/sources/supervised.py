@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from edge.frontend import FloatArray
 from edge.health import Health
+from edge.inference.frontend import FloatArray
 from edge.sources.backlog import Backlog
 from edge.sources.base import Gap
 from edge.sources.child import Child, StallError

@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap
 
 # Quartz is right to 100 ppm, cheap sound cards to a few hundred: a lag that moves faster is loss.

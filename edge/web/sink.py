@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from edge.events import Event
-from edge.frontend import FloatArray
+from edge.events.event import Event
 from edge.health import Health
+from edge.inference.frontend import FloatArray
+from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sources.base import Gap
-from edge.streaming import Classification, StreamingClassifier
 from edge.web.address import bind, check_token, url
 from edge.web.feed import Feed
 from edge.web.level import LevelMeter

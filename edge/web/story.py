@@ -4,9 +4,9 @@ import threading
 import time
 from typing import Any
 
-from edge.events import Event
+from edge.events.event import Event
+from edge.inference.streaming import StreamingClassifier
 from edge.release import installed_version
-from edge.streaming import StreamingClassifier
 from edge.web.spectrogram import CEILING_DB, FLOOR_DB, Spectrogram
 
 MAX_EVENTS = 200

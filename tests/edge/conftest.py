@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge import BundleContract, BundleError, FrontEnd, write_bundle
-from edge.bundle import Probe
-from edge.frontend import FloatArray
-from edge.interpreter import measure_probe
+from edge.inference.bundle import Probe
+from edge.inference.frontend import FloatArray
+from edge.inference.interpreter import measure_probe
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.frontend import FloatArray
+from edge.inference.frontend import FloatArray
 from edge.sources import Gap, Source
 
 # Chunks come every 0.1 s, or many at once.

@@ -26,12 +26,12 @@ import soundfile
 import soxr
 
 from edge import StreamingClassifier
-from edge.assembly import make_policy
-from edge.detector import Detector, Policy
-from edge.frontend import FloatArray
-from edge.interpreter import Interpreter
-from edge.packaged import packaged_model
-from edge.settings import add_settings, read_settings
+from edge.config.assembly import make_policy
+from edge.config.settings import add_settings, read_settings
+from edge.events.detector import Detector, Policy
+from edge.inference.frontend import FloatArray
+from edge.inference.interpreter import Interpreter
+from edge.inference.packaged import packaged_model
 from tests.edge.sound_server import SoundServer, missing_programs
 
 T = TypeVar("T")

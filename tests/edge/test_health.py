@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge.events import Event
+from edge.events.event import Event
 from edge.health import Health
 
 

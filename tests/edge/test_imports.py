@@ -59,7 +59,9 @@ for module in pkgutil.walk_packages(edge.__path__, "edge."):
         print(module.name)
 """
     names = python(code, where, blocked=(*FORBIDDEN, *LAZY, *blocked)).split()
-    expected = {"edge.web.app"} if where else {"edge.cli", "edge.sources.base", "edge.streaming"}
+    expected = (
+        {"edge.web.app"} if where else {"edge.cli", "edge.sources.base", "edge.inference.streaming"}
+    )
     assert expected <= set(names)
 
 

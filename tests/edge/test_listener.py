@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from edge import StreamingClassifier
-from edge.detector import Detector, Policy
+from edge.events.detector import Detector, Policy
 from edge.health import Health
 from edge.listener import Ears, Listener, Outputs
 from edge.sd_notify import Notifier
 from edge.signals import Requests
 from edge.sinks.base import Sink
 from edge.sources.base import Gap, SourceError
-from edge.stream_clock import StreamClock
+from edge.sources.stream_clock import StreamClock
 
 RATE = 32_000
 # The tiny model hears something everywhere.
@@ -203,7 +203,7 @@ class Hands:
 
     def __init__(self, monkeypatch):
         self.monotonic, self.unix = 1000.0, 1.8e9
-        monkeypatch.setattr("edge.stream_clock.clock", lambda: self.monotonic)
+        monkeypatch.setattr("edge.sources.stream_clock.clock", lambda: self.monotonic)
         monkeypatch.setattr("time.time", lambda: self.unix)
 
     def go(self, seconds):

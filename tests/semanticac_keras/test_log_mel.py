@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from edge.frontend import FrontEnd, log_mel
+from edge.inference.frontend import FrontEnd, log_mel
 from semanticac_keras import LogMel
 
 HTSAT = FrontEnd(window_seconds=1.0)

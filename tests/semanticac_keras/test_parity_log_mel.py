@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from edge.frontend import FrontEnd, log_mel
+from edge.inference.frontend import FrontEnd, log_mel
 from semanticac_keras import LogMel
 
 librosa = pytest.importorskip("librosa")

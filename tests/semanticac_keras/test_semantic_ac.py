@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from edge.frontend import log_mel
+from edge.inference.frontend import log_mel
 from semanticac_keras import SemanticAC
 from semanticac_keras.semantic_ac import MAX_LOG_SCALE
 

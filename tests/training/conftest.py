@@ -30,17 +30,17 @@ def micro_arguments(micro: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     """Options that train the micro preset on the folder, here and in the processes of jobs."""
     pytest.importorskip("tensorflow")
     from semanticac_keras.presets import PRESETS
-    from training import jobs
-    from training.recipes import RECIPES, Recipe
+    from training.learning.recipes import RECIPES, Recipe
+    from training.runs import jobs
 
     recipe = Recipe(preset=micro, epochs=6, batch_size=4, learning_rate=0.01)
     monkeypatch.setitem(RECIPES, micro, recipe)
     code = (
         "import sys\n"
-        "from edge.frontend import FrontEnd\n"
+        "from edge.inference.frontend import FrontEnd\n"
         "from semanticac_keras.presets import PRESETS, Preset\n"
-        "from training.augment import Augmentation\n"
-        "from training.recipes import RECIPES, Recipe\n"
+        "from training.learning.augment import Augmentation\n"
+        "from training.learning.recipes import RECIPES, Recipe\n"
         f"PRESETS[{micro!r}] = {PRESETS[micro]!r}\n"
         f"RECIPES[{micro!r}] = {recipe!r}\n"
         "from training.fit import main\n"
@@ -58,9 +58,9 @@ def finish(folder: Path) -> Callable[..., None]:
     """
     from training import fit
     from training.datasets import load_dataset
-    from training.evaluation import Evaluation
-    from training.options import chosen_teacher
-    from training.run import write_json
+    from training.learning.options import chosen_teacher
+    from training.runs.evaluation import Evaluation
+    from training.runs.run import write_json
 
     def finish(jobs, shares: Sequence[float]) -> None:
         dataset = load_dataset("folder", folder, progress=False)

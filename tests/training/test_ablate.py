@@ -7,10 +7,10 @@ import pytest
 
 from training import ablate, fit
 from training.datasets import load_dataset
-from training.jobs import JobsError
-from training.options import as_arguments, chosen_recipe
-from training.recipes import RECIPES
-from training.run import Run
+from training.learning.options import as_arguments, chosen_recipe
+from training.learning.recipes import RECIPES
+from training.runs.jobs import JobsError
+from training.runs.run import Run
 
 
 @pytest.fixture

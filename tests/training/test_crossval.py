@@ -11,8 +11,8 @@ import pytest
 
 from training import crossval
 from training.datasets import load_dataset
-from training.evaluation import Evaluation
-from training.run import Run
+from training.runs.evaluation import Evaluation
+from training.runs.run import Run
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import soundfile
 from edge import read_contract
 from semanticac_keras import ExportError, SemanticAC
 from training import fit as command
-from training import outcome
-from training.callbacks import Recorder
 from training.datasets import load_dataset
+from training.datasets.split import Split
 from training.distillation import Student, score_divergence
+from training.learning.callbacks import Recorder
+from training.learning.tagger import Teacher
 from training.lessons import TaughtBatches
-from training.split import Split
-from training.teacher import Teacher
+from training.runs import outcome
 
 D, K = 6, 5
 

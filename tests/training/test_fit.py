@@ -15,9 +15,9 @@ from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
 from semanticac_keras import ExportError, SemanticAC
 from training import fit as command
-from training import outcome
-from training.callbacks import Recorder
-from training.pipeline import TrainingBatches
+from training.learning.batches import TrainingBatches
+from training.learning.callbacks import Recorder
+from training.runs import outcome
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from training.augment import Augmentation
+from training.learning.augment import Augmentation
+from training.learning.batches import TrainingBatches
+from training.learning.tagger import Teacher, TeacherError
 from training.lessons import Lessons, TaughtBatches
-from training.pipeline import TrainingBatches
-from training.teacher import Teacher, TeacherError
 
 RATE_HZ = 4000
 EVERYTHING = Augmentation(0.5, 1.5, 0.5, gain_db=6.0, mixup=0.5)

@@ -7,21 +7,21 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from edge import packaged
-from edge.packaged import PackagedModel
-from edge.policy import Policy
-from edge.thresholds import read_thresholds
+from edge.events.policy import Policy
+from edge.events.thresholds import read_thresholds
+from edge.inference import packaged
+from edge.inference.packaged import PackagedModel
 from training import crossval, reproduce
 from training.datasets import Clip, DatasetError, load_dataset
-from training.evaluation import Evaluation
-from training.recipes import RECIPES
-from training.run import RunError
-from training.shipping import comparing, measure
-from training.shipping.comparing import Scores
-from training.shipping.credits import Credit, check_credits, read_credits
-from training.shipping.folds import read_cross_validation
-from training.shipping.others import halves
-from training.shipping.shipment import SHIPMENTS, Shipment
+from training.learning.recipes import RECIPES
+from training.release import comparing, measure
+from training.release.comparing import Scores
+from training.release.credits import Credit, check_credits, read_credits
+from training.release.folds import read_cross_validation
+from training.release.others import halves
+from training.release.shipment import SHIPMENTS, Shipment
+from training.runs.evaluation import Evaluation
+from training.runs.run import RunError
 
 
 def other(name, source):

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 # TensorFlow's start-up notes are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edge.bundle import Quantization
+from edge.inference.bundle import Quantization
 from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets
 from training.bench.contenders import ContenderError
 from training.bench.encoder import ENCODERS, compare_encoders, export_random
@@ -25,8 +25,8 @@ from training.bench.stream import measure_loops, stream_tables
 from training.bench.tables import input_table, setting, train_table
 from training.bench.workload import Workload
 from training.datasets import DatasetError
-from training.options import CommandParser, positive_int
-from training.recipes import Recipe
+from training.learning.options import CommandParser, positive_int
+from training.learning.recipes import Recipe
 
 _PROGRAM = "training.bench"
 

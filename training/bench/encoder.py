@@ -15,16 +15,16 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from edge.bundle import BundleContract, Inputs, Quantization
-from edge.frontend import FrontEnd, log_mel
+from edge.inference.bundle import BundleContract, Inputs, Quantization
+from edge.inference.frontend import FrontEnd, log_mel
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.audio_tower import window_batch
 from training.bench.contenders import ContenderError, Contest
 from training.bench.core import SINGLE_THREADED
 from training.bench.inference import tagger_shape
 from training.bench.peers import CLAP, ONNX, ONNX_INT8
-from training.cost import count_graph_macs
 from training.datasets.audio import AUDIO_SUFFIXES, read_waveform
+from training.runs.cost import count_graph_macs
 
 # Ours, then the peers, as the table has them.
 ENCODERS: dict[str, str] = {

@@ -40,7 +40,7 @@ class Bundle:
     """Ours, as a device runs it: with its checks, in the runtime that is installed."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int) -> None:
-        from edge.interpreter import Interpreter
+        from edge.inference.interpreter import Interpreter
 
         self._interpreter = Interpreter(path)
         self.runtime = self._interpreter.runtime

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from edge.frontend import FrontEnd
-from training.augment import Augmentation
-from training.pipeline import TrainingBatches
+from edge.inference.frontend import FrontEnd
+from training.learning.augment import Augmentation
+from training.learning.batches import TrainingBatches
 
 # Everything at once, at the strength of the recipes that use it.
 FULL_AUGMENTATION = Augmentation(time_flip=0.5, time_scale=1.5, noise=0.25, gain_db=6.0, mixup=0.3)

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from semanticac_keras import CSCM, AudioTower, ByteTokenizer, HTSATEncoder, SemanticAC, TextEncoder
 from training.bench.workload import Workload
-from training.distribution import device_kind
+from training.learning.distribution import device_kind
 
 
 class KerasStep:

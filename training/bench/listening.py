@@ -13,14 +13,14 @@ from typing import Any, BinaryIO, TextIO, cast
 
 import numpy as np
 
-from edge.detector import Detector, Policy
-from edge.frontend import FloatArray
+from edge.events.detector import Detector, Policy
 from edge.health import Health
+from edge.inference.frontend import FloatArray
+from edge.inference.streaming import StreamingClassifier
 from edge.listener import Listener, Outputs
 from edge.sinks.lines import JsonSink
 from edge.sources.base import Gap
 from edge.sources.pcm import pcm_source
-from edge.streaming import StreamingClassifier
 from training.bench.core import stay_on_one_core
 from training.bench.stages import Stages
 

@@ -13,7 +13,7 @@ from transformers import (
     CLIPTextModelWithProjection,
 )
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 from training.bench.workload import Workload
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.frontend import FrontEnd
+from edge.inference.frontend import FrontEnd
 
 
 @dataclass(frozen=True)

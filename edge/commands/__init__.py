@@ -1,0 +1,1 @@
+"""The commands of `semanticac-edge`, a module each: `DESCRIPTION`, `add_arguments`, `run`."""

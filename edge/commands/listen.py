@@ -1,0 +1,110 @@
+"""The command that listens."""
+
+import argparse
+import logging
+import signal
+import sys
+
+from edge.config.assembly import make_ears, make_sinks, make_source
+from edge.config.settings import add_settings, read_settings
+from edge.health import Health
+from edge.inference.packaged import is_packaged
+from edge.listener import Ears, Listener, Outputs
+from edge.sd_notify import Notifier
+from edge.signals import Requests
+from edge.sinks.clips import clip_name
+from edge.sources.microphone import list_devices
+
+_LOGGER = logging.getLogger("semanticac_edge")
+
+DESCRIPTION = (
+    "Listen, and tell what is heard. A signal HUP reads model, thresholds and decisions again. "
+    "`tune` finds thresholds, `check` tries the options, `install-service` prints a systemd unit, "
+    "`model` describes the model that comes with the package."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command; `parser` should have `DESCRIPTION`."""
+    parser.add_argument(
+        "--list-devices", action="store_true", help="show the microphones there are, and exit"
+    )
+    add_settings(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Listen until the source ends or a signal asks to stop.
+
+    Args:
+        arguments: as `add_arguments`' parser read them.
+
+    Returns:
+        Exit status: 0, or 130 after Ctrl-C.
+
+    Raises:
+        BundleError: if the bundle cannot be used.
+        ImportError: if a package is not installed.
+        OSError: if a file or a port cannot be had.
+        RuntimeError: if the model fails.
+        SettingsError: if the options do not fit together.
+        SourceError: if the source fails.
+        ValueError: if a threshold, a topic or the like cannot be used.
+    """
+    if arguments.list_devices:
+        _show_devices()
+        return 0
+    settings = read_settings(arguments)
+    live = settings.source.live
+    health = Health(settings.model.hop)
+    with Requests() as requests:
+        ears = make_ears(settings)
+        if settings.model.model and is_packaged(settings.model.model):
+            _LOGGER.info("No --model: %s of this package listens.", ears.model_name)
+        health.hop_seconds = ears.classifier.hop_seconds
+        source = make_source(
+            settings.source,
+            ears.classifier.front_end.sample_rate_hz,
+            health,
+            lambda: requests.stop is not None,
+        )
+
+        def reload() -> Ears:
+            changed = read_settings(arguments)
+            if (changed.source, changed.outputs) != (settings.source, settings.outputs):
+                _LOGGER.warning("Source and outputs stay as they are until a restart.")
+            return make_ears(changed)
+
+        Listener(
+            source,
+            ears.classifier,
+            ears.detector,
+            Outputs(make_sinks(settings, ears, health), health, strict=not live),
+            health,
+            live=live,
+            name_clip=clip_name if settings.outputs.clips else None,
+            requests=requests,
+            reload=reload,
+            notifier=Notifier(),
+        ).run()
+    return 130 if requests.stop is signal.SIGINT else 0
+
+
+def _show_devices() -> None:
+    """A table of what can be captured from."""
+    rows = [("index", "name", "host", "channels", "rate")]
+    rows += [
+        (
+            "" if device.index is None else str(device.index),
+            device.name + (" (default)" if device.is_default else ""),
+            device.host,
+            str(device.channels),
+            f"{device.rate_hz} Hz",
+        )
+        for device in list_devices()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    if len(rows) == 1:
+        print("there is no microphone", file=sys.stderr)

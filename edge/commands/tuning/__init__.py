@@ -1,0 +1,1 @@
+"""The parts of `semanticac-edge tune`: every threshold tried at once, and the choice among them."""

@@ -1,0 +1,109 @@
+"""What a tuning prints: tables, and how far to trust them."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.commands.tuning.choice import highest_rate
+from edge.commands.tuning.sweep import THRESHOLDS
+from edge.commands.tuning.trials import Background, Recall
+
+Row = list[str]
+
+
+def curve(background: Background, recall: Recall) -> Iterator[Row]:
+    """A table of what each threshold gives, where that changes."""
+    num_steps, num_labels = background.counts.shape
+    more = ["recall", "wrong label"] if recall.truth.size else []
+    yield ["threshold", "false accepts/h", *more]
+    previous: Row = []
+    for step in range(num_steps):
+        steps = np.full(num_labels, step)
+        row = [_per_hour(int(events_at(background, steps).sum()), background.hours)]
+        if recall.truth.size:
+            row += [f"{share.mean():.1%}" for share in recall.at(steps)]
+        if row != previous or step == num_steps - 1:
+            yield [f"{THRESHOLDS[step]:g}", *row]
+        previous = row
+
+
+def choice(
+    background: Background, recall: Recall, labels: Sequence[str], steps: npt.NDArray[np.int64]
+) -> Iterator[Row]:
+    """A table of what each label is given, and of all together."""
+    counts, truth = events_at(background, steps), recall.truth
+    yield ["threshold", "false accepts/h", *(["recall"] if truth.size else []), "label"]
+    found, wrong = recall.at(steps)
+    for index, label in enumerate(labels):
+        row = [f"{THRESHOLDS[steps[index]]:g}", _per_hour(int(counts[index]), background.hours)]
+        if truth.size:
+            own = found[truth == index]
+            row.append(f"{own.sum()}/{own.size}" if own.size else "-")
+        yield [*row, label]
+    row = ["", _per_hour(int(counts.sum()), background.hours)]
+    if truth.size:
+        row.append(f"{found.sum()}/{found.size}")
+    yield [*row, "all" + (f", {wrong.sum()} with a wrong label too" if truth.size else "")]
+
+
+def cosine_hint(background: Background, recall: Recall) -> str:
+    """Say which cosine floor would keep most of the positives, and what it would refuse."""
+    floor = math.floor(100 * float(np.quantile(recall.cosines, 0.05))) / 100
+    kept = float(np.mean(recall.cosines >= floor))
+    return (
+        f"--cosine-floor {floor:.2f} would leave {kept:.0%} of the positives' windows and "
+        f"{background.share_reaching(floor):.0%} of the background's; tune again with it to see."
+    )
+
+
+def events_at(background: Background, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Events of each label at its threshold, (labels,)."""
+    counts: npt.NDArray[np.int64] = background.counts[steps, np.arange(len(steps))]
+    return counts
+
+
+def _per_hour(events: int, hours: float) -> str:
+    return f"{events / hours:.2f}"
+
+
+def too_many(background: Background, labels: Sequence[str], rate: float) -> str:
+    """Say which labels no threshold quietens."""
+    left = background.counts[-1]
+    worst = sorted(zip(-left, labels, strict=True))[:5]
+    named = ", ".join(f"{label} {-count}" for count, label in worst if count)
+    hours = background.hours
+    return (
+        f"nothing is written: even at {THRESHOLDS[-1]:g} the background gives "
+        f"{left.sum() / hours:.3g} events an hour, more than {rate:g} ({named} in {hours:.3g} h). "
+        "Give --cosine-floor, --smoothing or --min-seconds, or train the model with such sound as "
+        "a class of its own."
+    )
+
+
+def worth(events: int, hours: float, rate: float) -> str:
+    """Say what the background proves: the rule of three, and its like for more events."""
+    most = highest_rate(events, hours)
+    text = (
+        f"{events} in {hours:.3g} h: at 95 % confidence the rate here is below {most:.2g} an hour."
+    )
+    needed = highest_rate(0, 1.0) / rate
+    if hours < needed:
+        text += (
+            f"\nnote: that does not support {rate:g} an hour. It takes at least {needed:.1f} h of "
+            "background, even without a single false accept (rule of three)."
+        )
+    return text
+
+
+def format_table(rows: Iterable[Row]) -> str:
+    """Lines of aligned columns, numbers to the right."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    words = table[0][-1] == "label"
+    lines = []
+    for row in table:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([*cells[:-1], row[-1] if words else cells[-1]]))
+    return "\n".join(lines)

@@ -1,0 +1,247 @@
+"""From settings to the parts of a listener: the next source, or output, is a line here."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+
+from edge.config.settings import DecisionSettings, OutputSettings, Settings, SourceSettings
+from edge.events.detector import Detector, Policy
+from edge.events.thresholds import read_thresholds
+from edge.health import Health
+from edge.inference.streaming import StreamingClassifier
+from edge.listener import Ears
+from edge.sinks.base import Sink
+from edge.sinks.broker import Broker
+from edge.sinks.clips import ClipSink
+from edge.sinks.lines import JsonSink, TextSink
+from edge.sinks.live import LiveView
+from edge.sinks.mqtt import MqttSink
+from edge.sources import Source, file_source, pcm_source
+from edge.sources.interruptible import InterruptiblePipe
+from edge.sources.microphone import MicrophoneSource
+from edge.sources.url import UrlSource
+from edge.web import WebSink, parse_address
+from edge.web.address import is_loopback
+
+_LOGGER = logging.getLogger("semanticac_edge")
+
+TOKEN_VARIABLE = "SEMANTICAC_TOKEN"
+
+
+def make_ears(settings: Settings) -> Ears:
+    """Load the model, and what it takes to make events of its scores.
+
+    Raises:
+        BundleError: if the bundle cannot be used.
+        OSError: if the thresholds cannot be read.
+        ValueError: if they do not fit the model.
+    """
+    model = settings.model.model
+    assert model is not None, "settings without a model are refused"
+    classifier = StreamingClassifier(
+        model, settings.model.hop, settings.model.threads, settings.decisions.gate_dbfs
+    )
+    detector = Detector(make_policy(settings.decisions), classifier.labels, classifier.hop_seconds)
+    return Ears(classifier, detector, model.name)
+
+
+def make_policy(decisions: DecisionSettings) -> Policy:
+    """Read the thresholds of single labels, and take the rest as it is.
+
+    Raises:
+        OSError: if the thresholds cannot be read.
+        ValueError: if they are none.
+    """
+    return Policy(
+        threshold=Policy.threshold if decisions.threshold is None else decisions.threshold,
+        thresholds=read_thresholds(decisions.thresholds) if decisions.thresholds else {},
+        smoothing_windows=decisions.smoothing,
+        release=decisions.release,
+        min_seconds=decisions.min_seconds,
+        max_seconds=decisions.max_seconds,
+        refractory_seconds=decisions.refractory,
+        cosine_floor=decisions.cosine_floor,
+        report_unknown=decisions.report_unknown,
+    )
+
+
+def make_source(
+    settings: SourceSettings, sample_rate_hz: int, health: Health, is_over: Callable[[], bool]
+) -> Source:
+    """Open the source; live ones connect only when they are listened to.
+
+    Args:
+        settings: which.
+        sample_rate_hz: what its chunks shall have.
+        health: where live sources say how they are doing.
+        is_over: asked by a source that may wait for long, to end it.
+
+    Raises:
+        ImportError: if the package that it takes is not installed.
+        SourceError: if there is no such source.
+    """
+    if settings.url is not None:
+        return UrlSource(settings.url, sample_rate_hz, health)
+    if settings.mic or settings.device is not None:
+        return MicrophoneSource(sample_rate_hz, settings.device, health)
+    if settings.file is not None:
+        health.set_source(True, f"file {settings.file}")
+        return file_source(settings.file, sample_rate_hz)
+    assert settings.rate is not None, "--stdin without --rate is refused"
+    health.set_source(True, "standard input")
+    return pcm_source(
+        cast(BinaryIO, InterruptiblePipe(sys.stdin.buffer, is_over)),
+        sample_rate_hz,
+        settings.rate,
+        settings.channels or 1,
+        settings.format or "s16le",
+    )
+
+
+def make_sinks(
+    settings: Settings, ears: Ears, health: Health, environment: Mapping[str, str] = os.environ
+) -> list[Sink]:
+    """Open all outputs.
+
+    Args:
+        settings: which.
+        ears: what listens at first.
+        health: shown by some, and where all say how they are doing.
+        environment: where secrets are looked up.
+
+    Raises:
+        ImportError: if a package is not installed.
+        OSError: if a port or a file cannot be had.
+        ValueError: if a topic, a token or the like cannot be used.
+    """
+    outputs = settings.outputs
+    sinks: list[Sink] = []
+    page: WebSink | None = None
+    if outputs.serve is not None:
+        page = _page(outputs, outputs.serve, ears, health, environment)
+        sinks.append(page)
+        _LOGGER.info("The page is at %s.", page.url)
+    if outputs.clips is not None:
+        sinks.append(_clips(outputs, outputs.clips, settings, ears, health))
+    if outputs.mqtt is not None:
+        sinks.append(_mqtt(outputs, outputs.mqtt, ears, health, page, environment))
+    lines = outputs.text or outputs.json
+    view = outputs.live
+    if not (sinks or lines or view):
+        view = settings.source.live and sys.stdout.isatty()
+        lines = not view
+    if view:
+        sinks.append(_view(ears, health, with_lines=lines))
+    if lines:
+        sinks.append(_lines(outputs))
+    return sinks
+
+
+def page_token(outputs: OutputSettings, environment: Mapping[str, str] = os.environ) -> str | None:
+    """What visitors of the page must know, from wherever it is given.
+
+    Raises:
+        OSError: if its file cannot be read.
+    """
+    if outputs.token_file is not None:
+        return outputs.token_file.read_text(encoding="utf-8").strip()
+    return outputs.token or environment.get(TOKEN_VARIABLE) or None
+
+
+def make_broker(
+    outputs: OutputSettings, url: str, environment: Mapping[str, str] = os.environ
+) -> Broker:
+    """Where to publish, with the password from wherever it is given.
+
+    Raises:
+        OSError: if its file cannot be read.
+        ValueError: if there is no such place.
+    """
+    return Broker.from_url(url, outputs.mqtt_ca, outputs.mqtt_password_file, environment)
+
+
+def _lines(outputs: OutputSettings) -> Sink:
+    kind = JsonSink if outputs.json else TextSink
+    return kind(sys.stdout, outputs.top, not outputs.events_only)
+
+
+def _view(ears: Ears, health: Health, with_lines: bool) -> LiveView:
+    if with_lines and sys.stdout.isatty():
+        raise ValueError(
+            "--live needs the terminal for itself: send the lines elsewhere, by > FILE"
+        )
+    stream = sys.stderr if with_lines else sys.stdout
+    return LiveView(health, f"semanticac-edge: {ears.model_name}", stream)
+
+
+def _page(
+    outputs: OutputSettings,
+    address: str,
+    ears: Ears,
+    health: Health,
+    environment: Mapping[str, str],
+) -> WebSink:
+    host, port = parse_address(address)
+    proxy = urlsplit(outputs.page_url or "").hostname
+    return WebSink(
+        ears.classifier,
+        ears.model_name,
+        health,
+        host,
+        port,
+        token=page_token(outputs, environment),
+        names=[proxy] if proxy else [],
+        clips_dir=outputs.clips,
+    )
+
+
+def _clips(
+    outputs: OutputSettings, directory: Path, settings: Settings, ears: Ears, health: Health
+) -> ClipSink:
+    rate_hz, window_seconds = (
+        ears.classifier.front_end.sample_rate_hz,
+        ears.classifier.front_end.window_seconds,
+    )
+    decisions = settings.decisions
+    late_seconds = window_seconds + decisions.smoothing * ears.classifier.hop_seconds
+    return ClipSink(
+        directory,
+        rate_hz,
+        outputs.clips_quota_mb,
+        # Room for the longer window that another model may have after a reload.
+        late_seconds=max(30.0, late_seconds + decisions.min_seconds),
+        health=health,
+    )
+
+
+def _mqtt(
+    outputs: OutputSettings,
+    url: str,
+    ears: Ears,
+    health: Health,
+    page: WebSink | None,
+    environment: Mapping[str, str],
+) -> MqttSink:
+    page_url, clips_url = outputs.page_url, None
+    if (
+        page_url is None
+        and page
+        and outputs.serve
+        and not is_loopback(parse_address(outputs.serve)[0])
+    ):
+        page_url = page.url
+    if page_url is not None and outputs.clips is not None:
+        clips_url = f"{page_url.rstrip('/')}/clips"
+    return MqttSink(
+        make_broker(outputs, url, environment),
+        ears.classifier.labels,
+        outputs.mqtt_topic,
+        discovery="homeassistant" if outputs.mqtt_discovery else None,
+        page_url=page_url,
+        clips_url=clips_url,
+        health=health,
+    )

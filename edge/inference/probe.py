@@ -1,0 +1,36 @@
+"""A sound that every machine makes alike: a model must say the same of it on each."""
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.inference.bundle import BundleContract
+from edge.inference.frontend import FloatArray, log_mel
+
+
+def probe_input(contract: BundleContract) -> FloatArray:
+    """What the contract's graph gets of one window of chirps, without the batch axis.
+
+    The chirps are computed in double precision. Fast ones put energy into every band of every
+    frame, so that no decibel hangs on rounding; slow ones make every frame differ.
+
+    Returns:
+        float32 log-mels (num_frames, num_mels), or samples (window_samples,).
+    """
+    front_end = contract.front_end
+    low, high = front_end.fmin_hz, front_end.fmax_hz
+    rate, num_samples = front_end.sample_rate_hz, front_end.window_samples
+    sound = 0.05 * np.resize(_chirp(low, high, front_end.n_fft // 2, rate), num_samples)
+    sound += 0.1 * np.resize(_chirp(high, low, num_samples // 4, rate), num_samples)
+    sound += 0.2 * _chirp(low, high, num_samples, rate)
+    samples = sound.astype(np.float32)
+    return log_mel(samples, front_end) if contract.inputs == "log_mel" else samples
+
+
+def _chirp(
+    from_hz: float, to_hz: float, num_samples: int, sample_rate_hz: int
+) -> npt.NDArray[np.float64]:
+    """A sine whose frequency changes at a constant pace, (num_samples,)."""
+    seconds = np.arange(num_samples) / sample_rate_hz
+    hz_per_second = (to_hz - from_hz) * sample_rate_hz / num_samples
+    cycles = seconds * (from_hz + hz_per_second * seconds / 2)
+    return np.sin(2 * np.pi * (cycles % 1.0))

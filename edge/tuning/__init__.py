@@ -1,1 +1,0 @@
-"""What `edge.tune` is made of: every threshold tried at once, and the choice among them."""

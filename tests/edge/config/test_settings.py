@@ -1,0 +1,213 @@
+"""Flags and configuration file are two spellings of the same settings."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from edge.config.options import SettingsError, add_flags, read_options
+from edge.config.settings import Settings
+
+# A value for every option, other than its default; those of a source go together or not at all.
+VALUES = {
+    "source": {"stdin": True, "rate": 48_000, "channels": 2, "format": "f32le"},
+    "model": {"model": "/m.tflite", "hop": 0.5, "threads": 3},
+    "decisions": {
+        "threshold": 0.25,
+        "thresholds": "/thresholds.toml",
+        "smoothing": 5,
+        "release": 0.75,
+        "min-seconds": 1.5,
+        "max-seconds": 60,
+        "refractory": 0.5,
+        "cosine-floor": -0.1,
+        "report-unknown": True,
+        "gate-dbfs": -60,
+    },
+    "outputs": {
+        "json": True,
+        "top": 7,
+        "events-only": True,
+        "mqtt": "mqtts://user@broker",
+        "mqtt-password-file": "/password",
+        "mqtt-ca": "/ca.pem",
+        "mqtt-topic": "house/ears",
+        "mqtt-discovery": False,
+        "clips": "/clips",
+        "clips-quota-mb": 12.5,
+        "serve": "0.0.0.0:8765",
+        "token-file": "/token",
+        "page-url": "https://ears.example.org/",
+    },
+}
+ELSEWHERE = {
+    "source": {"mic": True, "device": "USB", "file": "/a.wav", "url": "rtsp://camera/"},
+    "outputs": {"live": True, "text": True, "token": "abcdefghijklmnopqrst"},
+}
+
+
+def toml(values):
+    """The values as a configuration file."""
+    lines = []
+    for section, options in values.items():
+        lines.append(f"[{section}]")
+        for key, value in options.items():
+            shown = str(value).lower() if isinstance(value, bool) else repr(value)
+            lines.append(f"{key} = {shown}")
+    return "\n".join(lines)
+
+
+def line(values):
+    """The values as arguments."""
+    arguments = []
+    for options in values.values():
+        for key, value in options.items():
+            if isinstance(value, bool):
+                arguments.append(f"--{key}" if value else f"--no-{key}")
+            else:
+                arguments.append(f"--{key}={value}")
+    return arguments
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read(arguments, config, **environment)`: settings as the command line has them."""
+
+    def read(arguments, config=None, **environment):
+        parser = argparse.ArgumentParser()
+        add_flags(parser, Settings)
+        path = None
+        if config is not None:
+            path = tmp_path / "edge.toml"
+            path.write_bytes(config.encode(errors="surrogateescape"))
+        return read_options(Settings, parser.parse_args(arguments), path, environment)
+
+    return read
+
+
+def with_one_source(name, value):
+    return VALUES | {"source": {name: value}}
+
+
+def test_every_option_is_in_these_tests():
+    for section in fields(Settings):
+        known = {*VALUES[section.name], *ELSEWHERE.get(section.name, {})}
+        options = {item.name.replace("_", "-") for item in fields(section.type)}
+        assert known == options
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        VALUES,
+        *(with_one_source(*item) for item in ELSEWHERE["source"].items()),
+        VALUES | {"outputs": {"live": True}},
+        VALUES | {"outputs": {"text": True, "serve": "80", "token": "abcdefghijklmnopqrst"}},
+    ],
+)
+def test_file_and_flags_are_the_same(read, values):
+    from_flags = read(line(values))
+    assert read([], toml(values)) == from_flags
+    for section, options in values.items():
+        for key, value in options.items():
+            read_value = getattr(getattr(from_flags, section), key.replace("-", "_"))
+            assert read_value == (Path(value) if isinstance(read_value, Path) else value)
+
+
+def test_flags_count_over_the_file_and_that_over_the_environment(read):
+    config = toml({"source": {"mic": True}, "model": {"model": "/file", "hop": 2.0}})
+    variables = {"SEMANTICAC_MODEL": "/environment"}
+    assert read(["--model=/flag"], config, **variables).model.model == Path("/flag")
+    assert read([], config, **variables).model.model == Path("/file")
+    assert read(["--mic"], **variables).model.model == Path("/environment")
+    assert read(["--threads=2"], config).model.hop == 2.0
+
+
+def test_a_source_on_the_command_line_takes_the_place_of_the_file_s(read):
+    config = toml({"source": VALUES["source"], "model": {"model": "/m"}})
+    source = read(["--file=a.wav"], config).source
+    assert (source.file, source.stdin, source.rate) == (Path("a.wav"), False, None)
+    assert read(["--rate=8000"], config).source.rate == 8000
+
+
+def test_switches_of_the_file_can_be_turned_off(read):
+    config = toml({"source": {"mic": True}, "model": {"model": "/m"}, "outputs": {"json": True}})
+    assert read([], config).outputs.json
+    assert not read(["--no-json"], config).outputs.json
+
+
+def test_paths_in_the_file_are_relative_to_it(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = toml({"source": {"mic": True}, "model": {"model": "m"}, "outputs": {"clips": "~/c"}})
+    settings = read([], config)
+    assert settings.model.model == tmp_path / "m"
+    assert settings.outputs.clips == Path("/home/someone/c")
+    assert read(["--model=m"], config).model.model == Path("m")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("source = 1", "source must be a section, [source], not 1"),
+        ("threshold = 0.5", "has no section 'threshold'. It takes: source, model, decisions"),
+        ("[decision]", "has no section 'decision'. It takes: source, model, decisions, outputs"),
+        ("[model]\nhops = 1", "[model] has no key 'hops'. It takes: model, hop, threads"),
+        ("[decisions]\nmin_seconds = 1", "[decisions] has no key 'min_seconds'. It takes: thresh"),
+        ("[model]\nhop = '1'", "[model] hop must be a number above 0 and at most 1e+06, not '1'"),
+        ("[model]\nhop = nan", "[model] hop must be a number above 0 and at most 1e+06, not nan"),
+        ("[model]\nhop = true", "[model] hop must be a number above 0"),
+        ("[model]\nthreads = 1.0", "[model] threads must be a whole number at least 1 and at most"),
+        ("[model]\nmodel = 1", "[model] model must be a path, as a text, not 1"),
+        ("[model]\nmodel = ''", "[model] model must be a path, as a text, not ''"),
+        ("[source]\nmic = 'yes'", "[source] mic must be true or false, not 'yes'"),
+        ("[source]\ndevice = 3", "[source] device must be a text, not 3"),
+        ("[source]\nformat = 'mp3'", "[source] format must be 's16le' or 'f32le', not 'mp3'"),
+        ("[decisions]\nthreshold = 0", "[decisions] threshold must be a number above 0 and at mos"),
+        ("[outputs]\ntoken = 12345", "[outputs] token must be a text"),
+        ("[model\n", "is no TOML: "),
+        ("[model]\nmodel = '\udcff'", "is no TOML: "),
+    ],
+)
+def test_what_the_file_gets_wrong_is_said(read, tmp_path, config, message):
+    with pytest.raises(SettingsError) as caught:
+        read(["--mic", "--model=m"], config)
+    assert str(caught.value).startswith(str(tmp_path / "edge.toml"))
+    assert message in str(caught.value)
+    assert "12345" not in str(caught.value)
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
+        read_options(Settings, argparse.Namespace(), Path("none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=m"], "give a source: one of --mic, --device, --file, --stdin, --url"),
+        (["--mic", "--url=u"], "give one source, not --mic and --url"),
+        (["--stdin"], "--stdin needs --rate"),
+        (["--mic", "--rate=8000"], "--rate goes with --stdin"),
+        (["--report-unknown"], "--report-unknown needs --cosine-floor"),
+        (["--min-seconds=9", "--max-seconds=8"], "--min-seconds must be at most --max-seconds"),
+        (["--text", "--json"], "--text and --json would mix on stdout"),
+        (["--token-file=t"], "--token-file needs --serve"),
+        (["--mqtt-topic=t"], "--mqtt-topic needs --mqtt"),
+        (["--serve=80", "--token=a", "--token-file=t"], "give --token or --token-file, not both"),
+        (["--serve=http"], "an address must be PORT, HOST:PORT or"),
+        (["--mqtt=http://a"], "a broker's URL must be mqtt[s]://"),
+    ],
+)
+def test_options_at_odds_are_refused(read, arguments, message):
+    if not {"--mic", "--stdin", "--model=m"} & set(arguments):
+        arguments = ["--mic", "--model=m", *arguments]
+    with pytest.raises(SettingsError) as caught:
+        read(arguments)
+    assert message in str(caught.value)
+
+
+def test_secrets_are_not_shown(read):
+    secrets = ["--url=rtsp://me:secret@camera/", "--mqtt=mqtt://me:secret@broker"]
+    settings = read([*secrets, "--serve=80", "--token=secret-secret-secret", "--model=m"])
+    assert "secret" not in repr(settings)

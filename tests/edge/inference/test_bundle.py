@@ -1,0 +1,150 @@
+"""A bundle is read back whole or refused."""
+
+import json
+import os
+import re
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from edge import BundleContract, BundleError, read_contract, write_bundle
+from edge.files import replacing
+from edge.inference.bundle import CONTRACT_NAME
+
+
+@pytest.fixture
+def whole(tmp_path, tiny_model, make_contract):
+    """Path of a fresh bundle, and the size of its model."""
+    path, model = tmp_path / "model.tflite", tiny_model("log_mel")
+    write_bundle(path, model, make_contract())
+    return path, len(model)
+
+
+def rewrite_contract(path, size, change):
+    """Replace the contract of the bundle at `path` by `change(contract)`."""
+    with zipfile.ZipFile(path) as archive:
+        values = json.loads(archive.read(CONTRACT_NAME))
+    path.write_bytes(path.read_bytes()[:size])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CONTRACT_NAME, json.dumps(change(values)))
+
+
+def test_round_trip(whole, make_contract):
+    path, _ = whole
+    contract = read_contract(path)
+    assert contract == make_contract()
+    assert isinstance(contract, BundleContract)
+    assert contract.input_shape == (1, 101, 64)
+    assert make_contract("waveform").input_shape == (1, 32_000)
+    assert path.read_bytes()[4:8] == b"TFL3"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [CONTRACT_NAME]
+
+
+def test_truncated_anywhere(whole):
+    path, size = whole
+    data = path.read_bytes()
+    for length in [0, 1, 100, size - 1, size, size + 1, size + 200, len(data) - 22, len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(BundleError, match="not a whole"):
+            read_contract(path)
+
+
+def test_flipped_bits_never_change_the_contract(whole, make_contract):
+    """Every byte of the zip, and bytes all over the model."""
+    path, size = whole
+    data = path.read_bytes()
+    refused = 0
+    positions = [*range(0, size, 97), *range(size, len(data))]
+    for position in positions:
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        try:
+            assert read_contract(path) == make_contract()
+        except BundleError:
+            refused += 1
+        else:
+            assert position >= size  # A time stamp or the like in the zip's directory.
+    assert refused > 0.8 * len(positions)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v | {"schema_version": 1}, "contract version 1, this runtime reads 2"),
+        (lambda v: {k: v[k] for k in v if k != "labels"}, "labels"),
+        (lambda v: v | {"surprise": 1}, "surprise"),
+        (lambda v: v | {"front_end": v["front_end"] | {"hop_length": 600}}, "hop_length must"),
+        (lambda v: v | {"front_end": v["front_end"] | {"window_seconds": 1e999}}, "infinity"),
+        (lambda v: v | {"inputs": "mfcc"}, "`inputs` must be"),
+        (lambda v: v | {"quantization": "int4"}, "`quantization` must be"),
+        (lambda v: {k: v[k] for k in v if k != "probe"}, "probe"),
+        (lambda v: v | {"probe": None}, "cannot read"),
+        (lambda v: v | {"probe": {"scores": [1]}}, "cosines"),
+        (lambda v: v | {"probe": {"scores": ["x"], "cosines": [0]}}, "'x'"),
+        (lambda v: v | {"probe": {"scores": [1, 0], "cosines": [0]}}, "Received: 2 and 1"),
+        (lambda v: v | {"probe": {"scores": [1], "cosines": [0]}}, "each of the 5 labels"),
+        (lambda v: v | {"labels": ["rain"] * 5}, "must differ"),
+        (lambda v: v | {"prompts": []}, "`prompts` must"),
+        (lambda v: v | {"model_sha256": "0" * 64}, "checksum"),
+        (lambda v: v | {"model_bytes": 10}, "checksum"),
+        (lambda v: v | {"model_bytes": "many"}, "many"),
+        (lambda v: [v], "not an object"),
+    ],
+)
+def test_wrong_contracts_are_refused(whole, change, message):
+    path, size = whole
+    rewrite_contract(path, size, change)
+    with pytest.raises(BundleError, match=re.escape(message)):
+        read_contract(path)
+
+
+def test_other_files_are_refused(tmp_path, tiny_model):
+    with pytest.raises(BundleError, match="No model at"):
+        read_contract(tmp_path / "missing.tflite")
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(tiny_model("log_mel"))
+    with pytest.raises(BundleError, match="not a whole semanticac bundle"):
+        read_contract(bare)
+
+
+def test_only_flatbuffers_become_bundles(tmp_path, make_contract):
+    with pytest.raises(ValueError, match="TFLite flatbuffer"):
+        write_bundle(tmp_path / "model.tflite", b"PK\x03\x04 not a model", make_contract())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contracts_without_a_probe_stay_here(tmp_path, tiny_model, make_contract):
+    with pytest.raises(ValueError, match="must have a `probe`"):
+        write_bundle(
+            tmp_path / "m.tflite", tiny_model("log_mel"), replace(make_contract(), probe=None)
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_keeps_the_old_file_on_failure(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+
+    def fail_halfway():
+        with replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_replacing_replaces_with_ordinary_rights(tmp_path):
+    path, ordinary = tmp_path / "new" / "result.json", tmp_path / "ordinary"
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+    ordinary.write_text("")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode == ordinary.stat().st_mode

@@ -1,0 +1,63 @@
+from itertools import islice
+
+import numpy as np
+
+from edge import FrontEnd, log_mel
+from training.learning.augment import Augmentation
+from training.learning.batches import TrainingBatches
+
+EVERYTHING = Augmentation(0.5, 1.5, 0.5, gain_db=6.0, mixup=0.3)
+
+
+def batches(seed=0, augmentation=EVERYTHING, batch_size=4):
+    rng = np.random.default_rng(7)
+    waveforms = [rng.standard_normal(size).astype(np.float32) for size in range(500, 511)]
+    labels = np.arange(11) % 3
+    return TrainingBatches(waveforms, labels, 3, batch_size, 500, augmentation, seed)
+
+
+def test_batches_depend_on_the_seed_and_their_number_alone():
+    first = list(islice(batches().generate(), 6))
+    again = list(islice(batches().generate(), 6))
+    for (waveforms, shares), (same_waveforms, same_shares) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(waveforms, same_waveforms)
+        np.testing.assert_array_equal(shares, same_shares)
+    other = next(batches(seed=1).generate())
+    assert np.abs(first[0][0] - other[0]).max() > 0.1
+
+
+def test_a_resumed_run_goes_on_where_it_was():
+    all_batches = list(islice(batches().generate(), 6))
+    resumed = list(islice(batches().generate(first_epoch=2), 2))
+    for (waveforms, _), (expected, _) in zip(resumed, all_batches[4:], strict=True):
+        np.testing.assert_array_equal(waveforms, expected)
+
+
+def test_an_epoch_takes_each_clip_once():
+    source = batches(augmentation=Augmentation(), batch_size=5)
+    assert source.steps_per_epoch == 2
+    for epoch in range(3):
+        seen = np.concatenate([source.batch(2 * epoch + step)[0] for step in range(2)])
+        assert len(np.unique(seen[:, 0])) == 10
+    orders = [source.batch(2 * epoch)[1].argmax(1).tolist() for epoch in range(4)]
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_fewer_clips_than_a_batch_make_one_batch():
+    source = batches(batch_size=64)
+    assert (source.batch_size, source.steps_per_epoch) == (11, 1)
+    waveforms, shares = source.batch(0)
+    assert (waveforms.shape, shares.shape) == ((11, 500), (11, 3))
+    assert waveforms.dtype == shares.dtype == np.float32
+
+
+def test_the_host_can_compute_the_log_mels():
+    front_end = FrontEnd(window_seconds=0.1)
+    rng = np.random.default_rng(0)
+    sounds = [rng.standard_normal(4000).astype(np.float32) for _ in range(6)]
+    given = (sounds, np.arange(6) % 3, 3, 2, front_end.window_samples, EVERYTHING, 0)
+    waveforms, shares = TrainingBatches(*given).batch(1)
+    log_mels, same_shares = TrainingBatches(*given, front_end).batch(1)
+    np.testing.assert_array_equal(shares, same_shares)
+    expected = np.stack([log_mel(waveform, front_end) for waveform in waveforms])
+    np.testing.assert_array_equal(log_mels, expected)

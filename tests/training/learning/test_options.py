@@ -1,0 +1,51 @@
+import pytest
+
+from training.learning.options import CommandParser, as_arguments, chosen_recipe, parse_passing_on
+from training.learning.options import training_options as options
+from training.learning.recipes import RECIPES
+
+
+def own():
+    parser = CommandParser(prog="command", add_help=False)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    return parser
+
+
+def test_every_field_of_the_recipe_comes_back_from_the_command_line():
+    values = {
+        **{"epochs": 3, "head": "pooled", "spec_augment": True, "learning_rate": 0.25},
+        **{"prompt": "{label}!", "noise_snr_db": (5.0, 6.0), "mixup": 0.0},
+    }
+    parsed = options().parse_args(["--dataset", "demo", *as_arguments(values)])
+    assert chosen_recipe(parsed) == RECIPES["quick"].override(values)
+    off = options().parse_args(
+        ["--dataset", "demo", "--recipe", "scratch", *as_arguments({"spec_augment": False})]
+    )
+    assert chosen_recipe(off) == RECIPES["scratch"].override({"spec_augment": False})
+
+
+def test_what_is_not_the_commands_own_is_passed_on():
+    line = [
+        *("--dataset", "demo", "--seeds", "1", "2", "--noise-snr-db", "5", "6", "--epochs=3"),
+        *("--no-spec-augment", "--gain-db", "-3"),
+    ]
+    parsed, passed_on = parse_passing_on(own(), line)
+    assert (parsed.seeds, parsed.epochs, parsed.noise_snr_db) == ([1, 2], 3, [5.0, 6.0])
+    assert passed_on == [argument for argument in line if argument not in ("--seeds", "1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--dataset", "demo", "--seed", "1"], "unrecognized arguments: --seed 1"),
+        (["--dataset", "demo", "--epo", "1"], "unrecognized arguments: --epo 1"),
+        (["--dataset", "nothing"], "invalid choice: 'nothing'"),
+        ([], "the following arguments are required: --dataset"),
+    ],
+)
+def test_one_line_for_a_wrong_command_line(line, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse_passing_on(own(), line)
+    [error] = capsys.readouterr().err.splitlines()
+    assert error.startswith("command: error: ")
+    assert message in error

@@ -1,0 +1,165 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from training.datasets.audio import resample
+from training.learning.tagger import Teacher, TeacherError
+
+RATE_HZ = 4000
+
+
+def noise(samples, seed=0):
+    return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
+
+
+def test_scores_and_embedding_are_the_graphs(tagger, tagger_weights):
+    teacher = Teacher(tagger, RATE_HZ)
+    assert (teacher.window_samples, teacher.num_scores, teacher.embedding_dim) == (512, 5, 6)
+    waveform = noise(1300)
+    scores, embeddings = teacher.hear(waveform, RATE_HZ)
+    # Half overlapping, and the last aligned to the end.
+    windows = np.stack([waveform[start : start + 512] for start in (0, 256, 512, 768, 788)])
+    to_hidden, to_scores = tagger_weights
+    expected = np.tanh(windows.reshape(5, 16, 32) @ to_hidden).mean(axis=1)
+    np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-expected @ to_scores)), atol=1e-5)
+
+
+def test_a_short_sound_is_repeated_and_another_rate_resampled(tagger):
+    teacher = Teacher(tagger, RATE_HZ)
+    short = noise(200)
+    for given, expected in zip(
+        teacher.hear(short, RATE_HZ), teacher.hear(np.resize(short, 512), RATE_HZ), strict=True
+    ):
+        np.testing.assert_array_equal(given, expected)
+    fast = noise(4000)
+    scores, _ = teacher.hear(fast, 11_025)
+    expected, _ = teacher.hear(resample(fast, 11_025, RATE_HZ), RATE_HZ)
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_an_answer_depends_on_the_sound_alone(tagger):
+    """Not on other sounds, their order, or the thread."""
+    waveforms = [noise(700, seed) for seed in range(12)]
+    teacher = Teacher(tagger, RATE_HZ)
+    alone = [Teacher(tagger, RATE_HZ).hear(waveform, RATE_HZ) for waveform in waveforms]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(teacher.hear, waveforms[::-1], [RATE_HZ] * 12))[::-1]
+    for (scores, embeddings), (same_scores, same_embeddings) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(scores, same_scores)
+        np.testing.assert_array_equal(embeddings, same_embeddings)
+
+
+def test_a_wide_output_is_the_embedding(convert):
+    tf = pytest.importorskip("tensorflow")
+    weights = noise(128 * 5).reshape(128, 5)
+
+    def serve(waveform):
+        wide = tf.cos(waveform[:, :128])
+        return wide, tf.nn.softmax(tf.sin(wide) @ weights)
+
+    waveform = noise(256)
+    scores, embeddings = Teacher(convert(serve, (1, 256)), RATE_HZ).hear(waveform, RATE_HZ)
+    np.testing.assert_allclose(embeddings[0], np.cos(waveform[:128]), atol=1e-5)
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_a_convolution_may_be_the_last_layer(convert):
+    tf = pytest.importorskip("tensorflow")
+    kernel = noise(8 * 3).reshape(1, 1, 8, 3)
+
+    def serve(waveform):
+        token_map = tf.nn.conv2d(tf.sin(tf.reshape(waveform, (1, 4, 4, 8))), kernel, 1, "VALID")
+        return tf.sigmoid(tf.reduce_mean(token_map, axis=(1, 2)))
+
+    waveform = noise(128)
+    _, embeddings = Teacher(convert(serve, (128,)), RATE_HZ).hear(waveform, RATE_HZ)
+    expected = np.sin(waveform).reshape(16, 8).mean(axis=0)
+    np.testing.assert_allclose(embeddings[0], expected, atol=1e-5)
+
+
+def test_without_a_dense_layer_there_are_scores_alone(convert):
+    tf = pytest.importorskip("tensorflow")
+    path = convert(lambda waveform: tf.sigmoid(tf.reshape(waveform, (1, 64))), (64,))
+    teacher = Teacher(path, RATE_HZ)
+    scores, embeddings = teacher.hear(noise(128), RATE_HZ)
+    assert (scores.shape, embeddings.shape, teacher.embedding_dim) == ((3, 64), (3, 0), 0)
+
+
+def test_a_graph_for_any_length_hears_seconds(convert):
+    tf = pytest.importorskip("tensorflow")
+
+    def serve(waveform):
+        return tf.sigmoid(tf.reshape(tf.reduce_mean(waveform), (1, 1)) * np.ones((1, 3), "f"))
+
+    teacher = Teacher(convert(serve, (None,)), RATE_HZ)
+    assert teacher.window_samples == RATE_HZ
+    waveform = noise(2 * RATE_HZ)
+    scores, _ = teacher.hear(waveform, RATE_HZ)
+    means = [waveform[start : start + RATE_HZ].mean() for start in (0, 2000, 4000)]
+    np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp(-np.array(means))), atol=1e-5)
+
+
+def _two_inputs(waveform, other):
+    return waveform + other
+
+
+def _two_rows(waveform):
+    return waveform * [[1.0], [2.0]]
+
+
+def _sum(waveform):
+    tf = pytest.importorskip("tensorflow")
+    return tf.reduce_sum(waveform)
+
+
+def _flat(values):
+    tf = pytest.importorskip("tensorflow")
+    return tf.sigmoid(tf.reshape(tf.cast(values, "float32"), (1, -1)))
+
+
+@pytest.mark.parametrize(
+    ("serve", "shapes", "dtype", "message"),
+    [
+        (_two_inputs, ((1, 64), (1, 64)), "float32", r"Received: float32 \(1, 64\), float32"),
+        (_flat, ((64,),), "int8", r"Received: int8 \(64,\)"),
+        (_flat, ((1, 96, 64),), "float32", r"Received: float32 \(1, 96, 64\)"),
+        (_flat, ((96, 64),), "float32", "a waveform"),
+        (lambda waveform: waveform + 2.0, ((1, 64),), "float32", "must be probabilities"),
+        (lambda waveform: waveform, ((1, 64),), "float32", "computes nothing"),
+        (_two_rows, ((64,),), "float32", "one row"),
+        (_sum, ((64,),), "float32", r"one row of float32. Received: float32 \(\)"),
+    ],
+)
+def test_refuses_other_graphs_in_one_line(convert, serve, shapes, dtype, message):
+    path = convert(serve, *shapes, dtype=dtype)
+    with pytest.raises(TeacherError, match=message) as raised:
+        Teacher(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_refuses_other_files_in_one_line(tmp_path, tagger):
+    text, half = tmp_path / "notes.txt", tmp_path / "half.tflite"
+    text.write_text("not a model")
+    half.write_bytes(tagger.read_bytes()[:900])
+    for path in (text, half, tmp_path / "nowhere.tflite", tmp_path):
+        with pytest.raises(TeacherError, match=str(path)) as raised:
+            Teacher(path)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match="sample_rate_hz"):
+        Teacher(tagger, 0)
+
+
+def test_yamnet():
+    path = os.environ.get("SEMANTICAC_TEACHER")
+    if not path:
+        pytest.skip("SEMANTICAC_TEACHER does not name a yamnet.tflite")
+    teacher = Teacher(path)
+    assert (teacher.window_samples, teacher.num_scores, teacher.embedding_dim) == (15600, 521, 1024)
+    scores, embeddings = teacher.hear(np.zeros(160_000, np.float32), 32_000)
+    assert (scores.shape, embeddings.shape) == ((10, 521), (10, 1024))
+    assert set(scores.argmax(axis=1)) == {494}  # "Silence"
+    assert embeddings.min() >= 0.0  # the mean of what a ReLU let through

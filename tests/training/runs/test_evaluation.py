@@ -1,0 +1,55 @@
+import numpy as np
+
+from training.runs.evaluation import Evaluation
+
+EVALUATION = Evaluation(
+    ("a", "b", "c"),
+    ("w", "x", "y", "z"),
+    np.array([0, 0, 1, 1]),
+    np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0, 1, 0], [0, 0.6, 0.4]], np.float32),
+)
+
+
+def test_counts_by_true_and_predicted_label():
+    assert EVALUATION.accuracy == 0.75
+    assert EVALUATION.confusion().tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    assert EVALUATION.per_class() == {"a": 0.5, "b": 1.0}  # nothing to say of c
+
+
+def test_names_what_went_wrong():
+    [(name, truth, given, probability)] = EVALUATION.mistakes()
+    assert (name, truth, given) == ("x", "a", "b")
+    assert round(probability, 3) == 0.8
+
+
+def test_pairs_that_are_confused_most():
+    probabilities = np.eye(3, dtype=np.float32)[[1, 1, 0, 2, 2, 2, 0]]
+    truth = np.array([0, 0, 0, 1, 1, 2, 2])
+    evaluation = Evaluation(("a", "b", "c"), tuple("tuvwxyz"), truth, probabilities)
+    assert evaluation.hardest_pairs() == [("a", "b", 2, 3), ("b", "c", 2, 2), ("c", "a", 1, 2)]
+    assert evaluation.hardest_pairs(1) == [("a", "b", 2, 3)]
+
+
+def test_calibration_error_by_hand():
+    # Highest probabilities 0.9, 0.8, 1.0 and 0.6; the 0.8 is wrong. In bins of 1/15: 0.6 lies in
+    # (8/15, 9/15], 0.8 in (11/15, 12/15], 0.9 in (13/15, 14/15], 1.0 in (14/15, 1].
+    bins = EVALUATION.confidence_bins()
+    assert len(bins) == 15
+    assert {i: bin.clips for i, bin in enumerate(bins) if bin.clips} == {8: 1, 11: 1, 13: 1, 14: 1}
+    by_hand = (abs(1 - 0.6) + abs(0 - 0.8) + abs(1 - 0.9) + abs(1 - 1.0)) / 4
+    np.testing.assert_allclose(EVALUATION.calibration_error(), by_hand, rtol=1e-6)
+
+    # Two in one bin: their mean confidence 0.955 against half of them right.
+    probabilities = np.array([[0.95, 0.05], [0.96, 0.04]], np.float32)
+    two = Evaluation(("a", "b"), ("y", "z"), np.array([0, 1]), probabilities)
+    np.testing.assert_allclose(two.calibration_error(), 0.955 - 0.5, rtol=1e-6)
+
+
+def test_comes_back_from_its_file_and_pools(tmp_path):
+    EVALUATION.save(tmp_path / "predictions.npz")
+    loaded = Evaluation.load(tmp_path / "predictions.npz")
+    assert (loaded.labels, loaded.names) == (EVALUATION.labels, EVALUATION.names)
+    np.testing.assert_array_equal(loaded.probabilities, EVALUATION.probabilities)
+    both = Evaluation.pooled([EVALUATION, loaded])
+    assert both.confusion().tolist() == (2 * EVALUATION.confusion()).tolist()
+    assert both.calibration_error() == EVALUATION.calibration_error()

@@ -1,0 +1,103 @@
+"""Runs as processes, with a stand-in for `training.fit` that starts at once."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from training.runs import jobs
+from training.runs.jobs import Job, JobsError, run_jobs
+from training.runs.run import Run
+
+# Takes `--seconds N`, `--fail`, and `--out` or `--resume`, as the real one does.
+STAND_IN = """
+import json, os, pathlib, sys, time
+place = sys.argv[-2]
+directory = pathlib.Path(sys.argv[-1])
+with (directory / "config.json").open("a") as file:
+    print(place, os.environ["OMP_NUM_THREADS"], file=file)
+print("a line of the log")
+print("epoch", file=sys.stderr)
+if "--fail" in sys.argv:
+    sys.exit("training.fit: error: no luck")
+try:
+    (directory / "started").touch()
+    time.sleep(float(sys.argv[sys.argv.index("--seconds") + 1]))
+except KeyboardInterrupt:
+    (directory / "kept").touch()
+    sys.exit(130)
+(directory / "metrics.json").write_text(json.dumps({"accuracy": 0.5, "training_seconds": 7.0}))
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """`job(name, *arguments)`: a job that runs the stand-in."""
+    monkeypatch.setattr(jobs, "_FIT", (sys.executable, "-u", "-c", STAND_IN))
+    return lambda name, *arguments: Job(Run(tmp_path / name), arguments)
+
+
+def starts(*jobs):
+    return [job.run.config.read_text().split() for job in jobs]
+
+
+def interrupt_when_started(several, number):
+    """Send this process a signal once all jobs have started."""
+
+    def wait():
+        while not all((job.run.directory / "started").exists() for job in several):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_runs_all_and_shares_the_threads(job, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "_cores", lambda: 7)
+    three = [job(name, "--seconds", "0") for name in "abc"]
+    run_jobs(three, at_once=2)
+    assert starts(*three) == [["--out", "3"]] * 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert all(line.endswith("accuracy 50.0% in 7 s") for line in lines)
+
+    run_jobs(three, at_once=2)  # nothing is left to do
+    assert starts(*three) == [["--out", "3"]] * 3
+    assert "3 of 3 runs are finished already" in capsys.readouterr().err
+
+
+def test_runs_at_once(job):
+    """Two sleepers end before one after the other could."""
+    started = time.monotonic()
+    run_jobs([job(name, "--seconds", "2") for name in "ab"], at_once=2)
+    assert time.monotonic() - started < 4.0
+
+
+def test_a_failure_is_told_and_the_others_go_on(job, capsys):
+    good, bad = job("good", "--seconds", "0"), job("bad", "--fail")
+    with pytest.raises(JobsError, match="1 of 2 runs failed"):
+        run_jobs([bad, good], at_once=1)
+    assert good.run.metrics.exists()
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "bad" in line]
+    assert line.endswith("failed with status 1: training.fit: error: no luck")
+    assert "a line of the log" in bad.log.read_text()
+    with pytest.raises(JobsError):
+        run_jobs([bad, good], at_once=1)
+    assert [start[0] for start in starts(good, bad)] == ["--out", "--out"]
+    assert starts(bad)[0][2] == "--resume"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_the_runs_gently(job, number):
+    two = [job("a", "--seconds", "60"), job("b", "--seconds", "60")]
+    before = signal.getsignal(signal.SIGINT)
+    interrupt_when_started(two, number)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(two, at_once=2)
+    assert signal.getsignal(signal.SIGINT) is before
+    for each in two:
+        assert (each.run.directory / "kept").exists()
+        assert not each.run.metrics.exists()

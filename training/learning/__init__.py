@@ -1,0 +1,1 @@
+"""How a model learns: recipes, the model before training, batches, optimisers, callbacks."""

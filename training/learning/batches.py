@@ -1,0 +1,142 @@
+"""Batches of augmented clips, made ahead of the accelerator by threads."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, repeat
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.inference.frontend import FrontEnd, log_mel
+from training.learning.augment import Augmentation, Waveform, augment, draw_mixtures, mix
+
+Batch = tuple[Waveform, NDArray[np.float32]]
+_Made = TypeVar("_Made")
+
+_THREADS = 2
+_AHEAD = 4
+
+
+class TrainingBatches:
+    """Endless batches whose content depends on the seed and their number alone.
+
+    A resumed run therefore goes on exactly where it stopped, whatever the threads do. Each epoch is
+    a new permutation; clips that do not fill a batch are left out of that epoch.
+
+    Args:
+        waveforms: clips, (samples,) each, at the model's rate.
+        labels: (n,) label of each.
+        num_labels: K.
+        batch_size: clips a batch; all clips if there are fewer.
+        window_samples: length of a training window.
+        augmentation: what happens to each clip.
+        seed: of everything random here.
+        front_end: turn the batches' waveforms into this front end's log-mels here; without one the
+            model does, which suits an accelerator.
+    """
+
+    def __init__(
+        self,
+        waveforms: Sequence[Waveform],
+        labels: NDArray[np.int64],
+        num_labels: int,
+        batch_size: int,
+        window_samples: int,
+        augmentation: Augmentation,
+        seed: int,
+        front_end: FrontEnd | None = None,
+    ) -> None:
+        self.front_end = front_end
+        self.waveforms = waveforms
+        self.shares = one_hot(labels, num_labels)
+        self.batch_size = min(batch_size, len(waveforms))
+        self.window_samples = window_samples
+        self.augmentation = augmentation
+        self.seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self.waveforms) // self.batch_size
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` since the start of training: inputs and label shares (B, K)."""
+        _, chosen = self.choose(number)
+        rng = np.random.default_rng([self.seed, 1, number])
+        waveforms = self._augmented(chosen, repeat(rng))
+        waveforms, shares = mix(waveforms, self.shares[chosen], self.augmentation.mixup, rng)
+        return self.inputs(waveforms), shares
+
+    def inputs(self, waveforms: Waveform) -> NDArray[np.float32]:
+        """What the model takes of waveforms (B, samples): these, or log-mels (B, frames, mels)."""
+        return waveforms if self.front_end is None else log_mels(waveforms, self.front_end)
+
+    def choose(self, number: int) -> tuple[int, NDArray[np.int64]]:
+        """The epoch of batch `number`, and the clips (B,) in it."""
+        epoch, step = divmod(number, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
+        return epoch, order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def view(self, number: int, clips: NDArray[np.int64]) -> Batch:
+        """Examples of some clips that come out the same whenever they are asked for.
+
+        Args:
+            number: which view; in each, every clip has another one that it may be mixed with.
+            clips: indices (B,).
+
+        Returns:
+            (B, samples) and label shares (B, K).
+        """
+
+        def augmented(clips: NDArray[np.int64]) -> Waveform:
+            return self._augmented(
+                clips, (np.random.default_rng([self.seed, 2, number, int(i)]) for i in clips)
+            )
+
+        if self.augmentation.mixup <= 0.0:
+            return augmented(clips), self.shares[clips]
+        rng = np.random.default_rng([self.seed, 3, number])
+        kept, other = draw_mixtures(len(self.waveforms), self.augmentation.mixup, rng)
+        kept, other = kept[clips], other[clips]
+        return (
+            kept * augmented(clips) + (1.0 - kept) * augmented(other),
+            kept * self.shares[clips] + (1.0 - kept) * self.shares[other],
+        )
+
+    def _augmented(
+        self, clips: NDArray[np.int64], streams: Iterable[np.random.Generator]
+    ) -> Waveform:
+        """A window of each clip, (B, samples), by its own source of chance."""
+        size, how = self.window_samples, self.augmentation
+        pairs = zip(clips, streams, strict=False)
+        return np.stack([augment(self.waveforms[i], size, how, rng) for i, rng in pairs])
+
+    def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
+        """Batches in order, from the start of an epoch on, a few made ahead."""
+        return made_ahead(self.batch, first_epoch * self.steps_per_epoch)
+
+
+def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
+    """`make(first)`, `make(first + 1)` and so on, a few made ahead by threads."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead: deque[Future[_Made]] = deque()
+        try:
+            for number in count(first):
+                ahead.append(pool.submit(make, number))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def log_mels(waveforms: Waveform, front_end: FrontEnd) -> NDArray[np.float32]:
+    """Log-mels (B, frames, mels) of waveforms (B, samples)."""
+    return np.stack([log_mel(waveform, front_end) for waveform in waveforms])
+
+
+def one_hot(labels: NDArray[np.int64], num_labels: int) -> NDArray[np.float32]:
+    """Label shares (n, K) of integer labels (n,)."""
+    return np.eye(num_labels, dtype=np.float32)[labels]

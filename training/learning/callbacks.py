@@ -1,0 +1,155 @@
+"""What happens around the epochs of a run."""
+
+import sys
+import time
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge.files import replacing
+from semanticac_keras import SemanticAC
+from training.runs.run import Row, Run, best_epoch
+
+
+def settle(model: SemanticAC) -> None:
+    """Leave a model as at the end of training: averaged weights in place, labels baked."""
+    if getattr(model, "_jax_state_synced", True) is False:
+        model.jax_state_sync()
+    if model.optimizer.built:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        # On JAX the averages now share memory with the optimiser's, which `predict` would free.
+        for variable in model.trainable_variables:
+            variable.assign(keras.ops.copy(variable))
+    model.bake_labels()
+
+
+class Validation(keras.callbacks.Callback):
+    """Validate the weights that would be kept if training ended here; Keras takes those in flight,
+    which differ from the averaged ones.
+
+    Args:
+        run: the run directory.
+        rows: the history, which a `Recorder` extends.
+        select: keep the weights of the best epoch.
+    """
+
+    def __init__(self, run: Run, rows: list[Row], select: bool) -> None:
+        super().__init__()
+        self.run = run
+        self.rows = rows
+        self.select = select
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remove weights of epochs that are not the best, now that the checkpoint knows it."""
+        self.epoch = epoch + 1
+        if self.select:
+            self.run.keep_selected(best_epoch(self.rows))
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the averages in the place of the weights."""
+        self.in_flight = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
+        settle(self.model)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Keep what was validated if it is the best, and put the weights back."""
+        row = {"epoch": self.epoch, "val_accuracy": float((logs or {})["accuracy"])}
+        if self.select and best_epoch([*self.rows, row]) == self.epoch:
+            with replacing(self.run.selected(self.epoch)) as temporary:
+                self.model.save_weights(temporary, overwrite=True)
+        for variable, value in zip(self.model.trainable_variables, self.in_flight, strict=True):
+            variable.assign(value)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Append each epoch to the history and keep a checkpoint to resume from.
+
+    Args:
+        run: the run directory.
+        rows: history of the epochs before, when resuming.
+    """
+
+    def __init__(self, run: Run, rows: list[Row]) -> None:
+        super().__init__()
+        self.run = run
+        self.rows = rows
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+        self.seconds: float | None = None
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Stop it: validation is not training."""
+        self.seconds = time.perf_counter() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the row, then the checkpoint: resuming cuts rows that it does not know."""
+        if self.seconds is None:  # nothing to validate on
+            self.seconds = time.perf_counter() - self.started
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": float(epoch + 1), **values, "seconds": self.seconds})
+        self.run.write_history(self.rows)
+        with replacing(self.run.checkpoint) as temporary:
+            self.model.save_weights(temporary, overwrite=True)
+
+
+class SeedByEpoch(keras.callbacks.Callback):
+    """Set the model's random streams by the epoch, so that a resumed run draws the same numbers.
+
+    Keras saves the state of no random stream.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move each stream to its place for this epoch, far from the other epochs'."""
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed = keras.ops.convert_to_numpy(variable)[0]
+                variable.assign(np.array([seed, epoch << 20], variable.dtype))
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar over all steps, and a line an epoch, on stderr.
+
+    Args:
+        epochs: of the whole run.
+        first_epoch: where a resumed run goes on.
+    """
+
+    def __init__(self, epochs: int, first_epoch: int = 0) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.first_epoch = first_epoch
+        self.console = Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Draw the bar."""
+        steps = self.params["steps"] or 1
+        self.task = self.bar.add_task(
+            "training", total=self.epochs * steps, completed=self.first_epoch * steps
+        )
+        self.bar.start()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Advance the bar."""
+        self.bar.advance(self.task)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Print the epoch's figures."""
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
+        self.console.print(
+            f"epoch {epoch + 1:>3}/{self.epochs}  {figures}", highlight=False, soft_wrap=True
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was; also after an interrupt, when Keras calls no hook."""
+        self.bar.stop()

@@ -1,0 +1,186 @@
+"""An existing tagger as a teacher: the scores and the embeddings it gives for a sound."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semanticac_keras.audio_tower import fit_to_window
+from training.datasets.audio import resample
+from training.learning.augment import Waveform
+
+# An output with fewer numbers than this is not taken for an embedding.
+_MIN_EMBEDDING_DIM = 128
+
+
+class TeacherError(ValueError):
+    """A teacher's file is missing, or its graph does not take sound and give scores."""
+
+
+class Teacher:
+    """A `.tflite` tagger that takes a waveform.
+
+    The scores are the output that is computed last. The embedding is another output of at least 128
+    numbers if there is one, else what goes into the last dense layer before the scores. A graph for
+    sounds of any length hears windows of one second.
+
+    Args:
+        path: the `.tflite` file, with one float32 input (samples,) or (1, samples).
+        sample_rate_hz: rate it was trained at; the file does not say.
+
+    Attributes:
+        path: as given.
+        sample_rate_hz: as given.
+        sha256: digest of the file.
+        window_samples: samples it hears at once.
+        num_scores: K, size of the scores.
+        embedding_dim: D, size of the embedding; 0 if the graph has none.
+
+    Raises:
+        TeacherError: if the file cannot be read or its graph is of another form.
+        ValueError: if the rate is not positive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], sample_rate_hz: int = 16_000) -> None:
+        if sample_rate_hz <= 0:
+            raise ValueError(f"`sample_rate_hz` must be positive. Received: {sample_rate_hz}")
+        self.path = Path(path)
+        self.sample_rate_hz = sample_rate_hz
+        try:
+            self._content = self.path.read_bytes()
+        except OSError as error:
+            raise TeacherError(f"{path} cannot be read: {error.strerror}") from error
+        self.sha256 = hashlib.sha256(self._content).hexdigest()
+        self._interpreters = threading.local()
+        try:
+            self._read_graph()
+            scores, embedding = self._run(np.zeros(self.window_samples, np.float32))
+        except (ValueError, RuntimeError) as error:
+            raise TeacherError(f"{path} cannot teach: {' '.join(str(error).split())}") from error
+        self.num_scores, self.embedding_dim = scores.size, embedding.size
+
+    def hear(
+        self, waveform: Waveform, sample_rate_hz: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and embeddings of the windows of a sound. May be called from several threads.
+
+        Args:
+            waveform: (samples,), repeated if it is shorter than a window, else cut into windows
+                that overlap by half, the last aligned to the end.
+            sample_rate_hz: its rate; resampled to the teacher's.
+
+        Returns:
+            Scores (W, K), probabilities, and embeddings (W, D), of W windows.
+
+        Raises:
+            TeacherError: if the teacher answers with anything but probabilities.
+        """
+        waveform = resample(waveform, sample_rate_hz, self.sample_rate_hz)
+        windows = fit_to_window(waveform, self.window_samples, self.window_samples // 2)
+        scores, embeddings = zip(*(self._run(window) for window in windows), strict=True)
+        return np.stack(scores), np.stack(embeddings)
+
+    def _read_graph(self) -> None:
+        """Find the input, the scores and the embedding; make the embedding an output."""
+        model = _load(self._content)
+        self._input_shape = _waveform_shape(model.get_input_details(), self.sample_rate_hz)
+        self.window_samples = self._input_shape[-1]
+        wide = {
+            output["index"]
+            for output in model.get_output_details()
+            if output["dtype"] == np.float32 and np.prod(output["shape"]) >= _MIN_EMBEDDING_DIM
+        }
+        self._content, self._scores, self._embedding = _with_embedding(self._content, wide)
+
+    def _run(self, window: Waveform) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores (K,) and embedding (D,) of one window, by this thread's interpreter."""
+        model = getattr(self._interpreters, "model", None)
+        if model is None:
+            model = self._interpreters.model = _load(self._content, self._input_shape)
+        model.set_tensor(model.get_input_details()[0]["index"], window.reshape(self._input_shape))
+        model.invoke()
+        scores = model.get_tensor(self._scores)
+        if scores.dtype != np.float32 or scores.shape[-1:] != (scores.size,):
+            raise TeacherError(
+                "a teacher's scores must be one row of float32. "
+                f"Received: {scores.dtype} {scores.shape}."
+            )
+        if not (scores.min() >= 0.0 and scores.max() <= 1.0 + 1e-4):  # also refuses NaN
+            raise TeacherError(
+                "a teacher's scores must be probabilities. "
+                f"Received: values from {scores.min()} to {scores.max()}."
+            )
+        if self._embedding is None:
+            return scores.reshape(-1), np.zeros(0, np.float32)
+        embedding = model.get_tensor(self._embedding)
+        # A 1x1 convolution may stand before the mean over a map: the mean then comes here.
+        return scores.reshape(-1), embedding.reshape(-1, embedding.shape[-1]).mean(axis=0)
+
+
+def _load(content: bytes, input_shape: tuple[int, ...] | None = None) -> Any:
+    """An interpreter on one thread, ready to run if the input's shape is given."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = Interpreter(model_content=content, num_threads=1)
+    if input_shape is not None:
+        model.resize_tensor_input(model.get_input_details()[0]["index"], input_shape)
+        model.allocate_tensors()
+    return model
+
+
+def _waveform_shape(inputs: list[dict[str, Any]], sample_rate_hz: int) -> tuple[int, ...]:
+    """Shape of the one input, with a second in place of an open length."""
+    if len(inputs) == 1 and inputs[0]["dtype"] == np.float32:
+        shape = tuple(int(size) for size in inputs[0]["shape"])
+        length = int(inputs[0]["shape_signature"][-1]) if shape else 0
+        if len(shape) in (1, 2) and shape[:-1] in ((), (1,)) and length:
+            return (*shape[:-1], sample_rate_hz if length < 0 else length)
+    received = ", ".join(
+        f"{np.dtype(i['dtype']).name} {tuple(map(int, i['shape_signature']))}" for i in inputs
+    )
+    raise TeacherError(
+        "a teacher must have one float32 input (samples,) or (1, samples), a waveform. "
+        f"Received: {received or 'no input'}."
+    )
+
+
+def _with_embedding(content: bytes, wide: set[int]) -> tuple[bytes, int, int | None]:
+    """The model with the embedding as an output, and the tensors of the scores and the embedding;
+    as an output it can be read while the CPU delegate runs the graph whole."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    operators = graph.operators[::-1]  # the last to run first
+    outputs = [int(i) for i in graph.outputs]
+    computed = [int(i) for operator in operators for i in operator.outputs if i in outputs]
+    if not computed:
+        raise TeacherError("its graph computes nothing")
+    scores, *others = computed
+    for i in others:
+        if i in wide:
+            return content, scores, i
+    needed = {scores}
+    for operator in operators:
+        if needed.isdisjoint(operator.outputs):
+            continue
+        needed.update(operator.inputs)
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+        dense = kind == schema.BuiltinOperator.FULLY_CONNECTED
+        if kind == schema.BuiltinOperator.CONV_2D:
+            dense = list(graph.tensors[operator.inputs[1]].shape[1:3]) == [1, 1]
+        if dense:
+            embedding = int(operator.inputs[0])
+            if graph.tensors[embedding].type != schema.TensorType.FLOAT32:
+                break
+            graph.outputs = sorted({*outputs, embedding})
+            builder = flatbuffers.Builder(len(content))
+            builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+            return bytes(builder.Output()), scores, embedding
+    return content, scores, None

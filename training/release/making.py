@@ -1,0 +1,115 @@
+"""Train on every clip, and export: the bundle that is shipped, with its receipt."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import keras
+
+from edge.inference.packaged import PackagedModel
+from semanticac_keras import export_tflite
+from training.datasets import AudioDataset, Clip
+from training.datasets.base import map_files
+from training.datasets.split import Split
+from training.fit import learn
+from training.learning.model import Weights, build_model
+from training.learning.tagger import Teacher
+from training.release.shipment import Shipment
+from training.runs import outcome
+from training.runs.run import Run, RunError, portable, provenance, write_json
+
+PROGRAM = "training.reproduce"
+_RATE_HZ = 44_100
+_COMPARED_CLIPS = 40
+
+
+def make_bundle(
+    shipment: Shipment, dataset: AudioDataset, teacher: Teacher | None, run: Run
+) -> dict[str, Any]:
+    """Train and export, or take what a run with the same settings has made or begun.
+
+    Args:
+        shipment: what to make.
+        dataset: all of it is trained on.
+        teacher: what the model learns from too.
+        run: where everything is written; the bundle gets the shipment's name.
+
+    Returns:
+        Figures of data, training and bundle.
+
+    Raises:
+        ExportError: if the bundle does not agree with the model.
+        KeyboardInterrupt: if the training was interrupted; it can go on.
+        RunError: if the run was started with other settings, or the bundle is too large.
+    """
+    recipe = shipment.recipe
+    data = {
+        "dataset": dataset.name,
+        "clips": len(dataset.clips),
+        "sha256": digest(dataset),
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+    }
+    settings = {
+        "data": data,
+        "recipe": asdict(recipe),
+        "teacher": teacher and {"name": teacher.path.name, "sha256": teacher.sha256},
+    }
+    if run.config.exists():
+        run.check_same(settings)
+        if run.metrics.exists():
+            figures: dict[str, Any] = json.loads(run.metrics.read_text())
+            return figures
+    resume = run.config.exists()
+    if not resume:
+        run.start(settings, PROGRAM)
+    model = build_model(dataset.labels, recipe, Weights())
+    learned = learn(model, dataset, Split.whole(dataset), recipe, run, resume, teacher)
+    if not learned.finished:
+        raise KeyboardInterrupt
+    made = {**provenance(PROGRAM), "backend": keras.backend.backend()}
+    made["command"] = portable(made["command"])
+    path = PackagedModel.at(run.directory, shipment.name).bundle
+    contract = export_tflite(
+        model,
+        path,
+        shipment.quantization,
+        clips=learned.clips[:: max(1, len(learned.clips) // _COMPARED_CLIPS)],
+        training={**settings, "held_out_fold": None, "made": made},
+        licence=shipment.licence,
+    )
+    content = path.read_bytes()
+    if len(content) > shipment.most_bytes:
+        raise RunError(
+            f"{path} must have at most {shipment.most_bytes:,} bytes. Received: {len(content):,}."
+        )
+    figures = {
+        **settings,
+        "made": made,
+        "training": outcome.speed(run.read_history(), learned.clips_per_epoch),
+        "bundle": {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "quantization": contract.quantization,
+            "window_seconds": contract.front_end.window_seconds,
+            "labels": contract.labels,
+            "parity": contract.parity,
+            "parameters": outcome.sizes(model)["parameters"],
+        },
+    }
+    write_json(run.metrics, figures)
+    run.checkpoint.unlink()
+    return figures
+
+
+def digest(dataset: AudioDataset) -> str:
+    """SHA-256 of names, labels and samples of all clips: how files store them does not count."""
+
+    def of_clip(clip: Clip) -> bytes:
+        sha256 = hashlib.sha256(f"{clip.name}\0{dataset.labels[clip.label]}\0".encode())
+        sha256.update(dataset.read(clip, _RATE_HZ).tobytes())
+        return sha256.digest()
+
+    digests = map_files(of_clip, dataset.clips, lambda clip: clip.name, f"Hashing {dataset.name}")
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()

@@ -1,0 +1,142 @@
+"""What a training leaves: its figures, its predictions, and the bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from edge import StreamingClassifier
+from edge.files import replacing
+from edge.inference.frontend import FloatArray
+from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras.export import Quantization
+from training.datasets import AudioDataset
+from training.datasets.split import Split
+from training.distillation import Student
+from training.runs.evaluation import Evaluation
+from training.runs.plots import plot_stream
+from training.runs.run import Row, Run, best_epoch
+
+_CHECKED_CLIPS = 16
+
+
+def speed(history: Sequence[Row], clips_per_epoch: int) -> dict[str, Any]:
+    """How long it took; the rate is that of a median epoch, for the first one compiles.
+
+    Args:
+        history: one row an epoch.
+        clips_per_epoch: how many were trained on in each.
+    """
+    seconds = [row["seconds"] for row in history]
+    figures = {"epochs": len(seconds), "training_seconds": sum(seconds)}
+    if seconds:
+        figures["training_clips_per_second"] = clips_per_epoch / float(np.median(seconds))
+    return figures
+
+
+def sizes(model: SemanticAC) -> dict[str, Any]:
+    """Parameters of each part, and the paper's h, w, d and C."""
+    tower = model.audio_tower
+    return {
+        "parameters": {
+            "audio encoder": tower.encoder.count_params(),
+            type(tower.head).__name__: tower.head.count_params(),
+            model.text_encoder.name.replace("_", " "): model.text_encoder.count_params(),
+        },
+        "token_map": [*tower.encoder.output_grid, tower.encoder.output_dim],
+        "embedding_dim": tower.embedding_dim,
+    }
+
+
+def test(
+    learner: SemanticAC | Student,
+    model: SemanticAC,
+    dataset: AudioDataset,
+    split: Split,
+    clips: Sequence[FloatArray],
+    run: Run,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Test the last epoch and, where a fold chose one, the best; the model is then the latter.
+
+    Args:
+        learner: what was trained, at the end of the last epoch.
+        model: the classifier in it.
+        dataset: labelled clips.
+        split: what each clip was for.
+        clips: waveforms of the test's, in their order.
+        run: holds the history and the weights of the best epoch.
+
+    Returns:
+        Predictions, and the figures for `metrics.json`.
+    """
+    held_out = [dataset.clips[i] for i in split.test]
+    names = tuple(clip.name for clip in held_out)
+    truth = np.array([clip.label for clip in held_out])
+
+    def predict() -> Evaluation:
+        return Evaluation(dataset.labels, names, truth, model.predict(clips, verbose=0))
+
+    evaluation = predict()
+    figures: dict[str, Any] = {"accuracy_last_epoch": evaluation.accuracy}
+    history = run.read_history()
+    chosen = None if split.validation_fold is None else best_epoch(history)
+    if chosen is not None:
+        learner.load_weights(run.selected(chosen))
+        evaluation = predict()
+        figures["accuracy_selected_on_validation"] = evaluation.accuracy
+        figures["validation"] = {
+            "fold": split.validation_fold,
+            "clips": len(split.validation),
+            "epoch": chosen,
+            "accuracy": history[chosen - 1]["val_accuracy"],
+        }
+    return evaluation, {"accuracy": evaluation.accuracy, **figures}
+
+
+def export(
+    model: SemanticAC,
+    dataset: AudioDataset,
+    clips: Sequence[FloatArray],
+    run: Run,
+    receipt: dict[str, Any],
+    quantization: Quantization,
+) -> dict[str, Any]:
+    """Write the bundle, and for the demo a recording to try it on.
+
+    Args:
+        model: tested.
+        dataset: what it was trained on.
+        clips: waveforms of the test's, on which the bundle is compared with the model.
+        run: where the bundle goes.
+        receipt: the bundle's account of the training.
+        quantization: of the bundle.
+
+    Returns:
+        The form and its parity figures, or under `error` what went wrong.
+    """
+    try:
+        contract = export_tflite(
+            model,
+            run.directory / "model.tflite",
+            quantization,
+            clips=clips[:_CHECKED_CLIPS],
+            training=receipt,
+            licence=dataset.licence,
+        )
+        if dataset.name == "demo":
+            _write_example(run.directory, clips)
+    except ExportError as error:
+        return {"error": str(error)}
+    return {"quantization": quantization, **contract.parity}
+
+
+def _write_example(directory: Path, clips: Sequence[FloatArray]) -> None:
+    """A recording of held-out sounds in a row, and what the bundle makes of it as a stream."""
+    classifier = StreamingClassifier(directory / "model.tflite", hop_seconds=0.25)
+    recording = np.concatenate(clips[:: max(1, len(clips) // 6)][:6])
+    with replacing(directory / "example.wav") as temporary:
+        soundfile.write(temporary, recording, classifier.front_end.sample_rate_hz, subtype="PCM_16")
+    results = classifier.push(recording) + classifier.flush()
+    plot_stream(recording, classifier.front_end, results, directory / "example.png")

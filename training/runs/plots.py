@@ -1,0 +1,152 @@
+"""Pictures of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from edge import Classification, FrontEnd, log_mel
+from edge.files import replacing
+from edge.inference.frontend import FloatArray
+from training.runs.evaluation import Evaluation
+from training.runs.run import Row
+
+
+def plot_confusion(evaluation: Evaluation, path: Path) -> None:
+    """Write the confusion matrix as PNG.
+
+    Args:
+        evaluation: predictions on held-out clips.
+        path: file to write.
+    """
+    counts, size = evaluation.confusion(), len(evaluation.labels)
+    side = 2.5 + 0.35 * size
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(counts, cmap="Blues")
+    axes.set_xticks(range(size), evaluation.labels, rotation=90)
+    axes.set_yticks(range(size), evaluation.labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{evaluation.accuracy:.1%} of {len(evaluation.truth)} held-out clips")
+    for row, column in np.argwhere(counts):
+        count = counts[row, column]
+        color = "white" if count > counts.max() / 2 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=color)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def plot_per_class(evaluation: Evaluation, path: Path) -> None:
+    """Write the accuracy on each class as PNG, the best first.
+
+    Args:
+        evaluation: predictions on held-out clips.
+        path: file to write.
+    """
+    shares = sorted(evaluation.per_class().items(), key=lambda item: item[1], reverse=True)
+    figure = Figure(figsize=(8, 1.2 + 0.24 * len(shares)), layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.barh([label for label, _ in shares], [100 * share for _, share in shares])
+    axes.bar_label(bars, fmt="%.1f", padding=3, bbox={"fc": "white", "ec": "none", "pad": 0})
+    axes.axvline(100 * evaluation.accuracy, color="black", linestyle=":")
+    axes.set_xlim(0, 109)
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_xlabel(f"accuracy in %; all {len(evaluation.truth)} clips: dotted line")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def plot_reliability(evaluation: Evaluation, path: Path) -> None:
+    """Write the share that is right over the highest probability, and how many clips, as PNG.
+
+    Args:
+        evaluation: predictions on held-out clips.
+        path: file to write.
+    """
+    bins = evaluation.confidence_bins()
+    filled = [bin for bin in bins if bin.clips]
+    figure = Figure(figsize=(5, 5.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="grey", linestyle=":", label="calibrated")
+    above.plot(
+        [bin.confidence for bin in filled],
+        [bin.accuracy for bin in filled],
+        marker="o",
+        label=f"held-out clips, error {evaluation.calibration_error():.3f}",
+    )
+    above.set_ylabel("share that is right")
+    above.legend(loc="upper left")
+    edges = [bin.low for bin in bins]
+    below.bar(edges, [bin.clips for bin in bins], width=1 / len(bins), align="edge", ec="white")
+    below.set_ylabel("clips")
+    below.set_xlabel("highest probability")
+    below.set_xlim(0, 1)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def plot_curves(
+    history: Sequence[Row], validated_on: str, selected_epoch: int | None, path: Path
+) -> None:
+    """Write loss and accuracy over the epochs as PNG.
+
+    Args:
+        history: one row an epoch.
+        validated_on: name of the second curve.
+        selected_epoch: the epoch that was kept, if it was chosen.
+        path: file to write.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, label in ((metric, "training"), (f"val_{metric}", validated_on)):
+            if history and key in history[0]:
+                axes.plot(epochs, [row[key] for row in history], label=label)
+        if selected_epoch is not None:
+            axes.axvline(selected_epoch, color="black", linestyle=":", label="selected")
+        axes.set_xlabel("epoch")
+        axes.set_title(metric)
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def plot_stream(
+    waveform: FloatArray, front_end: FrontEnd, results: Sequence[Classification], path: Path
+) -> None:
+    """Write a recording's log-mel over the scores that a stream of it gave, as PNG.
+
+    Args:
+        waveform: (samples,), mono at the front end's rate.
+        front_end: the bundle's.
+        results: the stream's classifications, in order.
+        path: file to write.
+    """
+    labels, seconds = results[0].labels, waveform.size / front_end.sample_rate_hz
+    figure = Figure(figsize=(9, 2.2 + 0.22 * len(labels)), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 0.22 * len(labels)))
+    decibels = log_mel(waveform, front_end).T
+    above.imshow(
+        decibels,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, front_end.num_mels),
+        vmin=decibels.max() - 70,
+        cmap="magma",
+    )
+    above.set_ylabel("mel band")
+    # A score stands at the end of its window: when it comes out.
+    ends = [result.end_seconds for result in results]
+    edges = np.append(ends, ends[-1] + (ends[-1] - ends[0]) / max(1, len(ends) - 1))
+    scores = np.stack([result.scores for result in results], axis=1)
+    below.pcolormesh(edges, np.arange(len(labels) + 1), scores, vmin=0, vmax=1, cmap="Blues")
+    below.set_yticks(np.arange(len(labels)) + 0.5, labels)
+    below.invert_yaxis()
+    below.set_xlabel("seconds")
+    below.set_xlim(0, seconds)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
