@@ -16,7 +16,7 @@ from training.datasets import DatasetError, load_dataset
 from training.learning.augment import Augmentation
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.runs.cost import tower_costs
-from training.runs.jobs import JobsError, run_jobs
+from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
 from training.runs.markdown import provenance_section, table
 from training.runs.results import Results, percent
 from training.runs.run import RunError, provenance
@@ -100,11 +100,12 @@ TABLES = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_PROGRAM) -> int:
     """Run the command line.
 
     Args:
         argv: arguments after the program's name; `sys.argv`'s by default.
+        fit_program: the command line that starts a run, before its arguments.
 
     Returns:
         Exit status: 0, 1 after an error at run time, 130 after an interrupt.
@@ -119,14 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=(*TABLES, "tower"),
         help="3, 4: the paper's; ingredients: of the recipe; tower: sizes, without training",
     )
-    own.add_argument(
-        "--teacher", type=Path, metavar="FILE", help="a .tflite tagger: one more ingredient"
-    )
     arguments, passed_on = parse_passing_on(own, argv, needs_dataset=False)
     if arguments.table != "tower" and arguments.dataset is None:
         own.error(f"--table {arguments.table} needs --dataset")
-    if arguments.table != "ingredients" and arguments.teacher:
-        own.error("--teacher goes with --table ingredients")
     try:
         preset = chosen_recipe(arguments).preset
         parts = ("ablate", arguments.table, arguments.dataset, preset)
@@ -134,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.table == "tower":
             lines = tower_table(preset)
         else:
-            lines = _train(arguments, passed_on, directory)
+            lines = _train(arguments, passed_on, directory, fit_program)
         with replacing(directory / "report.md") as temporary:
             temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
     except KeyboardInterrupt:
@@ -198,21 +194,20 @@ def variant_table(results: Mapping[Variant, Results]) -> list[str]:
     ]
 
 
-def _train(arguments: argparse.Namespace, passed_on: Sequence[str], directory: Path) -> list[str]:
+def _train(
+    arguments: argparse.Namespace,
+    passed_on: Sequence[str],
+    directory: Path,
+    fit_program: tuple[str, ...],
+) -> list[str]:
     """Train all variants of a table that differ from its first, and compare them."""
     dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
     wanted = TABLES[arguments.table]
     variants = wanted.variants
-    if arguments.teacher:
-        variants += (Variant("teacher", {"teacher": arguments.teacher}),)
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
     recipes = {variant: chosen_recipe(fit.parse(given)) for variant, given in options.items()}
     first = variants[0]
-    same = [
-        variant
-        for variant in variants[1:]
-        if recipes[variant] == recipes[first] and "teacher" not in variant.changes
-    ]
+    same = [variant for variant in variants[1:] if recipes[variant] == recipes[first]]
     plans = {
         variant: plan(
             directory / re.sub("[^a-z0-9]+", "-", variant.name.lower()).strip("-"),
@@ -220,6 +215,7 @@ def _train(arguments: argparse.Namespace, passed_on: Sequence[str], directory: P
             dataset,
             arguments.folds or dataset.folds,
             arguments.seeds,
+            fit_program=fit_program,
         )
         for variant, given in options.items()
         if variant not in same

@@ -14,12 +14,11 @@ from training.datasets.split import Split
 from training.learning.options import (
     CommandParser,
     chosen_recipe,
-    chosen_teacher,
     parse_passing_on,
     positive_int,
 )
 from training.runs.evaluation import Evaluation
-from training.runs.jobs import Job, JobsError, run_jobs
+from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
@@ -31,11 +30,12 @@ _PROTOCOLS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_PROGRAM) -> int:
     """Run the command line.
 
     Args:
         argv: arguments after the program's name; `sys.argv`'s by default.
+        fit_program: the command line that starts a run, before its arguments.
 
     Returns:
         Exit status: 0, 1 after an error at run time, 130 after an interrupt.
@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 arguments.seeds,
                 protocol == "validation",
                 arguments.keep_bundles,
+                fit_program,
             )
             for protocol in protocols
         }
@@ -113,7 +114,8 @@ def plan(
     seeds: Sequence[int],
     validate: bool = False,
     keep_bundles: bool = False,
-) -> dict[tuple[int, int], Job]:
+    fit_program: tuple[str, ...] = FIT_PROGRAM,
+) -> dict[tuple[int, int], FitProcess]:
     """The runs to make, by fold and seed.
 
     Args:
@@ -124,6 +126,7 @@ def plan(
         seeds: seeds of the recipe.
         validate: take the next fold out of training too, cyclically, to choose the epoch by.
         keep_bundles: export each model.
+        fit_program: the command line that starts a run, before its arguments.
 
     Raises:
         RunError: if a run was started with other settings.
@@ -131,16 +134,15 @@ def plan(
     """
     jobs = {}
     export = ("--quantization", "dynamic_int8") if keep_bundles else ("--no-export",)
-    teacher = chosen_teacher(fit.parse(arguments))
     for fold, seed in product(folds, seeds):
         given = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
         following = _following(fold, dataset) if validate else None
         if following is not None:
             given += ["--validation-fold", str(following)]
         Split.of(dataset, fold, following)  # what is wrong here is said before any run
-        settings = fit.settings(fit.parse(given), dataset, fold, teacher)
+        settings = fit.settings(fit.parse(given), dataset, fold)
         name = f"{'validation' if validate else 'last'}-fold{fold}-seed{seed}"
-        job = Job(Run(directory / name), tuple(given))
+        job = FitProcess(Run(directory / name), tuple(given), fit_program)
         if job.run.config.exists():
             job.run.check_same(settings)
         jobs[fold, seed] = job
@@ -221,7 +223,6 @@ def _write_report(
         "dataset": dataset.name,
         "recipe": recipe,
         "weights": config["weights"],
-        "teacher": config["teacher"],
         "parameters": json.loads(some_run.metrics.read_text())["parameters"],
         "runs_at_once": at_once,
         "protocols": figures,

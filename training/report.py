@@ -79,7 +79,6 @@ def write_report(
         "",
         _sizes(figures),
         "",
-        *([_teacher(config), ""] if config.get("teacher") else []),
         *(["**Interrupted before the last epoch.**", ""] if figures["interrupted"] else []),
         *provenance_section(config),
         "![curves](curves.png)",
@@ -124,16 +123,6 @@ def _choice(figures: dict[str, Any]) -> str:
         "The held-out fold chose nothing. On it, the epoch selected on validation has "
         f"{figures['accuracy_selected_on_validation']:.1%}, "
         f"the last epoch {figures['accuracy_last_epoch']:.1%}."
-    )
-
-
-def _teacher(config: dict[str, Any]) -> str:
-    teacher, recipe = config["teacher"], config["recipe"]
-    return (
-        f"Taught by `{teacher['path']}` (SHA-256 {teacher['sha256']}), which heard "
-        f"{recipe['teacher_views']} examples of each training clip at "
-        f"{teacher['sample_rate_hz']:,} Hz and no other clip; weights: embedding "
-        f"{recipe['teacher_embedding_weight']:g}, scores {recipe['teacher_score_weight']:g}."
     )
 
 

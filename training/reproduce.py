@@ -1,6 +1,5 @@
 """Make a shipped model again, and compare: `python -m training.reproduce esc10-small`."""
 
-import argparse
 import json
 import os
 import shutil
@@ -20,7 +19,6 @@ from edge.inference.packaged import PackagedModel
 from semanticac_keras import ExportError
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.learning.options import CommandParser
-from training.learning.tagger import Teacher
 from training.release import comparing, measure
 from training.release.accounting import account, write_files
 from training.release.making import PROGRAM, make_bundle
@@ -47,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     data_dir: Path | None = arguments.data_dir
     run = Run(arguments.out or Path("runs") / f"reproduce-{shipment.name}")
     try:
-        teacher = _teacher(arguments, shipment)
         dataset = load_dataset(shipment.dataset, data_dir)
-        figures = make_bundle(shipment, dataset, teacher, run)
+        figures = make_bundle(shipment, dataset, run)
         files = PackagedModel.at(run.directory, shipment.name)
         figures |= account(shipment, dataset, files.bundle, figures, data_dir, arguments.crossval)
         write_files(shipment, dataset, figures, files)
@@ -83,10 +80,6 @@ def _parser() -> CommandParser:
     parser.add_argument("name", choices=sorted(SHIPMENTS))
     parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
     parser.add_argument("--out", type=Path, help="directory; default: runs/reproduce-NAME")
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a .tflite tagger to distil")
-    parser.add_argument(
-        "--teacher-rate", type=int, default=16_000, metavar="HZ", help="default: 16000"
-    )
     parser.add_argument(
         "--crossval",
         type=Path,
@@ -99,18 +92,6 @@ def _parser() -> CommandParser:
         help="put it in the place of the shipped one, whatever the comparison says",
     )
     return parser
-
-
-def _teacher(arguments: argparse.Namespace, shipment: Shipment) -> Teacher | None:
-    """The teacher that was given, which must be there if the shipped model had one."""
-    if arguments.teacher is not None:
-        return Teacher(arguments.teacher, arguments.teacher_rate)
-    if shipment.teacher_sha256 is not None:
-        raise ValueError(
-            f"{shipment.name} had a teacher: give the file with SHA-256 "
-            f"{shipment.teacher_sha256} by --teacher."
-        )
-    return None
 
 
 def _compare(shipment: Shipment, dataset: AudioDataset, files: PackagedModel) -> bool:

@@ -27,27 +27,19 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def micro_arguments(micro: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options that train the micro preset on the folder, here and in the processes of jobs."""
+    """Options that train the micro preset on the folder."""
     pytest.importorskip("tensorflow")
-    from semanticac_keras.presets import PRESETS
-    from training.learning.recipes import RECIPES, Recipe
-    from training.runs import jobs
+    from tests.micro import RECIPE
+    from training.learning.recipes import RECIPES
 
-    recipe = Recipe(preset=micro, epochs=6, batch_size=4, learning_rate=0.01)
-    monkeypatch.setitem(RECIPES, micro, recipe)
-    code = (
-        "import sys\n"
-        "from edge.inference.frontend import FrontEnd\n"
-        "from semanticac_keras.presets import PRESETS, Preset\n"
-        "from training.learning.augment import Augmentation\n"
-        "from training.learning.recipes import RECIPES, Recipe\n"
-        f"PRESETS[{micro!r}] = {PRESETS[micro]!r}\n"
-        f"RECIPES[{micro!r}] = {recipe!r}\n"
-        "from training.fit import main\n"
-        "sys.exit(main())\n"
-    )
-    monkeypatch.setattr(jobs, "_FIT", (sys.executable, "-u", "-c", code))
+    monkeypatch.setitem(RECIPES, micro, RECIPE)
     return ["--dataset", "folder", "--data-dir", str(folder), "--preset", micro]
+
+
+@pytest.fixture(scope="session")
+def micro_program() -> tuple[str, ...]:
+    """The command line of a `training.fit` that knows the micro preset."""
+    return (sys.executable, "-u", "-m", "tests.training.micro_fit")
 
 
 @pytest.fixture
@@ -58,7 +50,6 @@ def finish(folder: Path) -> Callable[..., None]:
     """
     from training import fit
     from training.datasets import load_dataset
-    from training.learning.options import chosen_teacher
     from training.runs.evaluation import Evaluation
     from training.runs.run import write_json
 
@@ -71,7 +62,7 @@ def finish(folder: Path) -> Callable[..., None]:
             given = np.eye(2, dtype=np.float32)[np.where(right, truth, 1 - truth)]
             names = tuple(clip.name for clip in clips)
             arguments = fit.parse(job.arguments)
-            job.run.start(fit.settings(arguments, dataset, fold, chosen_teacher(arguments)))
+            job.run.start(fit.settings(arguments, dataset, fold))
             Evaluation(dataset.labels, names, truth, 0.6 * given + 0.2).save(job.run.predictions)
             figures = {"accuracy": share, "accuracy_last_epoch": share, "training_seconds": 2.0}
             sizes = {"training_clips_per_second": 4.0, "parameters": {"a": 3, "b": 4}}

@@ -9,7 +9,6 @@ from training import ablate, fit
 from training.datasets import load_dataset
 from training.learning.options import as_arguments, chosen_recipe
 from training.learning.recipes import RECIPES
-from training.runs.jobs import JobsError
 from training.runs.run import Run
 
 
@@ -74,11 +73,11 @@ def test_compares_paired_runs_and_trains_no_variant_twice(
 
 
 @pytest.mark.slow
-def test_two_variants_really_trained(arguments, directory, monkeypatch, capsys):
+def test_two_variants_really_trained(arguments, directory, micro_program, monkeypatch, capsys):
     rows = ablate.TABLES["3"].variants[:2]
     monkeypatch.setitem(ablate.TABLES, "3", ablate.Table("text", rows, "The note."))
     command = [*arguments, "--table", "3", "--folds", "2", "--epochs", "2", "--jobs", "2"]
-    assert ablate.main(command) == 0
+    assert ablate.main(command, micro_program) == 0
     printed = capsys.readouterr().out
     assert "published (ESC-50)" in printed
     accuracies = []
@@ -106,7 +105,6 @@ def test_the_tower_is_counted_without_training(micro_arguments, directory, capsy
     ("line", "message"),
     [
         (["--table", "3"], "--table 3 needs --dataset"),
-        (["--table", "3", "--dataset", "demo", "--teacher", "x"], "goes with --table ingredients"),
         (["--table", "5"], "invalid choice: '5'"),
     ],
 )
@@ -115,18 +113,3 @@ def test_one_line_for_a_wrong_command_line(line, message, capsys):
         ablate.main(line)
     [error] = capsys.readouterr().err.splitlines()
     assert message in error
-
-
-def test_a_teacher_is_one_more_row(arguments, directory, tagger, monkeypatch, capsys):
-    def refuse(jobs, at_once):
-        wanted.extend(jobs)
-        raise JobsError("not in this test")
-
-    wanted = []
-    monkeypatch.setattr(ablate, "run_jobs", refuse)
-    command = [*arguments, "--table", "ingredients", "--folds", "1", "--teacher", str(tagger)]
-    assert ablate.main(command) == 1
-    assert capsys.readouterr().err.endswith("training.ablate: error: not in this test\n")
-    taught = {job.run.directory.parent.name for job in wanted if "--teacher" in job.arguments}
-    assert taught == {"teacher"}
-    assert {job.run.directory.parent.name for job in wanted} >= {"the-recipe", "random-texts"}

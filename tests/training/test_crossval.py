@@ -36,21 +36,23 @@ def interrupt_after_an_epoch(directory):
 
 
 @pytest.mark.slow
-def test_goes_on_after_an_interrupt_and_after_a_failure(arguments, directory, folder, capsys):
+def test_goes_on_after_an_interrupt_and_after_a_failure(
+    arguments, directory, folder, micro_program, capsys
+):
     command = [
         *(*arguments, "--epochs", "40", "--protocol", "validation"),
         *("--folds", "1", "2", "--jobs", "2"),
     ]
     one, two = (Run(directory / f"validation-fold{fold}-seed0") for fold in (1, 2))
     interrupt_after_an_epoch(directory)
-    assert crossval.main(command) == 130
+    assert crossval.main(command, micro_program) == 130
     assert not (one.metrics.exists() and two.metrics.exists())
     assert "the same command goes on" in capsys.readouterr().err
 
     learned = one.checkpoint.read_bytes() if one.checkpoint.exists() else None
     one.metrics.unlink(missing_ok=True)
     one.checkpoint.write_bytes(b"damaged")
-    assert crossval.main(command) == 1
+    assert crossval.main(command, micro_program) == 1
     errors = capsys.readouterr().err
     assert f"{one.directory}: failed with status 1: training.fit: error: " in errors
     assert errors.splitlines()[-1].startswith("training.crossval: error: 1 of 2 runs failed")
@@ -58,7 +60,7 @@ def test_goes_on_after_an_interrupt_and_after_a_failure(arguments, directory, fo
     assert not (directory / "report.md").exists()
 
     one.checkpoint.unlink() if learned is None else one.checkpoint.write_bytes(learned)
-    assert crossval.main(command) == 0
+    assert crossval.main(command, micro_program) == 0
     clips = {clip.name: clip for clip in load_dataset("folder", folder).clips}
     by_fold = []
     for fold, run in enumerate((one, two), start=1):

@@ -14,7 +14,7 @@ from semanticac_keras import SemanticAC
 from training.runs.run import Row, Run, best_epoch
 
 
-def settle(model: SemanticAC) -> None:
+def finalize_weights(model: SemanticAC) -> None:
     """Leave a model as at the end of training: averaged weights in place, labels baked."""
     if getattr(model, "_jax_state_synced", True) is False:
         model.jax_state_sync()
@@ -51,7 +51,7 @@ class Validation(keras.callbacks.Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the averages in the place of the weights."""
         self.in_flight = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
-        settle(self.model)
+        finalize_weights(self.model)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Keep what was validated if it is the best, and put the weights back."""

@@ -14,7 +14,7 @@ from semanticac_keras import (
     presets,
 )
 from training.learning.recipes import Recipe
-from training.learning.text_warmup import drive_apart
+from training.learning.text_warmup import decorrelate_labels
 
 
 @dataclass(frozen=True)
@@ -67,5 +67,5 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         load_text_checkpoint(model.text_encoder, weights.text)
         model.bake_labels()
     elif recipe.text_warmup_steps:
-        drive_apart(model, recipe.text_warmup_steps, recipe.batch_size)
+        decorrelate_labels(model, recipe.text_warmup_steps, recipe.batch_size)
     return model

@@ -9,7 +9,6 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from training.datasets import DATASETS, Decoder
 from training.learning.augment import Augmentation
 from training.learning.recipes import RECIPES, Recipe, recipe_for
-from training.learning.tagger import Teacher
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -47,14 +46,6 @@ def training_options(
     parser.add_argument("--audio-weights", metavar="SRC", help="checkpoint of the audio encoder")
     parser.add_argument("--text-weights", metavar="SRC", help="checkpoint of the text encoder")
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary")
-    parser.add_argument("--teacher", type=Path, metavar="FILE", help="a .tflite tagger to distil")
-    parser.add_argument(
-        "--teacher-rate",
-        type=int,
-        default=16_000,
-        metavar="HZ",
-        help="sample rate that the teacher hears; default: 16000",
-    )
     recipe = parser.add_argument_group("fields of the recipe, to differ from it")
     for cls in (Recipe, Augmentation):
         hints = get_type_hints(cls)
@@ -107,23 +98,6 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
             if value is not None
         }
     )
-
-
-def chosen_teacher(arguments: argparse.Namespace) -> Teacher | None:
-    """The teacher that was named, if one was.
-
-    Raises:
-        ValueError: if it cannot be used, or cannot teach what the recipe wants of it.
-    """
-    if arguments.teacher is None:
-        return None
-    teacher = Teacher(arguments.teacher, arguments.teacher_rate)
-    if chosen_recipe(arguments).teacher_embedding_weight and not teacher.embedding_dim:
-        raise ValueError(
-            f"{teacher.path} has no dense layer to take an embedding from. Set "
-            "`teacher_embedding_weight` to 0 to learn its scores alone."
-        )
-    return teacher
 
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:

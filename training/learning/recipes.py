@@ -12,8 +12,8 @@ from semanticac_keras.semantic_ac import Texts
 from training.learning.augment import Augmentation
 from training.learning.optimizers import CoupledSGD, Muon
 
-# The text tower, whose few texts teach little, and what tells a teacher's answers.
-_NOT_HIDDEN = ("text_encoder", "embedding_head", "score_head")
+# The text tower sees few texts; Muon is for the audio tower's matrices.
+_ADAM_PATHS = ("text_encoder",)
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,6 @@ class Recipe:
             for evaluation".
         precision: `"float32"` or `"mixed_bfloat16"`.
         seed: of the weights, the batches and the augmentation.
-        teacher_views: examples of each clip that a teacher hears, if there is one.
-        teacher_embedding_weight: see `training.distillation.Student`.
-        teacher_score_weight: likewise.
         augmentation: of the waveforms.
     """
 
@@ -75,13 +72,10 @@ class Recipe:
     training_rate_hz: int = 0
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     seed: int = 0
-    teacher_views: int = 16
-    teacher_embedding_weight: float = 5.0
-    teacher_score_weight: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "teacher_views"):
+        for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -110,7 +104,7 @@ class Recipe:
             )
         options = {"weight_decay": self.weight_decay, "global_clipnorm": 1.0, **ema}
         if self.optimizer == "muon":
-            optimizer = Muon(rate, adam_paths=_NOT_HIDDEN, **options)
+            optimizer = Muon(rate, adam_paths=_ADAM_PATHS, **options)
         else:
             optimizer = keras.optimizers.AdamW(rate, **options)
         # Decay is for matrices: not for biases, gains, the relative position tables or the scale.
@@ -151,7 +145,6 @@ RECIPES: dict[str, Recipe] = {
         targets="prototype",
         label_smoothing=0.1,
         spec_augment=True,
-        teacher_views=8,
         augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
     # The paper's, with AudioCLIP's augmentation.

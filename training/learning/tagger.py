@@ -1,4 +1,4 @@
-"""An existing tagger as a teacher: the scores and the embeddings it gives for a sound."""
+"""Any `.tflite` tagger that takes a waveform: its scores and its embedding of a sound."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ from training.learning.augment import Waveform
 _MIN_EMBEDDING_DIM = 128
 
 
-class TeacherError(ValueError):
-    """A teacher's file is missing, or its graph does not take sound and give scores."""
+class TaggerError(ValueError):
+    """A tagger's file is missing, or its graph does not map a waveform to scores."""
 
 
-class Teacher:
+class Tagger:
     """A `.tflite` tagger that takes a waveform.
 
     The scores are the output that is computed last. The embedding is another output of at least 128
@@ -41,7 +41,7 @@ class Teacher:
         embedding_dim: D, size of the embedding; 0 if the graph has none.
 
     Raises:
-        TeacherError: if the file cannot be read or its graph is of another form.
+        TaggerError: if the file cannot be read or its graph is of another form.
         ValueError: if the rate is not positive.
     """
 
@@ -53,14 +53,16 @@ class Teacher:
         try:
             self._content = self.path.read_bytes()
         except OSError as error:
-            raise TeacherError(f"{path} cannot be read: {error.strerror}") from error
+            raise TaggerError(f"{path} cannot be read: {error.strerror}") from error
         self.sha256 = hashlib.sha256(self._content).hexdigest()
         self._interpreters = threading.local()
         try:
             self._read_graph()
             scores, embedding = self._run(np.zeros(self.window_samples, np.float32))
         except (ValueError, RuntimeError) as error:
-            raise TeacherError(f"{path} cannot teach: {' '.join(str(error).split())}") from error
+            raise TaggerError(
+                f"{path} cannot be used as a tagger: {' '.join(str(error).split())}"
+            ) from error
         self.num_scores, self.embedding_dim = scores.size, embedding.size
 
     def hear(
@@ -71,13 +73,13 @@ class Teacher:
         Args:
             waveform: (samples,), repeated if it is shorter than a window, else cut into windows
                 that overlap by half, the last aligned to the end.
-            sample_rate_hz: its rate; resampled to the teacher's.
+            sample_rate_hz: its rate; resampled to the tagger's.
 
         Returns:
             Scores (W, K), probabilities, and embeddings (W, D), of W windows.
 
         Raises:
-            TeacherError: if the teacher answers with anything but probabilities.
+            TaggerError: if its scores are not probabilities.
         """
         waveform = resample(waveform, sample_rate_hz, self.sample_rate_hz)
         windows = fit_to_window(waveform, self.window_samples, self.window_samples // 2)
@@ -105,13 +107,13 @@ class Teacher:
         model.invoke()
         scores = model.get_tensor(self._scores)
         if scores.dtype != np.float32 or scores.shape[-1:] != (scores.size,):
-            raise TeacherError(
-                "a teacher's scores must be one row of float32. "
+            raise TaggerError(
+                "a tagger's scores must be one row of float32. "
                 f"Received: {scores.dtype} {scores.shape}."
             )
         if not (scores.min() >= 0.0 and scores.max() <= 1.0 + 1e-4):  # also refuses NaN
-            raise TeacherError(
-                "a teacher's scores must be probabilities. "
+            raise TaggerError(
+                "a tagger's scores must be probabilities. "
                 f"Received: values from {scores.min()} to {scores.max()}."
             )
         if self._embedding is None:
@@ -142,8 +144,8 @@ def _waveform_shape(inputs: list[dict[str, Any]], sample_rate_hz: int) -> tuple[
     received = ", ".join(
         f"{np.dtype(i['dtype']).name} {tuple(map(int, i['shape_signature']))}" for i in inputs
     )
-    raise TeacherError(
-        "a teacher must have one float32 input (samples,) or (1, samples), a waveform. "
+    raise TaggerError(
+        "a tagger must have one float32 input (samples,) or (1, samples), a waveform. "
         f"Received: {received or 'no input'}."
     )
 
@@ -160,7 +162,7 @@ def _with_embedding(content: bytes, wide: set[int]) -> tuple[bytes, int, int | N
     outputs = [int(i) for i in graph.outputs]
     computed = [int(i) for operator in operators for i in operator.outputs if i in outputs]
     if not computed:
-        raise TeacherError("its graph computes nothing")
+        raise TaggerError("its graph computes nothing")
     scores, *others = computed
     for i in others:
         if i in wide:

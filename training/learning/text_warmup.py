@@ -12,7 +12,7 @@ from semanticac_keras import SemanticAC
 _LEARNING_RATE = 1e-3
 
 
-def drive_apart(model: SemanticAC, steps: int, batch_size: int) -> None:
+def decorrelate_labels(model: SemanticAC, steps: int, batch_size: int) -> None:
     """Train a model's text encoder alone to tell its labels apart.
 
     Random weights make nearly the same vector of each prompt, as the prompts differ in a word: the

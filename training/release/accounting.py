@@ -51,7 +51,7 @@ def account(
     chooses, tests = halves(shipment.others(data_dir, True))
     cross = None
     if crossval:
-        cross = read_cross_validation(crossval, dataset.name, shipment.recipe, figures["teacher"])
+        cross = read_cross_validation(crossval, dataset.name, shipment.recipe)
     listener = Listener(bundle, shipment.policy, shipment.hop_seconds)
     with tempfile.TemporaryDirectory() as directory:
         recordings = [Path(directory) / f"{name}.wav" for name in ("chooses", "tests")]

@@ -176,21 +176,15 @@ def _size(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _making(figures: Mapping[str, Any]) -> list[str]:
-    made, recipe, teacher = figures["made"], figures["recipe"], figures["teacher"]
+    made, recipe = figures["made"], figures["recipe"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     training = figures["training"]
-    taught = (
-        f"A teacher, `{teacher['name']}` (SHA-256 {teacher['sha256']}), heard the training clips; "
-        "it is not in the model. "
-        if teacher
-        else ""
-    )
     return [
         "## Making",
         "",
         f"Preset `{recipe['preset']}`, {training['epochs']} epochs, seed {recipe['seed']}, "
         f"{recipe['precision']}; the whole recipe is in the bundle and in the figures beside this "
-        f"card. {taught}It was trained at {training['training_clips_per_second']:.0f} clips/s.",
+        f"card. It was trained at {training['training_clips_per_second']:.0f} clips/s.",
         "",
         "```",
         shlex.join(made["command"]),

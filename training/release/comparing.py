@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.release.folds import what_counts
+from training.release.folds import relevant_fields
 from training.runs.run import flat_differences
 
 # Two trainings with one recipe and seed do not give the same weights: threads add in another order.
@@ -59,11 +59,10 @@ def compare(
         most_bytes: size that neither may exceed.
     """
     yield _same("data, SHA-256", shipped["data"]["sha256"][:12], made["data"]["sha256"][:12])
-    recipes = (what_counts(figures["recipe"], figures["teacher"]) for figures in (shipped, made))
+    recipes = (relevant_fields(figures["recipe"]) for figures in (shipped, made))
     differences = flat_differences(*recipes)
     names = ", ".join(name for name, _, _ in differences)
     yield Row("recipe", "", f"other {names}" if names else "the same", "none", not names)
-    yield _same("teacher, SHA-256", _teacher(shipped), _teacher(made))
     before, now = shipped["bundle"]["bytes"], made["bundle"]["bytes"]
     limit = f"at most {most_bytes:,}"
     yield Row("bytes", f"{before:,}", f"{now:,}", limit, max(before, now) <= most_bytes)
@@ -117,10 +116,6 @@ def _compare_rates(shipped: Mapping[str, Any], made: Mapping[str, Any]) -> Row:
 def _rate(tested: Mapping[str, Any]) -> str:
     low, high = tested["per_hour_interval"]
     return f"{tested['per_hour']:.0f} ({low:.0f} to {high:.0f})"
-
-
-def _teacher(figures: Mapping[str, Any]) -> str:
-    return str(figures["teacher"]["sha256"][:12]) if figures["teacher"] else "none"
 
 
 def _same(what: str, shipped: str, made: str) -> Row:

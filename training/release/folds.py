@@ -14,22 +14,19 @@ _PROTOCOL = "last"
 _BUNDLE = "model.tflite"
 
 
-def read_cross_validation(
-    directory: Path, dataset: str, recipe: Recipe, teacher: dict[str, Any] | None
-) -> dict[str, Any]:
+def read_cross_validation(directory: Path, dataset: str, recipe: Recipe) -> dict[str, Any]:
     """Read the figures of a cross-validation with a shipped model's recipe.
 
     Args:
         directory: where `training.crossval` has written.
         dataset: name of the one it must be of.
         recipe: which it must have.
-        teacher: likewise, with its `sha256`.
 
     Returns:
         Accuracies, and the command that made them.
 
     Raises:
-        RunError: if there is none, or it is of another dataset, recipe or teacher.
+        RunError: if there is none, or it is of another dataset or recipe.
     """
     try:
         summary = json.loads((directory / "summary.json").read_text())
@@ -41,14 +38,12 @@ def read_cross_validation(
         ) from error
     wanted = {
         "dataset": dataset,
-        "recipe": what_counts(json.loads(json.dumps(asdict(recipe))), teacher),
-        "teacher": teacher and teacher["sha256"],
+        "recipe": json.loads(json.dumps(asdict(recipe))),
     }
     found = {
         "dataset": summary["dataset"],
         # Seeds are repetitions, not part of the recipe.
-        "recipe": {**what_counts(summary["recipe"], summary["teacher"]), "seed": recipe.seed},
-        "teacher": summary["teacher"] and summary["teacher"]["sha256"],
+        "recipe": {**relevant_fields(summary["recipe"]), "seed": recipe.seed},
     }
     if differences := flat_differences(found, wanted):
         told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differences)
@@ -64,9 +59,9 @@ def read_cross_validation(
     }
 
 
-def what_counts(recipe: dict[str, Any], teacher: object) -> dict[str, Any]:
-    """A recipe without what only a teacher uses, if there is none."""
-    return {k: v for k, v in recipe.items() if teacher or not k.startswith("teacher_")}
+def relevant_fields(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe without the options of distillation, which older versions wrote."""
+    return {name: value for name, value in recipe.items() if not name.startswith("teacher_")}
 
 
 def fold_predictions(directory: Path, figures: dict[str, Any]) -> Evaluation:

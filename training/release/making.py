@@ -12,9 +12,8 @@ from semanticac_keras import export_tflite
 from training.datasets import AudioDataset, Clip
 from training.datasets.base import map_files
 from training.datasets.split import Split
-from training.fit import learn
 from training.learning.model import Weights, build_model
-from training.learning.tagger import Teacher
+from training.learning.trainer import Job, learn
 from training.release.shipment import Shipment
 from training.runs import outcome
 from training.runs.run import Run, RunError, portable, provenance, write_json
@@ -24,15 +23,12 @@ _RATE_HZ = 44_100
 _COMPARED_CLIPS = 40
 
 
-def make_bundle(
-    shipment: Shipment, dataset: AudioDataset, teacher: Teacher | None, run: Run
-) -> dict[str, Any]:
+def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Train and export, or take what a run with the same settings has made or begun.
 
     Args:
         shipment: what to make.
         dataset: all of it is trained on.
-        teacher: what the model learns from too.
         run: where everything is written; the bundle gets the shipment's name.
 
     Returns:
@@ -51,11 +47,7 @@ def make_bundle(
         "licence": dataset.licence,
         "citation": dataset.citation,
     }
-    settings = {
-        "data": data,
-        "recipe": asdict(recipe),
-        "teacher": teacher and {"name": teacher.path.name, "sha256": teacher.sha256},
-    }
+    settings = {"data": data, "recipe": asdict(recipe)}
     if run.config.exists():
         run.check_same(settings)
         if run.metrics.exists():
@@ -65,7 +57,7 @@ def make_bundle(
     if not resume:
         run.start(settings, PROGRAM)
     model = build_model(dataset.labels, recipe, Weights())
-    learned = learn(model, dataset, Split.whole(dataset), recipe, run, resume, teacher)
+    learned = learn(Job(model, dataset, Split.whole(dataset), recipe, run, resume))
     if not learned.finished:
         raise KeyboardInterrupt
     made = {**provenance(PROGRAM), "backend": keras.backend.backend()}

@@ -30,7 +30,6 @@ class Shipment:
         hop_seconds: time between windows that the thresholds are chosen for.
         false_accepts_per_hour: most that the half of the other sounds may give which chooses the
             thresholds, see `training.release.measure.choose`.
-        teacher_sha256: of the teacher, if one taught the model that is shipped.
     """
 
     name: str
@@ -44,7 +43,6 @@ class Shipment:
     policy: Policy = field(default_factory=Policy)
     hop_seconds: float = 1.0
     false_accepts_per_hour: float = 20.0
-    teacher_sha256: str | None = None
 
 
 SHIPMENTS: Mapping[str, Shipment] = MappingProxyType(

@@ -101,11 +101,10 @@ def _entries(directory: Path) -> Iterable[_Entry]:
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe, its augmentation, weights and teacher by name; preset and seed have columns."""
+    """The recipe, its augmentation and weights by name; preset and seed have columns."""
     settings = {
         **config["recipe"],
         **config["recipe"]["augmentation"],
         **{f"{part}_weights": path for part, path in config["weights"].items()},
-        "teacher": config["teacher"] and config["teacher"]["path"],
     }
     return {k: v for k, v in settings.items() if k not in ("preset", "seed", "augmentation")}

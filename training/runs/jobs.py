@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training.runs.run import Run
 
-_FIT = (sys.executable, "-u", "-m", "training.fit")
+FIT_PROGRAM = (sys.executable, "-u", "-m", "training.fit")
 _POLL_SECONDS = 0.2
 
 
@@ -23,16 +23,18 @@ class JobsError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run, wanted or finished.
+class FitProcess:
+    """One run of `training.fit` in a process of its own, finished or still to be made.
 
     Args:
         run: its directory.
         arguments: of `training.fit`, without `--out` and `--resume`.
+        program: the command line before the arguments.
     """
 
     run: Run
     arguments: tuple[str, ...]
+    program: tuple[str, ...] = FIT_PROGRAM
 
     @property
     def log(self) -> Path:
@@ -50,7 +52,7 @@ class Job:
         self.run.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*_FIT, *self.arguments, place, str(self.run.directory)],
+                [*self.program, *self.arguments, place, str(self.run.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -59,7 +61,7 @@ class Job:
             )
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int) -> None:
+def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
     """Run what is not finished, sharing the CPU's threads; a failure does not stop the others.
 
     Ctrl-C, or SIGTERM, is passed on to the runs, which keep what they learned. Called again, they
@@ -75,7 +77,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> None:
     """
     waiting = deque(job for job in jobs if not job.run.metrics.exists())
     threads = max(1, _cores() // at_once)
-    running: dict[Job, subprocess.Popen[bytes]] = {}
+    running: dict[FitProcess, subprocess.Popen[bytes]] = {}
     ended = len(jobs) - len(waiting)
     failed = 0
     if ended:
@@ -109,7 +111,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> None:
         )
 
 
-def _outcome(job: Job, status: int) -> str:
+def _outcome(job: FitProcess, status: int) -> str:
     if status == 0:
         figures = json.loads(job.run.metrics.read_text())
         return f"accuracy {figures['accuracy']:.1%} in {figures['training_seconds']:.0f} s"

@@ -14,7 +14,6 @@ from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.split import Split
-from training.distillation import Student
 from training.runs.evaluation import Evaluation
 from training.runs.plots import plot_stream
 from training.runs.run import Row, Run, best_epoch
@@ -51,7 +50,6 @@ def sizes(model: SemanticAC) -> dict[str, Any]:
 
 
 def test(
-    learner: SemanticAC | Student,
     model: SemanticAC,
     dataset: AudioDataset,
     split: Split,
@@ -61,8 +59,7 @@ def test(
     """Test the last epoch and, where a fold chose one, the best; the model is then the latter.
 
     Args:
-        learner: what was trained, at the end of the last epoch.
-        model: the classifier in it.
+        model: trained to the last epoch.
         dataset: labelled clips.
         split: what each clip was for.
         clips: waveforms of the test's, in their order.
@@ -83,7 +80,7 @@ def test(
     history = run.read_history()
     chosen = None if split.validation_fold is None else best_epoch(history)
     if chosen is not None:
-        learner.load_weights(run.selected(chosen))
+        model.load_weights(run.selected(chosen))
         evaluation = predict()
         figures["accuracy_selected_on_validation"] = evaluation.accuracy
         figures["validation"] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.datasets import AudioDataset
 from training.runs.evaluation import Evaluation
-from training.runs.jobs import Job
+from training.runs.jobs import FitProcess
 from training.runs.run import RunError
 
 
@@ -59,7 +59,7 @@ class Results:
     figures: Mapping[tuple[int, int], Mapping[str, Any]]
 
     @classmethod
-    def read(cls, jobs: Mapping[tuple[int, int], Job], dataset: AudioDataset) -> "Results":
+    def read(cls, jobs: Mapping[tuple[int, int], FitProcess], dataset: AudioDataset) -> "Results":
         """Read what finished jobs left.
 
         Args:

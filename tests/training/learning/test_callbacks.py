@@ -12,7 +12,7 @@ from training import fit as command
 from training.datasets import load_dataset
 from training.datasets.split import Split
 from training.learning.batches import one_hot
-from training.learning.callbacks import settle
+from training.learning.callbacks import finalize_weights
 from training.runs import outcome
 from training.runs.evaluation import Evaluation
 from training.runs.run import Run, best_epoch
@@ -86,7 +86,7 @@ class TestRuns:
         kept.load_weights(run.checkpoint)
         kept.bake_labels()
         assert abs(validation_loss(kept, folder) - history[-1]["val_loss"]) > 1e-3
-        settle(kept)
+        finalize_weights(kept)
         np.testing.assert_allclose(
             validation_loss(kept, folder), history[-1]["val_loss"], rtol=1e-5
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.datasets.audio import resample
-from training.learning.tagger import Teacher, TeacherError
+from training.learning.tagger import Tagger, TaggerError
 
 RATE_HZ = 4000
 
@@ -15,10 +15,10 @@ def noise(samples, seed=0):
 
 
 def test_scores_and_embedding_are_the_graphs(tagger, tagger_weights):
-    teacher = Teacher(tagger, RATE_HZ)
-    assert (teacher.window_samples, teacher.num_scores, teacher.embedding_dim) == (512, 5, 6)
+    model = Tagger(tagger, RATE_HZ)
+    assert (model.window_samples, model.num_scores, model.embedding_dim) == (512, 5, 6)
     waveform = noise(1300)
-    scores, embeddings = teacher.hear(waveform, RATE_HZ)
+    scores, embeddings = model.hear(waveform, RATE_HZ)
     # Half overlapping, and the last aligned to the end.
     windows = np.stack([waveform[start : start + 512] for start in (0, 256, 512, 768, 788)])
     to_hidden, to_scores = tagger_weights
@@ -28,25 +28,25 @@ def test_scores_and_embedding_are_the_graphs(tagger, tagger_weights):
 
 
 def test_a_short_sound_is_repeated_and_another_rate_resampled(tagger):
-    teacher = Teacher(tagger, RATE_HZ)
+    model = Tagger(tagger, RATE_HZ)
     short = noise(200)
     for given, expected in zip(
-        teacher.hear(short, RATE_HZ), teacher.hear(np.resize(short, 512), RATE_HZ), strict=True
+        model.hear(short, RATE_HZ), model.hear(np.resize(short, 512), RATE_HZ), strict=True
     ):
         np.testing.assert_array_equal(given, expected)
     fast = noise(4000)
-    scores, _ = teacher.hear(fast, 11_025)
-    expected, _ = teacher.hear(resample(fast, 11_025, RATE_HZ), RATE_HZ)
+    scores, _ = model.hear(fast, 11_025)
+    expected, _ = model.hear(resample(fast, 11_025, RATE_HZ), RATE_HZ)
     np.testing.assert_array_equal(scores, expected)
 
 
 def test_an_answer_depends_on_the_sound_alone(tagger):
     """Not on other sounds, their order, or the thread."""
     waveforms = [noise(700, seed) for seed in range(12)]
-    teacher = Teacher(tagger, RATE_HZ)
-    alone = [Teacher(tagger, RATE_HZ).hear(waveform, RATE_HZ) for waveform in waveforms]
+    model = Tagger(tagger, RATE_HZ)
+    alone = [Tagger(tagger, RATE_HZ).hear(waveform, RATE_HZ) for waveform in waveforms]
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(teacher.hear, waveforms[::-1], [RATE_HZ] * 12))[::-1]
+        together = list(pool.map(model.hear, waveforms[::-1], [RATE_HZ] * 12))[::-1]
     for (scores, embeddings), (same_scores, same_embeddings) in zip(alone, together, strict=True):
         np.testing.assert_array_equal(scores, same_scores)
         np.testing.assert_array_equal(embeddings, same_embeddings)
@@ -61,7 +61,7 @@ def test_a_wide_output_is_the_embedding(convert):
         return wide, tf.nn.softmax(tf.sin(wide) @ weights)
 
     waveform = noise(256)
-    scores, embeddings = Teacher(convert(serve, (1, 256)), RATE_HZ).hear(waveform, RATE_HZ)
+    scores, embeddings = Tagger(convert(serve, (1, 256)), RATE_HZ).hear(waveform, RATE_HZ)
     np.testing.assert_allclose(embeddings[0], np.cos(waveform[:128]), atol=1e-5)
     np.testing.assert_allclose(scores.sum(axis=1), 1.0, atol=1e-5)
 
@@ -75,7 +75,7 @@ def test_a_convolution_may_be_the_last_layer(convert):
         return tf.sigmoid(tf.reduce_mean(token_map, axis=(1, 2)))
 
     waveform = noise(128)
-    _, embeddings = Teacher(convert(serve, (128,)), RATE_HZ).hear(waveform, RATE_HZ)
+    _, embeddings = Tagger(convert(serve, (128,)), RATE_HZ).hear(waveform, RATE_HZ)
     expected = np.sin(waveform).reshape(16, 8).mean(axis=0)
     np.testing.assert_allclose(embeddings[0], expected, atol=1e-5)
 
@@ -83,9 +83,9 @@ def test_a_convolution_may_be_the_last_layer(convert):
 def test_without_a_dense_layer_there_are_scores_alone(convert):
     tf = pytest.importorskip("tensorflow")
     path = convert(lambda waveform: tf.sigmoid(tf.reshape(waveform, (1, 64))), (64,))
-    teacher = Teacher(path, RATE_HZ)
-    scores, embeddings = teacher.hear(noise(128), RATE_HZ)
-    assert (scores.shape, embeddings.shape, teacher.embedding_dim) == ((3, 64), (3, 0), 0)
+    model = Tagger(path, RATE_HZ)
+    scores, embeddings = model.hear(noise(128), RATE_HZ)
+    assert (scores.shape, embeddings.shape, model.embedding_dim) == ((3, 64), (3, 0), 0)
 
 
 def test_a_graph_for_any_length_hears_seconds(convert):
@@ -94,10 +94,10 @@ def test_a_graph_for_any_length_hears_seconds(convert):
     def serve(waveform):
         return tf.sigmoid(tf.reshape(tf.reduce_mean(waveform), (1, 1)) * np.ones((1, 3), "f"))
 
-    teacher = Teacher(convert(serve, (None,)), RATE_HZ)
-    assert teacher.window_samples == RATE_HZ
+    model = Tagger(convert(serve, (None,)), RATE_HZ)
+    assert model.window_samples == RATE_HZ
     waveform = noise(2 * RATE_HZ)
-    scores, _ = teacher.hear(waveform, RATE_HZ)
+    scores, _ = model.hear(waveform, RATE_HZ)
     means = [waveform[start : start + RATE_HZ].mean() for start in (0, 2000, 4000)]
     np.testing.assert_allclose(scores[:, 0], 1 / (1 + np.exp(-np.array(means))), atol=1e-5)
 
@@ -135,8 +135,8 @@ def _flat(values):
 )
 def test_refuses_other_graphs_in_one_line(convert, serve, shapes, dtype, message):
     path = convert(serve, *shapes, dtype=dtype)
-    with pytest.raises(TeacherError, match=message) as raised:
-        Teacher(path)
+    with pytest.raises(TaggerError, match=message) as raised:
+        Tagger(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -146,20 +146,20 @@ def test_refuses_other_files_in_one_line(tmp_path, tagger):
     text.write_text("not a model")
     half.write_bytes(tagger.read_bytes()[:900])
     for path in (text, half, tmp_path / "nowhere.tflite", tmp_path):
-        with pytest.raises(TeacherError, match=str(path)) as raised:
-            Teacher(path)
+        with pytest.raises(TaggerError, match=str(path)) as raised:
+            Tagger(path)
         assert "\n" not in str(raised.value)
     with pytest.raises(ValueError, match="sample_rate_hz"):
-        Teacher(tagger, 0)
+        Tagger(tagger, 0)
 
 
 def test_yamnet():
-    path = os.environ.get("SEMANTICAC_TEACHER")
+    path = os.environ.get("SEMANTICAC_TAGGER")
     if not path:
-        pytest.skip("SEMANTICAC_TEACHER does not name a yamnet.tflite")
-    teacher = Teacher(path)
-    assert (teacher.window_samples, teacher.num_scores, teacher.embedding_dim) == (15600, 521, 1024)
-    scores, embeddings = teacher.hear(np.zeros(160_000, np.float32), 32_000)
+        pytest.skip("SEMANTICAC_TAGGER does not name a yamnet.tflite")
+    model = Tagger(path)
+    assert (model.window_samples, model.num_scores, model.embedding_dim) == (15600, 521, 1024)
+    scores, embeddings = model.hear(np.zeros(160_000, np.float32), 32_000)
     assert (scores.shape, embeddings.shape) == ((10, 521), (10, 1024))
     assert set(scores.argmax(axis=1)) == {494}  # "Silence"
     assert embeddings.min() >= 0.0  # the mean of what a ReLU let through

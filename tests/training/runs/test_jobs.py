@@ -9,7 +9,7 @@ import time
 import pytest
 
 from training.runs import jobs
-from training.runs.jobs import Job, JobsError, run_jobs
+from training.runs.jobs import FitProcess, JobsError, run_jobs
 from training.runs.run import Run
 
 # Takes `--seconds N`, `--fail`, and `--out` or `--resume`, as the real one does.
@@ -34,10 +34,10 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
+def job(tmp_path):
     """`job(name, *arguments)`: a job that runs the stand-in."""
-    monkeypatch.setattr(jobs, "_FIT", (sys.executable, "-u", "-c", STAND_IN))
-    return lambda name, *arguments: Job(Run(tmp_path / name), arguments)
+    program = (sys.executable, "-u", "-c", STAND_IN)
+    return lambda name, *arguments: FitProcess(Run(tmp_path / name), arguments, program)
 
 
 def starts(*jobs):

@@ -5,7 +5,7 @@ import pytest
 
 from training.datasets import load_dataset
 from training.runs.evaluation import Evaluation
-from training.runs.jobs import Job
+from training.runs.jobs import FitProcess
 from training.runs.results import Results, Spread, percent
 from training.runs.run import Run, RunError, write_json
 
@@ -60,7 +60,7 @@ def test_refuses_predictions_of_other_clips(folder, tmp_path):
     probabilities = np.eye(2, dtype=np.float32)[truth]
     write_json(run.metrics, {"accuracy": 1.0})
     Evaluation(dataset.labels, names, truth, probabilities).save(run.predictions)
-    assert Results.read({(1, 0): Job(run, ())}, dataset).over_seeds().mean == 1.0
+    assert Results.read({(1, 0): FitProcess(run, ())}, dataset).over_seeds().mean == 1.0
     Evaluation(dataset.labels, ("x", "y"), truth, probabilities).save(run.predictions)
     with pytest.raises(RunError, match="tested on other clips than sounds holds now"):
-        Results.read({(1, 0): Job(run, ())}, dataset)
+        Results.read({(1, 0): FitProcess(run, ())}, dataset)

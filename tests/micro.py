@@ -1,0 +1,40 @@
+"""A model small enough to train in seconds, as a preset and a recipe of their own."""
+
+from edge.inference.frontend import FrontEnd
+from semanticac_keras.presets import PRESETS, Preset
+from training.learning.recipes import RECIPES, Recipe
+
+NAME = "micro"
+
+# Two stages, shifted windows and two chunks; 0.64 s windows.
+PRESET = Preset(
+    description="for tests",
+    front_end=FrontEnd(8000, 256, 100, 16, 50.0, 4000.0, window_seconds=0.64),
+    audio_encoder={
+        "num_frames": 52,
+        "num_mels": 16,
+        "num_chunks": 2,
+        "chunk_frames": 32,
+        "embed_dim": 8,
+        "depths": (2, 1),
+        "num_heads": (1, 2),
+        "window_size": 4,
+        "drop_path": 0.1,
+    },
+    cscm={"output_dim": 12, "hidden_dim": 8, "reduction": 4},
+    text_encoder={
+        "vocabulary_size": 258,
+        "context_length": 64,
+        "width": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+        "output_dim": 12,
+    },
+)
+RECIPE = Recipe(preset=NAME, epochs=6, batch_size=4, learning_rate=0.01)
+
+
+def register() -> None:
+    """Add both to what this process knows by name."""
+    PRESETS[NAME] = PRESET
+    RECIPES[NAME] = RECIPE

@@ -1,0 +1,148 @@
+"""Training a model from its first epoch to its last, or from where a run stopped."""
+
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from edge.inference.frontend import FloatArray
+from semanticac_keras import SemanticAC
+from semanticac_keras.audio_tower import window_batch
+from semanticac_keras.export import Quantization
+from training.datasets import AudioDataset
+from training.datasets.cache import load_clips
+from training.datasets.split import Split
+from training.learning.batches import Batch, TrainingBatches, one_hot
+from training.learning.callbacks import (
+    ProgressBar,
+    Recorder,
+    SeedByEpoch,
+    Validation,
+    finalize_weights,
+)
+from training.learning.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.recipes import Recipe
+from training.runs.run import Run, RunError
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training: what learns, from which clips, how, and where the results go.
+
+    Args:
+        model: untrained, or filled with pretrained weights.
+        dataset: labelled clips.
+        split: what each clip is for.
+        recipe: how to train.
+        run: where everything is written.
+        resume: go on from the run's checkpoint.
+        quantization: of the exported bundle; None exports and saves no model.
+        devices: where the model was built and is trained.
+    """
+
+    model: SemanticAC
+    dataset: AudioDataset
+    split: Split
+    recipe: Recipe
+    run: Run
+    resume: bool = False
+    quantization: Quantization | None = "float32"
+    devices: Devices = ONE_DEVICE
+
+
+class Learned(NamedTuple):
+    """What there is after the last epoch, beside the trained model.
+
+    Args:
+        clips: waveforms of the whole dataset at the model's rate.
+        clips_per_epoch: how many were trained on in each epoch.
+        finished: False after an interrupt; the model can be used all the same.
+    """
+
+    clips: list[FloatArray]
+    clips_per_epoch: int
+    finished: bool
+
+
+def learn(job: Job) -> Learned:
+    """Train a job's model to the last epoch, or until Ctrl-C.
+
+    Raises:
+        DatasetError: if a clip cannot be read.
+        RunError: if the checkpoint to resume from cannot be read.
+    """
+    model, recipe, split = job.model, job.recipe, job.split
+    labels = np.array([clip.label for clip in job.dataset.clips])
+    rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
+    clips = load_clips(job.dataset, rate_hz, progress=True)
+    training_clips = clips
+    if recipe.training_rate_hz not in (0, rate_hz):
+        training_clips = load_clips(job.dataset, recipe.training_rate_hz, progress=True)
+    batches = TrainingBatches(
+        [training_clips[i] for i in split.train],
+        labels[split.train],
+        len(job.dataset.labels),
+        recipe.batch_size,
+        window_samples,
+        recipe.augmentation,
+        recipe.seed,
+        model.front_end if device_kind() == "cpu" else None,
+    )
+    validation = None
+    if split.watched.size:
+        windows, owners = window_batch([clips[i] for i in split.watched], window_samples)
+        shares = one_hot(labels[split.watched][owners], len(job.dataset.labels))
+        validation = (batches.inputs(windows), shares)
+    with job.devices.scope():
+        optimizer = recipe.make_optimizer(batches.steps_per_epoch)
+        # An object has its variables before the step is traced, see `build_optimizer`.
+        model.compile(optimizer, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        finished = _train(job, batches, validation)
+    return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
+
+
+def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool:
+    """Train to the last epoch; False after an interrupt, with the model in a usable state."""
+    epochs, run = job.recipe.epochs, job.run
+    first_epoch = _restore(job.model, run, batches.steps_per_epoch) if job.resume else 0
+    bar = ProgressBar(epochs, first_epoch)
+    rows = run.read_history()[:first_epoch]
+    try:
+        job.model.fit(
+            job.devices.share(batches.generate(first_epoch)),
+            steps_per_epoch=batches.steps_per_epoch,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            validation_data=validation,
+            callbacks=[
+                *job.devices.callbacks(),
+                SeedByEpoch(),
+                Validation(run, rows, select=job.split.validation_fold is not None),
+                Recorder(run, rows),
+                bar,
+            ],
+            shuffle=False,  # the batches are a permutation already
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        print("training.fit: interrupted; keeping what was learned so far", file=sys.stderr)
+        return False
+    finally:
+        bar.close()
+        finalize_weights(job.model)
+    return True
+
+
+def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
+    """Load the checkpoint, if an epoch was finished; return the epoch to go on with."""
+    if not run.checkpoint.exists():
+        return 0
+    model.optimizer.build(model.trainable_variables)
+    try:
+        model.load_weights(run.checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run.checkpoint} cannot be read: {error}") from error
+    model.bake_labels()
+    return int(model.optimizer.iterations) // steps_per_epoch
