@@ -20,7 +20,7 @@ from edge.sources.stream_clock import StreamClock
 _LOGGER = logging.getLogger("semanticac_edge")
 
 
-class Ears(NamedTuple):
+class Pipeline(NamedTuple):
     """What a reload exchanges as one.
 
     Args:
@@ -63,7 +63,7 @@ class Listener:
         live: bool = False,
         name_clip: Callable[[Event], str] | None = None,
         requests: Requests | None = None,
-        reload: Callable[[], Ears] | None = None,
+        reload: Callable[[], Pipeline] | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         self._source = source
@@ -166,8 +166,8 @@ class Listener:
             return
         self._notifier.reloading()
         try:
-            ears = self._load()
-            rate = ears.classifier.front_end.sample_rate_hz
+            pipeline = self._load()
+            rate = pipeline.classifier.front_end.sample_rate_hz
             if rate != self._rate:
                 raise ValueError(
                     f"the new model wants {rate} Hz instead of {self._rate} Hz. Restart for that."
@@ -177,7 +177,7 @@ class Listener:
             _LOGGER.error("Not reloaded, going on as before: %s", " ".join(str(error).split()))
         else:
             self._end_events("stopped")
-            self._classifier, self._detector, name = ears
+            self._classifier, self._detector, name = pipeline
             self._classifier.skip(self._heard_seconds)
             self._health.hop_seconds = self._classifier.hop_seconds
             self._outputs.use_model(self._classifier, name)

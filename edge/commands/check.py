@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.config.assembly import make_broker, make_ears, make_policy, make_source, page_token
+from edge.config.assembly import make_broker, make_pipeline, make_policy, make_source, page_token
 from edge.config.settings import Settings, add_settings, read_settings
 from edge.health import Health
 from edge.inference.bundle import BundleError
 from edge.inference.frontend import FloatArray
 from edge.inference.level import FLOOR_DBFS, level_dbfs
 from edge.inference.packaged import is_packaged
-from edge.listener import Ears
+from edge.listener import Pipeline
 from edge.sinks.mqtt import default_topic
 from edge.sinks.publisher import check_broker
 from edge.sources import Gap, SourceError
@@ -84,7 +84,7 @@ class _Attempts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ears: Ears | None = None
+        self._pipeline: Pipeline | None = None
 
     def all(self) -> dict[str, Callable[[], str]]:
         """The attempts that the settings call for, by name, in order."""
@@ -100,8 +100,8 @@ class _Attempts:
 
     def model(self) -> str:
         """Load it, and take the time of a window."""
-        self._ears = make_ears(self._settings)
-        classifier = self._ears.classifier
+        self._pipeline = make_pipeline(self._settings)
+        classifier = self._pipeline.classifier
         window_seconds = classifier.front_end.window_seconds
         seconds = []
         for seed in range(_TIMED_WINDOWS):
@@ -136,7 +136,7 @@ class _Attempts:
         settings = self._settings.source
         if settings.stdin:
             return "raw samples from standard input, which is left alone here"
-        rate_hz = self._ears.classifier.front_end.sample_rate_hz if self._ears else _RATE_HZ
+        rate_hz = self._pipeline.classifier.front_end.sample_rate_hz if self._pipeline else _RATE_HZ
         health = Health()
         source = make_source(settings, rate_hz, health, lambda: False)
         give_up_at = time.monotonic() + _SOURCE_PATIENCE_SECONDS

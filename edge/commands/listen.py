@@ -5,11 +5,11 @@ import logging
 import signal
 import sys
 
-from edge.config.assembly import make_ears, make_sinks, make_source
+from edge.config.assembly import make_pipeline, make_sinks, make_source
 from edge.config.settings import add_settings, read_settings
 from edge.health import Health
 from edge.inference.packaged import is_packaged
-from edge.listener import Ears, Listener, Outputs
+from edge.listener import Listener, Outputs, Pipeline
 from edge.sd_notify import Notifier
 from edge.signals import Requests
 from edge.sinks.clips import clip_name
@@ -57,28 +57,28 @@ def run(arguments: argparse.Namespace) -> int:
     live = settings.source.live
     health = Health(settings.model.hop)
     with Requests() as requests:
-        ears = make_ears(settings)
+        pipeline = make_pipeline(settings)
         if settings.model.model and is_packaged(settings.model.model):
-            _LOGGER.info("No --model: %s of this package listens.", ears.model_name)
-        health.hop_seconds = ears.classifier.hop_seconds
+            _LOGGER.info("No --model: %s of this package listens.", pipeline.model_name)
+        health.hop_seconds = pipeline.classifier.hop_seconds
         source = make_source(
             settings.source,
-            ears.classifier.front_end.sample_rate_hz,
+            pipeline.classifier.front_end.sample_rate_hz,
             health,
             lambda: requests.stop is not None,
         )
 
-        def reload() -> Ears:
+        def reload() -> Pipeline:
             changed = read_settings(arguments)
             if (changed.source, changed.outputs) != (settings.source, settings.outputs):
                 _LOGGER.warning("Source and outputs stay as they are until a restart.")
-            return make_ears(changed)
+            return make_pipeline(changed)
 
         Listener(
             source,
-            ears.classifier,
-            ears.detector,
-            Outputs(make_sinks(settings, ears, health), health, strict=not live),
+            pipeline.classifier,
+            pipeline.detector,
+            Outputs(make_sinks(settings, pipeline, health), health, strict=not live),
             health,
             live=live,
             name_clip=clip_name if settings.outputs.clips else None,

@@ -99,8 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("threshold", "thresholds"):
         if f"decisions.{name}" in vars(arguments):
             raise SettingsError(f"{flag(name)} is what tune finds: leave it out")
-    settings = read_options(TuneSettings, arguments, arguments.config, others=Settings)
-    settings = with_model(settings, arguments, others=Settings)
+    settings = read_options(TuneSettings, arguments, arguments.config, ignored_sections=Settings)
+    settings = with_model(settings, arguments, ignored_sections=Settings)
     model = settings.model
     policy = make_policy(replace(settings.decisions, thresholds=None))
     assert model.model is not None, "settings without a model are refused"

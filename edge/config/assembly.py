@@ -13,7 +13,7 @@ from edge.events.detector import Detector, Policy
 from edge.events.thresholds import read_thresholds
 from edge.health import Health
 from edge.inference.streaming import StreamingClassifier
-from edge.listener import Ears
+from edge.listener import Pipeline
 from edge.sinks.base import Sink
 from edge.sinks.broker import Broker
 from edge.sinks.clips import ClipSink
@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger("semanticac_edge")
 TOKEN_VARIABLE = "SEMANTICAC_TOKEN"
 
 
-def make_ears(settings: Settings) -> Ears:
+def make_pipeline(settings: Settings) -> Pipeline:
     """Load the model, and what it takes to make events of its scores.
 
     Raises:
@@ -46,7 +46,7 @@ def make_ears(settings: Settings) -> Ears:
         model, settings.model.hop, settings.model.threads, settings.decisions.gate_dbfs
     )
     detector = Detector(make_policy(settings.decisions), classifier.labels, classifier.hop_seconds)
-    return Ears(classifier, detector, model.name)
+    return Pipeline(classifier, detector, model.name)
 
 
 def make_policy(decisions: DecisionSettings) -> Policy:
@@ -70,7 +70,7 @@ def make_policy(decisions: DecisionSettings) -> Policy:
 
 
 def make_source(
-    settings: SourceSettings, sample_rate_hz: int, health: Health, is_over: Callable[[], bool]
+    settings: SourceSettings, sample_rate_hz: int, health: Health, should_stop: Callable[[], bool]
 ) -> Source:
     """Open the source; live ones connect only when they are listened to.
 
@@ -78,7 +78,7 @@ def make_source(
         settings: which.
         sample_rate_hz: what its chunks shall have.
         health: where live sources say how they are doing.
-        is_over: asked by a source that may wait for long, to end it.
+        should_stop: asked by a source that may wait for long, to end it.
 
     Raises:
         ImportError: if the package that it takes is not installed.
@@ -94,7 +94,7 @@ def make_source(
     assert settings.rate is not None, "--stdin without --rate is refused"
     health.set_source(True, "standard input")
     return pcm_source(
-        cast(BinaryIO, InterruptiblePipe(sys.stdin.buffer, is_over)),
+        cast(BinaryIO, InterruptiblePipe(sys.stdin.buffer, should_stop)),
         sample_rate_hz,
         settings.rate,
         settings.channels or 1,
@@ -103,13 +103,16 @@ def make_source(
 
 
 def make_sinks(
-    settings: Settings, ears: Ears, health: Health, environment: Mapping[str, str] = os.environ
+    settings: Settings,
+    pipeline: Pipeline,
+    health: Health,
+    environment: Mapping[str, str] = os.environ,
 ) -> list[Sink]:
     """Open all outputs.
 
     Args:
         settings: which.
-        ears: what listens at first.
+        pipeline: what listens at first.
         health: shown by some, and where all say how they are doing.
         environment: where secrets are looked up.
 
@@ -122,20 +125,20 @@ def make_sinks(
     sinks: list[Sink] = []
     page: WebSink | None = None
     if outputs.serve is not None:
-        page = _page(outputs, outputs.serve, ears, health, environment)
+        page = _page(outputs, outputs.serve, pipeline, health, environment)
         sinks.append(page)
         _LOGGER.info("The page is at %s.", page.url)
     if outputs.clips is not None:
-        sinks.append(_clips(outputs, outputs.clips, settings, ears, health))
+        sinks.append(_clips(outputs, outputs.clips, settings, pipeline, health))
     if outputs.mqtt is not None:
-        sinks.append(_mqtt(outputs, outputs.mqtt, ears, health, page, environment))
+        sinks.append(_mqtt(outputs, outputs.mqtt, pipeline, health, page, environment))
     lines = outputs.text or outputs.json
     view = outputs.live
     if not (sinks or lines or view):
         view = settings.source.live and sys.stdout.isatty()
         lines = not view
     if view:
-        sinks.append(_view(ears, health, with_lines=lines))
+        sinks.append(_view(pipeline, health, with_lines=lines))
     if lines:
         sinks.append(_lines(outputs))
     return sinks
@@ -169,27 +172,27 @@ def _lines(outputs: OutputSettings) -> Sink:
     return kind(sys.stdout, outputs.top, not outputs.events_only)
 
 
-def _view(ears: Ears, health: Health, with_lines: bool) -> LiveView:
+def _view(pipeline: Pipeline, health: Health, with_lines: bool) -> LiveView:
     if with_lines and sys.stdout.isatty():
         raise ValueError(
             "--live needs the terminal for itself: send the lines elsewhere, by > FILE"
         )
     stream = sys.stderr if with_lines else sys.stdout
-    return LiveView(health, f"semanticac-edge: {ears.model_name}", stream)
+    return LiveView(health, f"semanticac-edge: {pipeline.model_name}", stream)
 
 
 def _page(
     outputs: OutputSettings,
     address: str,
-    ears: Ears,
+    pipeline: Pipeline,
     health: Health,
     environment: Mapping[str, str],
 ) -> WebSink:
     host, port = parse_address(address)
     proxy = urlsplit(outputs.page_url or "").hostname
     return WebSink(
-        ears.classifier,
-        ears.model_name,
+        pipeline.classifier,
+        pipeline.model_name,
         health,
         host,
         port,
@@ -200,14 +203,14 @@ def _page(
 
 
 def _clips(
-    outputs: OutputSettings, directory: Path, settings: Settings, ears: Ears, health: Health
+    outputs: OutputSettings, directory: Path, settings: Settings, pipeline: Pipeline, health: Health
 ) -> ClipSink:
     rate_hz, window_seconds = (
-        ears.classifier.front_end.sample_rate_hz,
-        ears.classifier.front_end.window_seconds,
+        pipeline.classifier.front_end.sample_rate_hz,
+        pipeline.classifier.front_end.window_seconds,
     )
     decisions = settings.decisions
-    late_seconds = window_seconds + decisions.smoothing * ears.classifier.hop_seconds
+    late_seconds = window_seconds + decisions.smoothing * pipeline.classifier.hop_seconds
     return ClipSink(
         directory,
         rate_hz,
@@ -221,7 +224,7 @@ def _clips(
 def _mqtt(
     outputs: OutputSettings,
     url: str,
-    ears: Ears,
+    pipeline: Pipeline,
     health: Health,
     page: WebSink | None,
     environment: Mapping[str, str],
@@ -238,7 +241,7 @@ def _mqtt(
         clips_url = f"{page_url.rstrip('/')}/clips"
     return MqttSink(
         make_broker(outputs, url, environment),
-        ears.classifier.labels,
+        pipeline.classifier.labels,
         outputs.mqtt_topic,
         discovery="homeassistant" if outputs.mqtt_discovery else None,
         page_url=page_url,

@@ -1,6 +1,6 @@
 """How a dataclass of options is read from flags, a TOML file and the environment.
 
-Options come in sections: the fields of a section are the options, the fields of the whole are the
+Options come in sections: the fields of a section are the options, the fields of the schema are the
 sections. `min_seconds` in the section `decisions` is the flag `--min-seconds` and, in the file,
 
     [decisions]
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-Whole = TypeVar("Whole")
+Schema = TypeVar("Schema")
 
 
 class SettingsError(ValueError):
@@ -54,7 +54,7 @@ def option(
     limits: Limits | None = None,
     environment: str | None = None,
     secret: bool = False,
-    supersedes: bool = False,
+    overrides_section: bool = False,
 ) -> Any:
     """A field of a section, with what its flag and its key need to know.
 
@@ -65,14 +65,14 @@ def option(
         limits: of a number.
         environment: the variable that gives it too.
         secret: keep it out of the section's `repr`.
-        supersedes: given as a flag, the file's whole section does not count.
+        overrides_section: given as a flag, the file's section does not count at all.
     """
     metadata = {
         "text": text,
         "metavar": metavar,
         "limits": limits or Limits(),
         "environment": environment,
-        "supersedes": supersedes,
+        "overrides_section": overrides_section,
     }
     return field(default=default, metadata=metadata, repr=not secret)
 
@@ -82,14 +82,14 @@ def flag(name: str) -> str:
     return f"--{_key(name)}"
 
 
-def add_flags(parser: argparse.ArgumentParser, whole: type) -> None:
+def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
     """Add a flag for every option, in a group for each section.
 
     Args:
         parser: its namespace will hold the flags that were given, as `section.field`.
-        whole: a dataclass of sections.
+        schema: a dataclass of sections.
     """
-    for section, cls in _sections(whole):
+    for section, cls in _sections(schema):
         first_line = (cls.__doc__ or section).partition("\n")[0]
         group = parser.add_argument_group(section, first_line)
         for item, kind in _options(cls):
@@ -103,34 +103,37 @@ def add_flags(parser: argparse.ArgumentParser, whole: type) -> None:
 
 
 def read_options(
-    whole: type[Whole],
+    schema: type[Schema],
     flags: argparse.Namespace,
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
-    others: type | None = None,
+    ignored_sections: type | None = None,
     base: Path | None = None,
-) -> Whole:
+) -> Schema:
     """Put together what flags, file and environment say.
 
     Args:
-        whole: a dataclass of sections.
+        schema: a dataclass of sections.
         flags: as `add_flags`' parser read them.
         config: a TOML file, or None.
         environment: the variables.
-        others: a dataclass of sections that the file may have too; they are checked and left out.
+        ignored_sections: a dataclass of further sections that the file may have. They are checked
+            but do not count.
         base: another file, whose options count only over the defaults.
 
     Returns:
-        An instance of `whole`.
+        An instance of `schema`.
 
     Raises:
         SettingsError: if the file is missing or no TOML, or an option is unknown, of the wrong
             kind, out of range, or at odds with another.
     """
-    wholes = [whole, *([others] if others else [])]
-    in_file, in_base = ({} if path is None else _read_file(path, wholes) for path in (config, base))
+    schemas = [schema, *([ignored_sections] if ignored_sections else [])]
+    in_file, in_base = (
+        {} if path is None else _read_file(path, schemas) for path in (config, base)
+    )
     sections = {}
-    for section, cls in _sections(whole):
+    for section, cls in _sections(schema):
         items = {item.name: (item, kind) for item, kind in _options(cls)}
         given = {
             name: vars(flags)[f"{section}.{name}"]
@@ -142,15 +145,15 @@ def read_options(
             for name, (item, kind) in items.items()
             if environment.get(item.metadata["environment"] or "")
         }
-        if not any(items[name][0].metadata["supersedes"] for name in given):
+        if not any(items[name][0].metadata["overrides_section"] for name in given):
             values |= in_file.get(section, {})
         sections[section] = cls(**in_base.get(section, {}) | values | given)
-    return whole(**sections)
+    return schema(**sections)
 
 
-def _sections(whole: type) -> list[tuple[str, type]]:
-    hints = get_type_hints(whole)
-    return [(item.name, hints[item.name]) for item in fields(whole)]
+def _sections(schema: type) -> list[tuple[str, type]]:
+    hints = get_type_hints(schema)
+    return [(item.name, hints[item.name]) for item in fields(schema)]
 
 
 def _options(section: type) -> Iterator[tuple[Field[Any], Any]]:
@@ -172,7 +175,9 @@ def _flag_keywords(item: Field[Any], kind: Any) -> dict[str, Any]:
     text = item.metadata["text"].replace("%", "%%")
     if kind is bool:
         # A source is one of many; the others are switches, which the file may have set.
-        switch = "store_true" if item.metadata["supersedes"] else argparse.BooleanOptionalAction
+        switch = (
+            "store_true" if item.metadata["overrides_section"] else argparse.BooleanOptionalAction
+        )
         return {"action": switch, "help": text}
     if item.default is not None:
         text += f"; default: {item.default}"
@@ -226,7 +231,7 @@ def _expected(item: Field[Any], kind: Any) -> str:
     return {bool: "true or false", str: "a text", Path: "a path, as a text"}[kind]
 
 
-def _read_file(path: Path, wholes: Iterable[type]) -> dict[str, dict[str, Any]]:
+def _read_file(path: Path, schemas: Iterable[type]) -> dict[str, dict[str, Any]]:
     """The file's sections, their keys as the fields are named."""
     try:
         with path.open("rb") as file:
@@ -235,7 +240,7 @@ def _read_file(path: Path, wholes: Iterable[type]) -> dict[str, dict[str, Any]]:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # Not TOML, or not UTF-8.
         raise SettingsError(f"{path} is no TOML: {error}") from error
-    sections = {name: cls for whole in wholes for name, cls in _sections(whole)}
+    sections = {name: cls for schema in schemas for name, cls in _sections(schema)}
     _refuse_unknown(content, sections, f"{path}: ", "section")
     return {
         name: _read_section(values, sections[name], path, name) for name, values in content.items()

@@ -24,19 +24,23 @@ class SourceSettings:
         SettingsError: if there is none or more than one, or the rest does not fit it.
     """
 
-    mic: bool = option(False, "listen to the default microphone", supersedes=True)
+    mic: bool = option(False, "listen to the default microphone", overrides_section=True)
     device: str | None = option(
         None,
         "listen to this one: its number, or a part of its name",
         "NAME|INDEX",
-        supersedes=True,
+        overrides_section=True,
     )
     file: Path | None = option(
-        None, "a recording: WAV, FLAC, OGG, MP3, ...", "PATH", supersedes=True
+        None, "a recording: WAV, FLAC, OGG, MP3, ...", "PATH", overrides_section=True
     )
-    stdin: bool = option(False, "raw samples from a pipe", supersedes=True)
+    stdin: bool = option(False, "raw samples from a pipe", overrides_section=True)
     url: str | None = option(
-        None, "a stream that ffmpeg plays: RTSP, HTTP, ...", "URL", secret=True, supersedes=True
+        None,
+        "a stream that ffmpeg plays: RTSP, HTTP, ...",
+        "URL",
+        secret=True,
+        overrides_section=True,
     )
     rate: int | None = option(None, "sample rate of --stdin", "HZ", Limits(1, at_most=10**6))
     channels: int | None = option(
@@ -250,18 +254,18 @@ class _HasModel(Protocol):
     def model(self) -> ModelSettings: ...
 
 
-_Whole = TypeVar("_Whole", bound=_HasModel)
+_Schema = TypeVar("_Schema", bound=_HasModel)
 
 
 def with_model(
-    settings: _Whole, arguments: argparse.Namespace, others: type | None = None
-) -> _Whole:
+    settings: _Schema, arguments: argparse.Namespace, ignored_sections: type | None = None
+) -> _Schema:
     """Read options again, over those of the packaged model, if they name no model.
 
     Args:
         settings: as they were read.
         arguments: what they were read from.
-        others: see `edge.config.options.read_options`.
+        ignored_sections: see `edge.config.options.read_options`.
 
     Raises:
         SettingsError: if there is no packaged model.
@@ -274,5 +278,11 @@ def with_model(
             "give the bundle with --model, or its path in SEMANTICAC_MODEL: "
             "none came with this installation"
         )
-    whole = type(settings)
-    return read_options(whole, arguments, arguments.config, others=others, base=packaged.settings)
+    schema = type(settings)
+    return read_options(
+        schema,
+        arguments,
+        arguments.config,
+        ignored_sections=ignored_sections,
+        base=packaged.settings,
+    )

@@ -159,7 +159,7 @@ class StreamingClassifier:
         result = []
         for start in range(0, chunk.size, self._piece_samples):
             self._samples.append(chunk[start : start + self._piece_samples])
-            self._hear(may_wait=True)
+            self._update_frames(defer=True)
             result += self._complete_windows()
         return result
 
@@ -194,7 +194,7 @@ class StreamingClassifier:
             if self._samples.seen < self.front_end.window_samples:
                 return [self._classify_short()]
             if self._log_mel:
-                self._hear()
+                self._update_frames()
                 self._rows.append(self._log_mel.flush())
             result = self._complete_windows()
             last_end_row = self._next_row - self._hop_rows + self._window_rows
@@ -204,7 +204,7 @@ class StreamingClassifier:
         finally:
             self.reset()
 
-    def _hear(self, may_wait: bool = False) -> None:
+    def _update_frames(self, defer: bool = False) -> None:
         """Make the log-mel frames of the samples that have come.
 
         Many frames at once take less time than few, so they may wait for a piece, or a window.
@@ -214,7 +214,7 @@ class StreamingClassifier:
         seen, front_end = self._samples.seen, self.front_end
         last_row = self._next_row + self._window_rows - 1
         is_due = seen >= last_row * front_end.hop_length + front_end.n_fft // 2
-        if is_due or not may_wait or seen - self._heard_samples >= self._piece_samples:
+        if is_due or not defer or seen - self._heard_samples >= self._piece_samples:
             self._rows.append(self._log_mel.push(self._samples.rows(self._heard_samples, seen)))
             self._heard_samples = seen
 

@@ -17,7 +17,7 @@ from edge.inference.frontend import FloatArray
 from edge.inference.level import FLOOR_DBFS, level_dbfs
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
-from edge.sinks.picture import Picture
+from edge.sinks.live_frame import LiveFrame
 from edge.sinks.terminal_log import TerminalLog
 from edge.sources.base import Gap
 
@@ -143,16 +143,16 @@ class LiveView(Sink):
         while not self._stop.wait(_REFRESH_SECONDS):
             assert self._live is not None
             with suppress(OSError):
-                self._live.update(self._picture(), refresh=True)
+                self._live.update(self._frame(), refresh=True)
             if not self._console.is_terminal:
                 output.ok, output.error = False, "the terminal has gone"
                 return
 
-    def _picture(self) -> "Picture":
+    def _frame(self) -> "LiveFrame":
         now = time.monotonic()
         with self._lock:
             times = [at for at in self._window_times if now - at < _RATE_SECONDS]
-            return Picture(
+            return LiveFrame(
                 title=self._title,
                 health=self._health,
                 level_dbfs=self._meter.level_dbfs(now),

@@ -15,16 +15,16 @@ class InterruptiblePipe:
 
     Args:
         stream: the pipe, of which nothing has been read yet.
-        is_over: is asked a few times a second.
+        should_stop: is asked a few times a second.
     """
 
-    def __init__(self, stream: BinaryIO, is_over: Callable[[], bool]) -> None:
+    def __init__(self, stream: BinaryIO, should_stop: Callable[[], bool]) -> None:
         self._fd = stream.fileno()
-        self._is_over = is_over
+        self._should_stop = should_stop
 
     def read(self, size: int) -> bytes:
         """Wait for the next bytes, at most `size`; nothing at the end."""
-        while not self._is_over():
+        while not self._should_stop():
             if select.select([self._fd], [], [], _POLL_SECONDS)[0]:
                 return os.read(self._fd, size)
         return b""

@@ -15,16 +15,18 @@ from edge.web.event_stream import EventStream
 from edge.web.feed import Feed, encode
 from edge.web.files import find_clip, media_type, static
 from edge.web.metrics import Metrics
-from edge.web.story import Story
+from edge.web.page_state import PageState
 
 _HEALTH_SECONDS = 2.0
 
 
-def create_app(story: Story, feed: Feed, health: Health, clips_dir: Path | None) -> Starlette:
+def create_app(
+    page_state: PageState, feed: Feed, health: Health, clips_dir: Path | None
+) -> Starlette:
     """The application, without its guard.
 
     Args:
-        story: what a page is told first.
+        page_state: what a page is told first.
         feed: what it is told then.
         health: shown, and served as `/healthz` and `/metrics`.
         clips_dir: where recordings of events lie, if any are made.
@@ -44,11 +46,11 @@ def create_app(story: Story, feed: Feed, health: Health, clips_dir: Path | None)
     async def events(request: Request) -> Response:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        hello = story.hello() | {"health": health.to_json()}
+        hello = page_state.hello() | {"health": health.to_json()}
         return EventStream(feed, encode("hello", hello))
 
     async def event_list(request: Request) -> Response:
-        return JSONResponse({"events": story.events()})
+        return JSONResponse({"events": page_state.events()})
 
     async def clip(request: Request) -> Response:
         path = find_clip(clips_dir, request.path_params["name"]) if clips_dir else None

@@ -15,8 +15,8 @@ from edge.sources.base import Gap
 from edge.web.address import bind, check_token, url
 from edge.web.feed import Feed
 from edge.web.level import LevelMeter
+from edge.web.page_state import PageState
 from edge.web.spectrogram import Spectrogram
-from edge.web.story import Story
 
 _PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 _TOP = 5
@@ -67,7 +67,7 @@ class WebSink(Sink):
         from edge.web.guard import Guard
         from edge.web.server import Server
 
-        self._story = Story()
+        self._page_state = PageState()
         self._feed = Feed()
         self._output = health.output(self.name)
         self._meter = LevelMeter()
@@ -76,7 +76,7 @@ class WebSink(Sink):
         listener = bind(host, port)
         self.port: int = listener.getsockname()[1]
         self.url = url(host, self.port)
-        app = create_app(self._story, self._feed, health, clips_dir)
+        app = create_app(self._page_state, self._feed, health, clips_dir)
         guard = Guard(app, [host, *names], token, cookie_name=f"semanticac_{self.port}")
         self._server = Server(guard, listener)
 
@@ -85,8 +85,8 @@ class WebSink(Sink):
         self._rate_hz = classifier.front_end.sample_rate_hz
         self._spectrogram = Spectrogram(classifier.front_end)
         self._watched = False
-        self._story.describe(model_name, classifier, self._spectrogram)
-        self._feed.publish("hello", self._story.hello())
+        self._page_state.describe(model_name, classifier, self._spectrogram)
+        self._feed.publish("hello", self._page_state.hello())
 
     def audio(self, chunk: FloatArray) -> None:
         """Show the next samples (samples,) to those who watch."""
@@ -139,7 +139,7 @@ class WebSink(Sink):
 
     def event(self, event: Event) -> None:
         """Show an event, and keep it for those who come later."""
-        self._feed.publish("event", self._story.add(event))
+        self._feed.publish("event", self._page_state.add(event))
 
     def close(self) -> None:
         """End all pages' streams and stop serving."""

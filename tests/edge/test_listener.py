@@ -13,7 +13,7 @@ import pytest
 from edge import StreamingClassifier
 from edge.events.detector import Detector, Policy
 from edge.health import Health
-from edge.listener import Ears, Listener, Outputs
+from edge.listener import Listener, Outputs, Pipeline
 from edge.sd_notify import Notifier
 from edge.signals import Requests
 from edge.sinks.base import Sink
@@ -87,12 +87,12 @@ def sound(make_sound):
 
 
 @pytest.fixture
-def ears(log_mel_bundle):
-    """`ears(policy, path)`: a fresh classifier and detector, hop 0.5 s."""
+def pipeline(log_mel_bundle):
+    """`pipeline(policy, path)`: a fresh classifier and detector, hop 0.5 s."""
 
     def make(policy=EAGER, path=log_mel_bundle):
         classifier = StreamingClassifier(path, 0.5)
-        return Ears(
+        return Pipeline(
             classifier,
             Detector(policy, classifier.labels, classifier.hop_seconds),
             os.path.basename(path),
@@ -102,13 +102,13 @@ def ears(log_mel_bundle):
 
 
 @pytest.fixture
-def listen(ears):
+def listen(pipeline):
     """`listen(*items, **options)`: run a listener over them; what came out, and the health."""
 
     def run(*items, sinks=(), strict=False, policy=EAGER, health=None, **options):
         recorder, health, source = Recorder(), health or Health(0.5), Script(*items)
         outputs = Outputs([*sinks, recorder], health, strict)
-        classifier, detector, _ = ears(policy)
+        classifier, detector, _ = pipeline(policy)
         try:
             Listener(source, classifier, detector, outputs, health, **options).run()
         finally:
@@ -124,10 +124,10 @@ def listen(ears):
     return run
 
 
-def test_what_comes_out_is_what_the_parts_say(listen, ears, sound):
+def test_what_comes_out_is_what_the_parts_say(listen, pipeline, sound):
     chunks = sound(4)
     recorder, health = listen(*chunks)
-    classifier, detector, _ = ears()
+    classifier, detector, _ = pipeline()
     windows = [window for chunk in chunks for window in classifier.push(chunk)]
     windows += classifier.flush()
     events = [event for window in windows for event in detector.update(window)]
@@ -318,7 +318,7 @@ def test_a_request_to_stop_is_granted_between_two_chunks(listen, sound):
     assert recorder.of("window")[-1].end_seconds == pytest.approx(2.1)
 
 
-def test_a_reload_exchanges_model_and_decisions_at_once(listen, ears, sound, caplog):
+def test_a_reload_exchanges_model_and_decisions_at_once(listen, pipeline, sound, caplog):
     caplog.set_level("INFO")
     requests = Requests()
     chunks = sound(6)
@@ -332,7 +332,7 @@ def test_a_reload_exchanges_model_and_decisions_at_once(listen, ears, sound, cap
         ask,
         *chunks[30:],
         requests=requests,
-        reload=lambda: ears(deaf)._replace(model_name="new.tflite"),
+        reload=lambda: pipeline(deaf)._replace(model_name="new.tflite"),
     )
     at = recorder.calls.index(("model", "new.tflite"))
     before = [event for name, event in recorder.calls[:at] if name == "event"]
@@ -348,7 +348,7 @@ def test_a_reload_exchanges_model_and_decisions_at_once(listen, ears, sound, cap
 
 @pytest.mark.parametrize("damage", ["corrupt", "missing", "truncated in place"])
 def test_a_reload_that_fails_changes_nothing(
-    listen, ears, sound, caplog, log_mel_bundle, tmp_path, damage
+    listen, pipeline, sound, caplog, log_mel_bundle, tmp_path, damage
 ):
     path = tmp_path / "m.tflite"
     shutil.copy(log_mel_bundle, path)
@@ -364,7 +364,7 @@ def test_a_reload_that_fails_changes_nothing(
             os.truncate(path, 100)
         requests.reload = True
 
-    options = {"requests": requests, "reload": lambda: ears(path=path)}
+    options = {"requests": requests, "reload": lambda: pipeline(path=path)}
     recorder, _ = listen(*chunks[:20], ask, *chunks[20:], **options)
     undisturbed, _ = listen(*chunks)
     assert recorder.of("event") == undisturbed.of("event")
@@ -393,7 +393,7 @@ def manager(tmp_path):
         yield address, heard
 
 
-def test_the_service_manager_is_told(listen, ears, sound, manager):
+def test_the_service_manager_is_told(listen, pipeline, sound, manager):
     address, heard = manager
     requests = Requests()
     chunks = sound(3)
@@ -403,7 +403,7 @@ def test_the_service_manager_is_told(listen, ears, sound, manager):
         requests.reload = True
 
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4000"})
-    listen(*chunks[:5], ask, *chunks[5:], requests=requests, reload=ears, notifier=notifier)
+    listen(*chunks[:5], ask, *chunks[5:], requests=requests, reload=pipeline, notifier=notifier)
     messages = heard()
     reloading, ready = messages[:2]
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")

@@ -18,7 +18,7 @@ from edge.health import Health
 from edge.inference.streaming import Classification
 from edge.sources.base import Gap
 from edge.web import WebSink
-from edge.web.story import MAX_EVENTS
+from edge.web.page_state import MAX_EVENTS
 from tests.edge.visitor import Listener, ask
 
 pytest.importorskip("uvicorn")

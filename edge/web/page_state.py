@@ -12,7 +12,7 @@ from edge.web.spectrogram import CEILING_DB, FLOOR_DB, Spectrogram
 MAX_EVENTS = 200
 
 
-class Story:
+class PageState:
     """The present model and the latest events. Safe from any thread."""
 
     def __init__(self) -> None:

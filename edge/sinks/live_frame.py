@@ -18,7 +18,7 @@ _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class LiveFrame:
     """What rich prints: source, level, labels, then events, and at the bottom messages and rates.
 
     Args:
