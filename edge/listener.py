@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from edge.events.detector import Detector
 from edge.events.event import EndReason, Event
 from edge.health import Health
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sd_notify import Notifier
 from edge.signals import Requests
 from edge.sinks.base import Sink
 from edge.sources.base import Gap, Source
 from edge.sources.stream_clock import StreamClock
+from edge.types import FloatArray
 
 _LOGGER = logging.getLogger("semanticac_edge")
 

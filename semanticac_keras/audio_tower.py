@@ -8,6 +8,7 @@ import numpy.typing as npt
 from keras import ops
 
 from edge.inference.frontend import FrontEnd
+from edge.types import FloatArray, IntArray
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import l2_normalize
 
@@ -102,8 +103,8 @@ class AudioTower(keras.Model):
 
 
 def fit_to_window(
-    waveform: npt.NDArray[np.float32], window_samples: int, hop_samples: int | None = None
-) -> npt.NDArray[np.float32]:
+    waveform: FloatArray, window_samples: int, hop_samples: int | None = None
+) -> FloatArray:
     """Cut a waveform into windows, (n, window_samples).
 
     A waveform shorter than a window is repeated until it fills one, as HTS-AT does with 5 s clips;
@@ -124,8 +125,8 @@ def fit_to_window(
 
 
 def window_batch(
-    waveforms: npt.NDArray[np.float32] | Sequence[npt.ArrayLike], window_samples: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    waveforms: FloatArray | Sequence[npt.ArrayLike], window_samples: int
+) -> tuple[FloatArray, IntArray]:
     """All windows of several waveforms, and the waveform each came from.
 
     Args:
@@ -156,9 +157,7 @@ def window_batch(
     return np.concatenate(windows), np.asarray(owners)
 
 
-def mean_by_owner(
-    values: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], size: int
-) -> npt.NDArray[np.float32]:
+def mean_by_owner(values: FloatArray, owners: IntArray, size: int) -> FloatArray:
     """Mean of the rows that belong to each waveform, (size, ...)."""
     total = np.zeros((size, *values.shape[1:]), np.float32)
     np.add.at(total, owners, values)

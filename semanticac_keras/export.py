@@ -19,6 +19,7 @@ from keras import ops
 from edge.inference.bundle import BundleContract, Inputs, Quantization, write_bundle
 from edge.inference.interpreter import Interpreter, measure_probe
 from edge.inference.streaming import StreamingClassifier
+from edge.types import FloatArray
 from semanticac_keras.audio_tower import AudioTower, window_batch
 from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.log_mel import LogMel
@@ -39,7 +40,7 @@ def export_tflite(
     path: str | os.PathLike[str],
     quantization: Quantization = "float32",
     inputs: Inputs = "log_mel",
-    clips: npt.NDArray[np.float32] | Sequence[npt.ArrayLike] | None = None,
+    clips: FloatArray | Sequence[npt.ArrayLike] | None = None,
     training: dict[str, Any] | None = None,
     licence: str = "unknown",
 ) -> BundleContract:
@@ -239,7 +240,7 @@ def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndar
     return softmax(embeddings @ _label_matrix(model) * _logit_scale(model)), embeddings
 
 
-def _label_matrix(model: SemanticAC) -> npt.NDArray[np.float32]:
+def _label_matrix(model: SemanticAC) -> FloatArray:
     """What embeddings are multiplied with to give cosines, (C, K)."""
     return ops.convert_to_numpy(model.label_embeddings).T
 
@@ -277,7 +278,7 @@ def _delegate_partitions(flatbuffer: bytes) -> float:
     return float(names.count("DELEGATE"))
 
 
-def _test_signals(num_samples: int, sample_rate_hz: int) -> npt.NDArray[np.float32]:
+def _test_signals(num_samples: int, sample_rate_hz: int) -> FloatArray:
     """Noise, a chirp, clicks and silence, (4, num_samples)."""
     rng = np.random.default_rng(0)
     seconds = np.arange(num_samples) / sample_rate_hz

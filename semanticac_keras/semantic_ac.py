@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keras import ops
 
 from edge.inference.frontend import FrontEnd
+from edge.types import FloatArray
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
@@ -335,7 +336,7 @@ class SemanticAC(keras.Model):
         logits = super().predict(windows, batch_size=batch_size, **options)
         return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
 
-    def encode_audio(self, x, batch_size=None, verbose=0) -> npt.NDArray[np.float32]:
+    def encode_audio(self, x, batch_size=None, verbose=0) -> FloatArray:
         """Unit vectors of clips, float32 (B, C); takes what `predict` takes."""
         self._expect(waveforms=_is_waveforms(x))
         if not _is_waveforms(x):
@@ -354,7 +355,7 @@ class SemanticAC(keras.Model):
             self.predict_function = self.audio_tower.predict_function = None
             self._predicts_waveforms = waveforms
 
-    def encode_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode_text(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of texts as they stand (no prompt is added), float32 (n, C).
 
         Raises:
@@ -416,7 +417,7 @@ def _is_waveforms(x) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and len(x.shape) == 2
 
 
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities of logits (n, K), row by row."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -14,13 +14,13 @@ from edge.config.assembly import make_broker, make_pipeline, make_policy, make_s
 from edge.config.settings import Settings, add_settings, read_settings
 from edge.health import Health
 from edge.inference.bundle import BundleError
-from edge.inference.frontend import FloatArray
 from edge.inference.level import FLOOR_DBFS, level_dbfs
 from edge.inference.packaged import is_packaged
 from edge.listener import Pipeline
 from edge.sinks.mqtt import default_topic
 from edge.sinks.publisher import check_broker
 from edge.sources import Gap, SourceError
+from edge.types import FloatArray
 from edge.web import parse_address
 from edge.web.address import bind, check_token, url
 from edge.web.sink import require_packages

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from edge.types import FloatArray
 
 # Frames per block: what a block needs stays in the cache, which makes it four times as fast.
 _BLOCK_FRAMES = 128

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.inference.bundle import BundleContract, BundleError, Probe, read_contract
-from edge.inference.frontend import FloatArray
 from edge.inference.probe import probe_input
+from edge.types import FloatArray
 
 _SIGNATURE = "serving_default"
 _INPUT = "inputs"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 
 # Silence has no level; this is what it is given, and what anything quieter is.
 FLOOR_DBFS = -120.0

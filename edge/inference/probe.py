@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.inference.bundle import BundleContract
-from edge.inference.frontend import FloatArray, log_mel
+from edge.inference.frontend import log_mel
+from edge.types import FloatArray
 
 
 def probe_input(contract: BundleContract) -> FloatArray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 
 
 class Ring:

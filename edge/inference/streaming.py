@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from edge.inference.bundle import BundleContract
-from edge.inference.frontend import FloatArray, FrontEnd, StreamingLogMel, log_mel
+from edge.inference.frontend import FrontEnd, StreamingLogMel, log_mel
 from edge.inference.interpreter import Interpreter, Prediction
 from edge.inference.level import level_dbfs
 from edge.inference.ring import Ring
+from edge.types import FloatArray
 
 # Full scale is 1. Beyond about 1e15 the power spectrum overflows float32.
 _PEAK_LIMIT = 1e12

@@ -1,9 +1,9 @@
 """What every sink takes: sound, windows, gaps and events."""
 
 from edge.events.event import Event
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sources.base import Gap
+from edge.types import FloatArray
 
 
 class Sink:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from edge.events.event import Event
 from edge.files import replacing
 from edge.health import Health, OutputHealth
-from edge.inference.frontend import FloatArray
 from edge.sinks.base import Sink
 from edge.sinks.slugs import slug
 from edge.sources.base import Gap
+from edge.types import FloatArray
 
 _LOGGER = logging.getLogger("semanticac_edge")
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from edge.events.event import Event
 from edge.health import Health
-from edge.inference.frontend import FloatArray
 from edge.inference.level import FLOOR_DBFS, level_dbfs
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sinks.live_frame import LiveFrame
 from edge.sinks.terminal_log import TerminalLog
 from edge.sources.base import Gap
+from edge.types import FloatArray
 
 if TYPE_CHECKING:
     from rich.live import Live

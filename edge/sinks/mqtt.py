@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from edge.events.event import UNKNOWN, Event
 from edge.health import Health, OutputHealth
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.release import installed_version
 from edge.sinks.base import Sink
@@ -22,6 +21,7 @@ from edge.sinks.broker import Broker
 from edge.sinks.home_assistant import Config, device_config, stale_components, without
 from edge.sinks.publisher import Publisher
 from edge.sinks.slugs import slug, slugs
+from edge.types import FloatArray
 
 _TOP = 5
 _MACHINE_ID = Path("/etc/machine-id")

@@ -3,8 +3,8 @@
 import threading
 from collections import deque
 
-from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap
+from edge.types import FloatArray
 
 _DROPPED = "the listener fell behind"
 

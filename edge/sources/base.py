@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 
 
 class SourceError(Exception):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
 from edge.sources.base import SourceError
 from edge.sources.recording import Recording, mono
 from edge.sources.resampling import Resampler
+from edge.types import FloatArray
 
 if TYPE_CHECKING:
     from soundfile import SoundFile

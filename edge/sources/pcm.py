@@ -5,10 +5,10 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap, SourceError
 from edge.sources.recording import Recording, mono
 from edge.sources.resampling import Resampler
+from edge.types import FloatArray
 
 SampleFormat = Literal["s16le", "f32le"]
 

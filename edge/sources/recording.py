@@ -5,7 +5,7 @@ from typing import Generic, Self, TypeVar
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 
 _Item = TypeVar("_Item")
 

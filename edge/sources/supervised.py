@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from edge.health import Health
-from edge.inference.frontend import FloatArray
 from edge.sources.backlog import Backlog
 from edge.sources.base import Gap
 from edge.sources.child import Child, StallError
 from edge.sources.pcm import PcmDecoder, SampleFormat
 from edge.sources.resampling import Resampler
 from edge.sources.timeline import Timeline, clock
+from edge.types import FloatArray
 
 _log = logging.getLogger("semanticac_edge")
 

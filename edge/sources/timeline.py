@@ -3,8 +3,8 @@
 import statistics
 import time
 
-from edge.inference.frontend import FloatArray
 from edge.sources.base import Gap
+from edge.types import FloatArray
 
 # Quartz is right to 100 ppm, cheap sound cards to a few hundred: a lag that moves faster is loss.
 _DRIFT = 1e-3

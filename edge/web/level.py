@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
 from edge.inference.level import FLOOR_DBFS, energy
+from edge.types import FloatArray
 
 
 class LevelMeter:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edge.events.event import Event
 from edge.health import Health
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sources.base import Gap
+from edge.types import FloatArray
 from edge.web.address import bind, check_token, url
 from edge.web.feed import Feed
 from edge.web.level import LevelMeter

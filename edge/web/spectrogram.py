@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray, FrontEnd, StreamingLogMel
+from edge.inference.frontend import FrontEnd, StreamingLogMel
+from edge.types import FloatArray
 
 # What a byte spans, in log-mel decibels: the front end's floor to a full-scale tone and more.
 FLOOR_DB = -100.0

@@ -11,8 +11,8 @@ import pytest
 
 from edge import BundleContract, BundleError, FrontEnd, write_bundle
 from edge.inference.bundle import Probe
-from edge.inference.frontend import FloatArray
 from edge.inference.interpreter import measure_probe
+from edge.types import FloatArray
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.inference.frontend import FloatArray
 from edge.sources import Gap, Source
+from edge.types import FloatArray
 
 # Chunks come every 0.1 s, or many at once.
 _PAUSE_SECONDS = 0.03

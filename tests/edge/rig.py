@@ -29,9 +29,9 @@ from edge import StreamingClassifier
 from edge.config.assembly import make_policy
 from edge.config.settings import add_settings, read_settings
 from edge.events.detector import Detector, Policy
-from edge.inference.frontend import FloatArray
 from edge.inference.interpreter import Interpreter
 from edge.inference.packaged import packaged_model
+from edge.types import FloatArray
 from tests.edge.sound_server import SoundServer, missing_programs
 
 T = TypeVar("T")

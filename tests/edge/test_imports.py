@@ -1,5 +1,6 @@
-"""The edge stands alone: what it imports, how little it takes."""
+"""Who imports whom: rooms import downwards only, and the edge stands alone."""
 
+import ast
 import importlib.util
 import json
 import subprocess
@@ -14,6 +15,32 @@ FORBIDDEN = ("keras", "tensorflow", "jax", "torch", "librosa", "scipy", "matplot
 LAZY = ("ai_edge_litert", "tflite_runtime", "soxr", "soundfile", "sounddevice", "paho", "rich")
 # What the modules of `edge.web` may import at once: they are imported only to serve.
 WEB = ("starlette", "uvicorn", "prometheus_client")
+
+# The rooms, from the top floor down: a module may import from its own room and from those below.
+# A package's `__init__` belongs to the room that it names; `edge` itself only hands names on.
+FLOORS = (
+    ("training.ablate",),
+    ("training.crossval",),
+    ("training.fit", "training.reproduce", "training.weights"),
+    ("training.report",),
+    ("training.bench",),
+    ("training.release",),
+    ("training.learning",),
+    ("training.runs",),
+    ("training.datasets",),
+    ("semanticac_keras",),
+    ("edge.__main__", "edge.cli"),
+    ("edge.commands",),
+    ("edge.config",),
+    ("edge.listener",),
+    ("edge.web",),
+    ("edge.sinks",),
+    ("edge.sources",),
+    ("edge.health",),
+    ("edge.events",),
+    ("edge.inference",),
+    ("edge.files", "edge.release", "edge.sd_notify", "edge.signals", "edge.types"),
+)
 
 BLOCK = """
 import sys
@@ -40,6 +67,50 @@ def python(code, *arguments, blocked):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def modules():
+    """Name and file of every module of the three packages."""
+    for package in ("edge", "semanticac_keras", "training"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports_of(path, known):
+    """The modules of ours that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in known else node.module
+
+
+def floor_of(module):
+    """Number of the module's floor, counted from the top; None for a package's own `__init__`."""
+    for number, rooms in enumerate(FLOORS):
+        if any(module == room or module.startswith(f"{room}.") for room in rooms):
+            return number
+    assert module in ("edge", "training"), f"{module} is in no room: give it one, and a floor"
+    return None
+
+
+def test_rooms_import_downwards_only():
+    known = dict(modules())
+    upwards = [
+        f"{importer} imports {imported}"
+        for importer, path in known.items()
+        for imported in imports_of(path, known)
+        if (above := floor_of(importer)) is not None
+        and (below := floor_of(imported)) is not None
+        and above > below
+    ]
+    assert not upwards
+    # `edge` hands on names of every room, so its own rooms must not import it.
+    within = [name for name, path in known.items() if "edge" in imports_of(path, known)]
+    assert not [name for name in within if name.startswith("edge.")]
 
 
 def count_windows(lines):

@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from numpy.typing import NDArray
 
 from edge.inference.bundle import BundleContract, Inputs, Quantization
 from edge.inference.frontend import FrontEnd, log_mel
+from edge.types import FloatArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.audio_tower import window_batch
 from training.bench.contenders import ContenderError, Contest
@@ -314,7 +314,7 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "training.bench.inference", *arguments]
 
 
-def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[NDArray[np.float32]], str]:
+def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[FloatArray], str]:
     """Sounds, spread over those there are, and what they are."""
     if data_dir is None:
         rng = np.random.default_rng(0)
@@ -334,7 +334,7 @@ def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[NDArray[np.
     return clips, f"{len(clips)} of the {len(paths)} clips in {data_dir.name}"
 
 
-def _written(clips: list[NDArray[np.float32]], front_end: FrontEnd, folder: Path) -> Path:
+def _written(clips: list[FloatArray], front_end: FrontEnd, folder: Path) -> Path:
     """The file that holds the log-mels of the clips' windows, (n, frames, mels)."""
     windows, _ = window_batch(clips, front_end.window_samples)
     path = folder / "log_mels.npy"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from training.bench.core import FusedMultiplyAdds, product_flops_per_second, stay_on_one_core
 
 # A log-mel peer that does not say how far its frames are apart.
@@ -50,7 +50,7 @@ class Bundle:
     def run(self) -> None:
         self._interpreter.run(self._window)
 
-    def embed(self, log_mels: NDArray[np.float32]) -> list[list[float]]:
+    def embed(self, log_mels: FloatArray) -> list[list[float]]:
         """Embeddings (n, C) of log-mels (n, frames, mels)."""
         return [self._interpreter.run(log_mel).embedding.tolist() for log_mel in log_mels]
 
@@ -216,7 +216,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
-def _noise(shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _noise(shape: tuple[int, ...]) -> FloatArray:
     return 0.1 * np.random.default_rng(0).standard_normal(shape, np.float32)
 
 

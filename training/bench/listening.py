@@ -15,12 +15,12 @@ import numpy as np
 
 from edge.events.detector import Detector, Policy
 from edge.health import Health
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import StreamingClassifier
 from edge.listener import Listener, Outputs
 from edge.sinks.lines import JsonSink
 from edge.sources.base import Gap
 from edge.sources.pcm import pcm_source
+from edge.types import FloatArray
 from training.bench.core import stay_on_one_core
 from training.bench.stages import Stages
 

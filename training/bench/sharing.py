@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from semanticac_keras import HTSATEncoder
 from semanticac_keras.swin import SwinBlock
 
@@ -48,10 +48,10 @@ def sharing_table(preset: str, hops: Sequence[int], whole_chunks: bool) -> str:
     return "\n".join(lines)
 
 
-_Layers = list[tuple[str, NDArray[np.float32], int]]
+_Layers = list[tuple[str, FloatArray, int]]
 
 
-def _layers(encoder: HTSATEncoder, log_mel: NDArray[np.float32]) -> _Layers:
+def _layers(encoder: HTSATEncoder, log_mel: FloatArray) -> _Layers:
     """Name and output of each layer, in the order of time, and the frames in a step of it.
 
     Outputs are (steps, rows, channels), rows within a chunk.

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.inference.frontend import FrontEnd
+from edge.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Workload:
         """One line."""
         return json.dumps(asdict(self))
 
-    def waveforms(self) -> NDArray[np.float32]:
+    def waveforms(self) -> FloatArray:
         """Noise, (B, samples)."""
         shape = (self.batch_size, FrontEnd.from_json(self.front_end).window_samples)
         return 0.1 * np.random.default_rng(0).standard_normal(shape, np.float32)
 
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> IntArray:
         """Label of each clip, (B,)."""
         return np.arange(self.batch_size) % self.num_labels
 
-    def token_ids(self) -> NDArray[np.int64]:
+    def token_ids(self) -> IntArray:
         """Random texts (K, L), each closed by the end-of-text token, which is the highest."""
         end = self.text_encoder["vocabulary_size"] - 1
         shape = (self.num_labels, self.text_length)

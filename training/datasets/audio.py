@@ -8,8 +8,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from training.datasets.base import Clip, DatasetError
 
 # RAW has no header, so nothing says how to read it.
@@ -53,14 +53,14 @@ def read_header(path: Path) -> AudioHeader:
         raise DatasetError(_reason(error)) from error
 
 
-def read_clip(clip: Clip, sample_rate_hz: int) -> NDArray[np.float32]:
+def read_clip(clip: Clip, sample_rate_hz: int) -> FloatArray:
     """Return the waveform of a clip that is a file; see `read_waveform`."""
     if clip.path is None:
         raise DatasetError("has no file")
     return read_waveform(clip.path, sample_rate_hz)
 
 
-def read_waveform(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
+def read_waveform(path: Path, sample_rate_hz: int) -> FloatArray:
     """Return a whole file as one channel at the wanted rate, as `librosa.load` does.
 
     Args:
@@ -93,11 +93,11 @@ def read_waveform(path: Path, sample_rate_hz: int) -> NDArray[np.float32]:
     return waveform
 
 
-def resample(waveform: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
     """Return a mono waveform at another rate (soxr HQ)."""
     if from_hz == to_hz:
         return waveform
-    resampled: NDArray[np.float32] = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
+    resampled: FloatArray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
     return resampled
 
 

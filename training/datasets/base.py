@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.types import FloatArray, IntArray
 from semanticac_keras.progress import progress_bar
 
 _Item = TypeVar("_Item")
@@ -68,7 +68,7 @@ class AudioDataset:
     clips: tuple[Clip, ...]
     licence: str
     citation: str
-    read: Callable[[Clip, int], NDArray[np.float32]] = field(repr=False)
+    read: Callable[[Clip, int], FloatArray] = field(repr=False)
     straddling_sources: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class AudioDataset:
         """The fold numbers in ascending order."""
         return tuple(sorted({clip.fold for clip in self.clips}))
 
-    def split(self, fold: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def split(self, fold: int) -> tuple[IntArray, IntArray]:
         """Return the indices of the clips outside and inside a fold.
 
         Args:
@@ -102,7 +102,7 @@ class AudioDataset:
 
     def load(
         self, indices: Iterable[int], sample_rate_hz: int = 32_000, progress: bool = False
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[FloatArray]:
         """Read clips in parallel.
 
         Args:

@@ -8,9 +8,9 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from edge.files import replacing
+from edge.types import FloatArray
 from semanticac_keras.download import cache_dir, check_space, os_reason
 from training.datasets.base import AudioDataset, Clip, DatasetError, map_files
 
@@ -26,7 +26,7 @@ def load_clips(
     sample_rate_hz: int,
     progress: bool = False,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> list[NDArray[np.float32]]:
+) -> list[FloatArray]:
     """Read all clips, with the same samples as `AudioDataset.load`.
 
     Beyond the limit they are decoded once into a file in the cache and are views of that file: the
@@ -104,7 +104,7 @@ def _write(
     file.flush()
 
 
-def _map(file: BinaryIO, key: bytes, num_clips: int) -> list[NDArray[np.float32]]:
+def _map(file: BinaryIO, key: bytes, num_clips: int) -> list[FloatArray]:
     """Return the clips of a file that `_write` wrote, as views of it."""
     content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     spans = np.frombuffer(content, np.int64, 2 * num_clips, offset=len(key)).reshape(-1, 2)

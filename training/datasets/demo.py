@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from training.datasets.audio import resample
 from training.datasets.base import AudioDataset, Clip
 
@@ -54,9 +55,7 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
     )
 
 
-def render(
-    label: str, fold: int, index: int, sample_rate_hz: int = SAMPLE_RATE_HZ
-) -> NDArray[np.float32]:
+def render(label: str, fold: int, index: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
     """Return one clip, the same on every call.
 
     Args:
@@ -93,7 +92,7 @@ def write_example_wav(path: Path, label: str, seed: int = 0) -> None:
     soundfile.write(path, render(label, 0, seed), SAMPLE_RATE_HZ, "PCM_16", format="WAV")
 
 
-def _read(clip: Clip, sample_rate_hz: int) -> NDArray[np.float32]:
+def _read(clip: Clip, sample_rate_hz: int) -> FloatArray:
     """Render a clip of the dataset."""
     index = int(clip.name.rsplit("-", 1)[1])
     return render(LABELS[clip.label], clip.fold, index, sample_rate_hz)

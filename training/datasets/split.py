@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.types import IntArray
 from training.datasets import AudioDataset
 
 
@@ -22,12 +22,12 @@ class Split:
 
     fold: int
     validation_fold: int | None
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
+    train: IntArray
+    validation: IntArray
+    test: IntArray
 
     @property
-    def watched(self) -> NDArray[np.int64]:
+    def watched(self) -> IntArray:
         """Clips whose accuracy is drawn after each epoch; none where no clip is left out."""
         return self.test if self.validation_fold is None else self.validation
 

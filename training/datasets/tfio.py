@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from training.datasets.audio import read_header, resample
 from training.datasets.base import Clip, DatasetError
 
@@ -17,7 +17,7 @@ _SCALES = {"uint8": (128, 2**7), "int16": (0, 2**15), "int32": (0, 2**31), "floa
 _KINDS = frozenset({"FLOAT", "MPEG_LAYER_III", "PCM_16", "PCM_24", "PCM_U8", "VORBIS"})
 
 
-def clip_reader() -> Callable[[Clip, int], NDArray[np.float32]]:
+def clip_reader() -> Callable[[Clip, int], FloatArray]:
     """A function that reads what `training.datasets.audio.read_clip` reads, and the same samples.
 
     The resampler is the same as well: tensorflow-io's is late by 32 samples and loses the end.
@@ -27,7 +27,7 @@ def clip_reader() -> Callable[[Clip, int], NDArray[np.float32]]:
     """
     tensorflow, audio = _load()
 
-    def read_clip(clip: Clip, sample_rate_hz: int) -> NDArray[np.float32]:
+    def read_clip(clip: Clip, sample_rate_hz: int) -> FloatArray:
         if clip.path is None:
             raise DatasetError("has no file")
         header = read_header(clip.path)

@@ -1,12 +1,11 @@
-"""Waveform augmentation: AudioCLIP's list, gain, and mixup."""
+"""FloatArray augmentation: AudioCLIP's list, gain, and mixup."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Waveform = NDArray[np.float32]
+from edge.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Augmentation:
 
 
 def augment(
-    waveform: Waveform, window_samples: int, augmentation: Augmentation, rng: np.random.Generator
-) -> Waveform:
+    waveform: FloatArray, window_samples: int, augmentation: Augmentation, rng: np.random.Generator
+) -> FloatArray:
     """One augmented view of a clip.
 
     Args:
@@ -63,8 +62,8 @@ def augment(
 
 
 def mix(
-    waveforms: Waveform, shares: NDArray[np.float32], alpha: float, rng: np.random.Generator
-) -> tuple[Waveform, NDArray[np.float32]]:
+    waveforms: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Mixup of a batch with a permutation of itself.
 
     Args:
@@ -85,9 +84,7 @@ def mix(
     )
 
 
-def draw_mixtures(
-    size: int, alpha: float, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def draw_mixtures(size: int, alpha: float, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
     """How much each of `size` clips keeps of itself (size, 1), and whom it is mixed with (size,).
 
     Args:
@@ -99,7 +96,7 @@ def draw_mixtures(
     return np.maximum(kept, 1.0 - kept), rng.permutation(size)
 
 
-def _time_scale(waveform: Waveform, factor: float) -> Waveform:
+def _time_scale(waveform: FloatArray, factor: float) -> FloatArray:
     """Play `factor` times faster, by linear interpolation as in AudioCLIP."""
     positions = np.arange(round(waveform.size / factor), dtype=np.float64) * factor
     whole = np.minimum(positions.astype(np.int64), waveform.size - 2)
@@ -107,7 +104,7 @@ def _time_scale(waveform: Waveform, factor: float) -> Waveform:
     return waveform[whole] * (1.0 - fraction) + waveform[whole + 1] * fraction
 
 
-def _crop_or_pad(waveform: Waveform, size: int, rng: np.random.Generator) -> Waveform:
+def _crop_or_pad(waveform: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
     """A random piece, or the whole between random lengths of silence."""
     surplus = waveform.size - size
     if surplus >= 0:
@@ -117,7 +114,7 @@ def _crop_or_pad(waveform: Waveform, size: int, rng: np.random.Generator) -> Wav
     return np.pad(waveform, (before, -surplus - before))
 
 
-def _add_noise(waveform: Waveform, snr_db: float, rng: np.random.Generator) -> Waveform:
+def _add_noise(waveform: FloatArray, snr_db: float, rng: np.random.Generator) -> FloatArray:
     power = float(np.mean(np.square(waveform)))
     deviation = np.float32(math.sqrt(power * 10.0 ** (-snr_db / 10.0)))
     return waveform + deviation * rng.standard_normal(waveform.size, np.float32)

@@ -7,12 +7,12 @@ from itertools import count, repeat
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.inference.frontend import FrontEnd, log_mel
-from training.learning.augment import Augmentation, Waveform, augment, draw_mixtures, mix
+from edge.types import FloatArray, IntArray
+from training.learning.augment import Augmentation, augment, draw_mixtures, mix
 
-Batch = tuple[Waveform, NDArray[np.float32]]
+Batch = tuple[FloatArray, FloatArray]
 _Made = TypeVar("_Made")
 
 _THREADS = 2
@@ -39,8 +39,8 @@ class TrainingBatches:
 
     def __init__(
         self,
-        waveforms: Sequence[Waveform],
-        labels: NDArray[np.int64],
+        waveforms: Sequence[FloatArray],
+        labels: IntArray,
         num_labels: int,
         batch_size: int,
         window_samples: int,
@@ -69,17 +69,17 @@ class TrainingBatches:
         waveforms, shares = mix(waveforms, self.shares[chosen], self.augmentation.mixup, rng)
         return self.inputs(waveforms), shares
 
-    def inputs(self, waveforms: Waveform) -> NDArray[np.float32]:
+    def inputs(self, waveforms: FloatArray) -> FloatArray:
         """What the model takes of waveforms (B, samples): these, or log-mels (B, frames, mels)."""
         return waveforms if self.front_end is None else log_mels(waveforms, self.front_end)
 
-    def choose(self, number: int) -> tuple[int, NDArray[np.int64]]:
+    def choose(self, number: int) -> tuple[int, IntArray]:
         """The epoch of batch `number`, and the clips (B,) in it."""
         epoch, step = divmod(number, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
         return epoch, order[step * self.batch_size : (step + 1) * self.batch_size]
 
-    def view(self, number: int, clips: NDArray[np.int64]) -> Batch:
+    def view(self, number: int, clips: IntArray) -> Batch:
         """Examples of some clips that come out the same whenever they are asked for.
 
         Args:
@@ -90,7 +90,7 @@ class TrainingBatches:
             (B, samples) and label shares (B, K).
         """
 
-        def augmented(clips: NDArray[np.int64]) -> Waveform:
+        def augmented(clips: IntArray) -> FloatArray:
             return self._augmented(
                 clips, (np.random.default_rng([self.seed, 2, number, int(i)]) for i in clips)
             )
@@ -105,9 +105,7 @@ class TrainingBatches:
             kept * self.shares[clips] + (1.0 - kept) * self.shares[other],
         )
 
-    def _augmented(
-        self, clips: NDArray[np.int64], streams: Iterable[np.random.Generator]
-    ) -> Waveform:
+    def _augmented(self, clips: IntArray, streams: Iterable[np.random.Generator]) -> FloatArray:
         """A window of each clip, (B, samples), by its own source of chance."""
         size, how = self.window_samples, self.augmentation
         pairs = zip(clips, streams, strict=False)
@@ -132,11 +130,11 @@ def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
                 waiting.cancel()
 
 
-def log_mels(waveforms: Waveform, front_end: FrontEnd) -> NDArray[np.float32]:
+def log_mels(waveforms: FloatArray, front_end: FrontEnd) -> FloatArray:
     """Log-mels (B, frames, mels) of waveforms (B, samples)."""
     return np.stack([log_mel(waveform, front_end) for waveform in waveforms])
 
 
-def one_hot(labels: NDArray[np.int64], num_labels: int) -> NDArray[np.float32]:
+def one_hot(labels: IntArray, num_labels: int) -> FloatArray:
     """Label shares (n, K) of integer labels (n,)."""
     return np.eye(num_labels, dtype=np.float32)[labels]

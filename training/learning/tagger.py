@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.types import FloatArray
 from semanticac_keras.audio_tower import fit_to_window
 from training.datasets.audio import resample
-from training.learning.augment import Waveform
 
 # An output with fewer numbers than this is not taken for an embedding.
 _MIN_EMBEDDING_DIM = 128
@@ -65,9 +64,7 @@ class Tagger:
             ) from error
         self.num_scores, self.embedding_dim = scores.size, embedding.size
 
-    def hear(
-        self, waveform: Waveform, sample_rate_hz: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def hear(self, waveform: FloatArray, sample_rate_hz: int) -> tuple[FloatArray, FloatArray]:
         """Scores and embeddings of the windows of a sound. May be called from several threads.
 
         Args:
@@ -98,7 +95,7 @@ class Tagger:
         }
         self._content, self._scores, self._embedding = _with_embedding(self._content, wide)
 
-    def _run(self, window: Waveform) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _run(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Scores (K,) and embedding (D,) of one window, by this thread's interpreter."""
         model = getattr(self._interpreters, "model", None)
         if model is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 from semanticac_keras import SemanticAC
 from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.export import Quantization

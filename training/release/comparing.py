@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge.types import FloatArray, IntArray
 from training.release.folds import relevant_fields
 from training.runs.run import flat_differences
 
@@ -42,9 +42,9 @@ class Scores(NamedTuple):
         truth: label of each clip, (clips,).
     """
 
-    shipped: NDArray[np.float32]
-    made: NDArray[np.float32]
-    truth: NDArray[np.int64]
+    shipped: FloatArray
+    made: FloatArray
+    truth: IntArray
 
 
 def compare(

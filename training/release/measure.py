@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from edge import StreamingClassifier
 from edge.commands.tuning.choice import highest_rate, lowest_thresholds
@@ -20,8 +19,8 @@ from edge.commands.tuning.report import events_at
 from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import Background, Recall, hear_background, hear_positives
 from edge.events.policy import Policy
-from edge.inference.frontend import FloatArray
 from edge.inference.interpreter import Interpreter
+from edge.types import FloatArray, IntArray
 from training.datasets import AudioDataset, Clip
 from training.runs.evaluation import Evaluation
 
@@ -183,7 +182,7 @@ def reached(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str
     }
 
 
-def scores_of(bundle: Path, dataset: AudioDataset, rate_hz: int) -> NDArray[np.float32]:
+def scores_of(bundle: Path, dataset: AudioDataset, rate_hz: int) -> FloatArray:
     """What a bundle says of the beginning of each clip, (clips, labels)."""
     classifier = StreamingClassifier(bundle)
     length = classifier.front_end.window_samples
@@ -216,6 +215,6 @@ def _processor() -> str:
     return found.group(1) if found else platform.processor() or platform.machine()
 
 
-def _steps(thresholds: Mapping[str, float]) -> NDArray[np.int64]:
+def _steps(thresholds: Mapping[str, float]) -> IntArray:
     """Their places among all that are tried."""
     return np.array([THRESHOLDS.index(threshold) for threshold in thresholds.values()])

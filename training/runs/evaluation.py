@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge.files import replacing
+from edge.types import FloatArray, IntArray
 
 CALIBRATION_BINS = 15
 
@@ -44,8 +44,8 @@ class Evaluation:
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
-    truth: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    truth: IntArray
+    probabilities: FloatArray
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
@@ -80,7 +80,7 @@ class Evaluation:
             )
 
     @property
-    def predicted(self) -> NDArray[np.int64]:
+    def predicted(self) -> IntArray:
         """Most probable label of each clip, (n,)."""
         return self.probabilities.argmax(axis=1)
 
@@ -89,7 +89,7 @@ class Evaluation:
         """Share of clips whose most probable label is right."""
         return float(np.mean(self.predicted == self.truth))
 
-    def confusion(self) -> NDArray[np.int64]:
+    def confusion(self) -> IntArray:
         """Counts, (K true, K predicted)."""
         counts = np.zeros((len(self.labels),) * 2, np.int64)
         np.add.at(counts, (self.truth, self.predicted), 1)

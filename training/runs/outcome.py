@@ -9,7 +9,7 @@ import soundfile
 
 from edge import StreamingClassifier
 from edge.files import replacing
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from edge import Classification, FrontEnd, log_mel
 from edge.files import replacing
-from edge.inference.frontend import FloatArray
+from edge.types import FloatArray
 from training.runs.evaluation import Evaluation
 from training.runs.run import Row
 

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
+
+from edge.types import IntArray
 
 
-def lowest_thresholds(counts: npt.NDArray[np.int64], allowed: int) -> npt.NDArray[np.int64] | None:
+def lowest_thresholds(counts: IntArray, allowed: int) -> IntArray | None:
     """The lowest threshold for each label so that all events together are few enough.
 
     All labels come down together, step by step. One whose next step would make the events too

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.commands.tuning.choice import highest_rate
 from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import Background, Recall
+from edge.types import IntArray
 
 Row = list[str]
 
@@ -30,7 +30,7 @@ def curve(background: Background, recall: Recall) -> Iterator[Row]:
 
 
 def choice(
-    background: Background, recall: Recall, labels: Sequence[str], steps: npt.NDArray[np.int64]
+    background: Background, recall: Recall, labels: Sequence[str], steps: IntArray
 ) -> Iterator[Row]:
     """A table of what each label is given, and of all together."""
     counts, truth = events_at(background, steps), recall.truth
@@ -58,9 +58,9 @@ def cosine_hint(background: Background, recall: Recall) -> str:
     )
 
 
-def events_at(background: Background, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def events_at(background: Background, steps: IntArray) -> IntArray:
     """Events of each label at its threshold, (labels,)."""
-    counts: npt.NDArray[np.int64] = background.counts[steps, np.arange(len(steps))]
+    counts: IntArray = background.counts[steps, np.arange(len(steps))]
     return counts
 
 

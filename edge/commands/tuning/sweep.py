@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from edge.events.detector import Detector, Policy
 from edge.events.event import Event
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
+from edge.types import FloatArray
 
 # Denser towards 1, where a softmax puts whatever resembles a class. Below 0.3 a sound that is one
 # label's passes for its runner-up too, which no background without such sounds would show.

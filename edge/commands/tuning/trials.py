@@ -12,9 +12,9 @@ import numpy.typing as npt
 from edge.commands.tuning.positives import Positive
 from edge.commands.tuning.sweep import THRESHOLDS, EventsByThreshold, Sweep
 from edge.events.detector import Policy
-from edge.inference.frontend import FloatArray
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sources import file_source
+from edge.types import FloatArray, IntArray
 
 _LOGGER = logging.getLogger("semanticac_edge")
 
@@ -31,10 +31,10 @@ class Background:
             int64 (201,).
     """
 
-    counts: npt.NDArray[np.int64]
+    counts: IntArray
     hours: float
     gated_windows: int
-    cosines: npt.NDArray[np.int64]
+    cosines: IntArray
 
     @property
     def windows(self) -> int:
@@ -59,10 +59,10 @@ class Recall:
     """
 
     heard: npt.NDArray[np.bool_]
-    truth: npt.NDArray[np.int64]
+    truth: IntArray
     cosines: npt.NDArray[np.float64]
 
-    def at(self, steps: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], ...]:
+    def at(self, steps: IntArray) -> tuple[npt.NDArray[np.bool_], ...]:
         """Look up what happens at one threshold a label.
 
         Args:
@@ -180,7 +180,7 @@ def _step_of(cosine: float) -> int:
     return min(max(math.floor(100 * cosine + 1e-6) + 100, 0), 200)
 
 
-def _counts(events: EventsByThreshold, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+def _counts(events: EventsByThreshold, labels: Sequence[str]) -> IntArray:
     """How many of them each label has, (thresholds, labels)."""
     names = [[event.label for event in at_one] for at_one in events]
     return np.array([[row.count(label) for label in labels] for row in names], np.int64)
