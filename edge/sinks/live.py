@@ -1,7 +1,6 @@
 """A view in the terminal: how loud it is, what is heard, and the events."""
 
 import logging
-import math
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import numpy as np
 
 from edge.events.event import Event
 from edge.health import Health
-from edge.inference.level import FLOOR_DBFS, level_dbfs
+from edge.inference.level import FLOOR_DBFS, LevelMeter
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sinks.live_frame import LiveFrame
@@ -75,7 +74,7 @@ class LiveView(Sink):
         self._title = title
         self._top = top
         self._lock = threading.Lock()
-        self._meter = _Meter()
+        self._level_bar = _LevelBar()
         self._window: Classification | None = None
         self._window_times: deque[float] = deque(maxlen=1000)
         self._open: dict[str, Event] = {}
@@ -96,7 +95,7 @@ class LiveView(Sink):
         if self._live is None:
             self._start()
         with self._lock:
-            self._meter.push(chunk, time.monotonic())
+            self._level_bar.push(chunk, time.monotonic())
 
     def gap(self, gap: Gap) -> None:
         """Tell of missing sound."""
@@ -155,8 +154,8 @@ class LiveView(Sink):
             return LiveFrame(
                 title=self._title,
                 health=self._health,
-                level_dbfs=self._meter.level_dbfs(now),
-                peak_dbfs=self._meter.peak_dbfs(now),
+                level_dbfs=self._level_bar.level_dbfs(now),
+                peak_dbfs=self._level_bar.peak_dbfs(now),
                 window=self._window,
                 top=self._top,
                 windows_per_second=(len(times) - 1) / (times[-1] - times[0]) if times[1:] else 0.0,
@@ -166,19 +165,20 @@ class LiveView(Sink):
             )
 
 
-class _Meter:
-    """Level and peak that stay or fall slowly enough to be read."""
+class _LevelBar:
+    """Ballistics of the displayed level: it rises at once, falls slowly, and holds its peak."""
 
     def __init__(self) -> None:
+        self._meter = LevelMeter()
         self._level = self._peak = FLOOR_DBFS
         self._level_at = self._peak_at = 0.0
 
     def push(self, chunk: FloatArray, now: float) -> None:
-        if not chunk.size or not np.isfinite(chunk).all():
+        if not np.isfinite(chunk).all():
             return
-        self._level = max(level_dbfs(chunk), self.level_dbfs(now))
-        self._level_at = now
-        peak = max(FLOOR_DBFS, 20 * math.log10(max(float(np.abs(chunk).max()), 1e-9)))
+        self._meter.push(chunk)
+        level, peak = self._meter.read()
+        self._level, self._level_at = max(level, self.level_dbfs(now)), now
         if peak >= self.peak_dbfs(now):
             self._peak, self._peak_at = peak, now
 

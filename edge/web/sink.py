@@ -8,13 +8,13 @@ from pathlib import Path
 
 from edge.events.event import Event
 from edge.health import Health
+from edge.inference.level import LevelMeter
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sources.base import Gap
 from edge.types import FloatArray
 from edge.web.address import bind, check_token, url
 from edge.web.feed import Feed
-from edge.web.level import LevelMeter
 from edge.web.page_state import PageState
 from edge.web.spectrogram import Spectrogram
 

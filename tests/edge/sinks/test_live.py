@@ -213,14 +213,14 @@ def test_a_log_file_gets_messages_at_once():
 
 
 def test_the_meter_falls_when_sound_stops():
-    from edge.sinks.live import _Meter
+    from edge.sinks.live import _LevelBar
 
-    meter = _Meter()
-    meter.push(np.full(3200, 0.5, np.float32), now=100.0)
-    meter.push(np.array([np.nan], np.float32), now=100.0)
-    assert meter.level_dbfs(100.0) == pytest.approx(-6.02, abs=0.01)
-    assert meter.level_dbfs(101.0) == pytest.approx(-26.02, abs=0.01)
-    assert meter.peak_dbfs(101.0) == pytest.approx(-6.02, abs=0.01)
-    assert meter.peak_dbfs(110.0) == -120
-    meter.push(np.zeros(3200, np.float32), now=110.0)
-    assert meter.level_dbfs(110.0) == -120
+    bar = _LevelBar()
+    bar.push(np.full(3200, 0.5, np.float32), now=100.0)
+    bar.push(np.array([np.nan], np.float32), now=100.0)
+    assert bar.level_dbfs(100.0) == pytest.approx(-6.02, abs=0.01)
+    assert bar.level_dbfs(101.0) == pytest.approx(-26.02, abs=0.01)
+    assert bar.peak_dbfs(101.0) == pytest.approx(-6.02, abs=0.01)
+    assert bar.peak_dbfs(110.0) == -120
+    bar.push(np.zeros(3200, np.float32), now=110.0)
+    assert bar.level_dbfs(110.0) == -120

@@ -9,7 +9,6 @@ from edge import FrontEnd
 from edge.web import parse_address
 from edge.web.address import bind, is_loopback, url
 from edge.web.feed import encode
-from edge.web.level import LevelMeter
 from edge.web.spectrogram import Spectrogram
 
 
@@ -83,15 +82,3 @@ def test_a_click_is_not_thinned_away():
     assert rows.max(axis=1).argmax() in (12, 13)
     assert rows.max() > 100
     assert rows[:11].max() == 0
-
-
-def test_levels_are_of_the_sound_since_the_last_reading():
-    meter = LevelMeter()
-    assert meter.read() == (-120.0, -120.0)
-    meter.push(np.full(100, 0.5, np.float32))
-    meter.push(np.zeros(300, np.float32))
-    assert meter.read() == pytest.approx((-12.04, -6.02), abs=0.01)
-    meter.push(np.full(100, 0.1, np.float32))
-    assert meter.read() == pytest.approx((-20.0, -20.0), abs=0.01)
-    meter.push(np.array([np.nan, 0.5], np.float32))
-    assert meter.read()[0] == -120.0
