@@ -1,8 +1,12 @@
 """Who is let in to the page, who is not, and how much one visitor can take from the others."""
 
+import asyncio
+import contextlib
+import importlib
 import socket
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +19,10 @@ from edge.web import WebSink
 from edge.web.feed import MAX_CLIENTS
 from tests.edge.visitor import Listener, ask
 
-pytest.importorskip("uvicorn")
+uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
+
+from edge.web.connections import ConnectionLimits  # noqa: E402
 
 CLASSIFIER = SimpleNamespace(labels=("rain",), front_end=FrontEnd(), hop_seconds=1.0)
 TOKEN = "correct-horse-battery.staple"
@@ -208,7 +214,7 @@ def test_streams_are_counted_and_full_is_said():
 
 
 def test_a_visitor_who_does_not_read_is_cut_off_and_holds_up_nobody(monkeypatch):
-    monkeypatch.setattr("edge.web.server._STALL_SECONDS", 0.5)
+    limit(monkeypatch, stall_seconds=0.5)
     with serve() as sink, Listener(sink.port) as page, socket.socket() as idle:
         page.next("hello")
         idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -222,7 +228,7 @@ def test_a_visitor_who_does_not_read_is_cut_off_and_holds_up_nobody(monkeypatch)
             sink.gap(Gap(float(count), "x" * 20_000))
             assert page.next("gap")["seconds"] == count
             count += 1
-        wait_until(lambda: len(sink._server._server.server_state.connections) == 1)
+        wait_until(lambda: sink._server.connections == 1)
         sink.gap(Gap(-1.0, "still here"))
         assert page.next("gap")["reason"] == "still here"
 
@@ -249,7 +255,7 @@ def test_pictures_are_left_out_for_those_who_lag_and_events_are_not():
 
 @pytest.mark.parametrize("request_so_far", [b"", b"GET / HTTP/1.1\r\nHost: loc"])
 def test_a_request_that_never_ends_is_given_up(monkeypatch, request_so_far):
-    monkeypatch.setattr("edge.web.server._REQUEST_SECONDS", 0.5)
+    limit(monkeypatch, request_seconds=0.5)
     with serve() as sink, socket.create_connection(("127.0.0.1", sink.port)) as slow:
         slow.settimeout(10)
         began = time.monotonic()
@@ -264,23 +270,66 @@ def test_a_request_that_never_ends_is_given_up(monkeypatch, request_so_far):
 
 
 def test_streams_outlive_the_time_for_a_request(monkeypatch):
-    monkeypatch.setattr("edge.web.server._REQUEST_SECONDS", 0.3)
+    limit(monkeypatch, request_seconds=0.3)
     with serve() as sink, Listener(sink.port) as page:
         page.next("hello")
         page.next("health")
         assert sink._feed.clients == 1
 
 
+def test_pipelined_requests_outlive_the_time_for_a_request(monkeypatch):
+    """The second request ends long after the first one's timer would have expired."""
+    limit(monkeypatch, request_seconds=0.3)
+    with serve() as sink, socket.create_connection(("127.0.0.1", sink.port)) as client:
+        client.settimeout(10)
+        paths = ("/healthz", "/events")
+        requests = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths]
+        client.sendall("".join(requests).encode())
+        wait_until(lambda: sink._feed.clients == 1)
+        received = b""
+        while b"event: health" not in received:
+            received += (chunk := client.recv(65_536))
+            assert chunk
+
+
+def test_the_time_for_the_next_request_starts_after_a_response(monkeypatch):
+    limit(monkeypatch, request_seconds=0.5)
+    with serve() as sink, socket.create_connection(("127.0.0.1", sink.port)) as slow:
+        slow.settimeout(10)
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT")
+        assert slow.recv(100).startswith(b"HTTP/1.1 503")
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while slow.recv(65_536):
+                pass
+        assert 0.3 < time.monotonic() - began < 4
+
+
+def test_uvicorn_accepts_our_protocol_and_has_the_one_it_wraps():
+    """Without either, uvicorn would serve without limits: adapt `edge.web.connections`."""
+    module = importlib.import_module("uvicorn.protocols.http.h11_impl")
+    assert issubclass(module.H11Protocol, asyncio.Protocol)
+    protocol_class = ConnectionLimits().protocol_class()
+    config = uvicorn.Config(lambda *_: None, http=protocol_class, ws="none")
+    config.load()
+    assert config.http_protocol_class is protocol_class
+
+
 def test_connections_are_bounded():
     with serve() as sink, ExitStack() as held:
         for _ in range(64):
             held.enter_context(socket.create_connection(("127.0.0.1", sink.port)))
-        wait_until(lambda: len(sink._server._server.server_state.connections) == 64)
+        wait_until(lambda: sink._server.connections == 64)
         with pytest.raises(ConnectionError):
             ask(sink.port, "/healthz")
         held.close()
-        wait_until(lambda: not sink._server._server.server_state.connections)
+        wait_until(lambda: sink._server.connections == 0)
         assert ask(sink.port, "/healthz").status == 503
+
+
+def limit(monkeypatch, **limits):
+    """Give servers these limits instead of the usual ones."""
+    monkeypatch.setattr("edge.web.server.ConnectionLimits", partial(ConnectionLimits, **limits))
 
 
 def wait_until(condition, seconds=10.0):
