@@ -17,7 +17,7 @@ from edge.web.files import find_clip, media_type, static
 from edge.web.metrics import Metrics
 from edge.web.page_state import PageState
 
-_HEALTH_SECONDS = 2.0
+HEALTH_SECONDS = 2.0
 
 
 def create_app(
@@ -96,7 +96,7 @@ def create_app(
 
 async def _publish_health(feed: Feed, health: Health) -> None:
     while True:
-        await asyncio.sleep(_HEALTH_SECONDS)
+        await asyncio.sleep(HEALTH_SECONDS)
         if feed.clients:
             feed.publish("health", health.to_json())
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import socket
+import threading
 import time
 from contextlib import ExitStack, closing
 from functools import partial
@@ -237,11 +238,12 @@ def test_slow_clients_miss_spectrogram_rows_but_no_events():
     with serve() as sink, Listener(sink.port) as page:
         page.next("hello")
         second = np.zeros(32_000, np.float32)
-        blocked = []
-        sink._feed._loop.call_soon_threadsafe(lambda: blocked.append(time.sleep(1.0)))
+        unblock = threading.Event()
+        sink._feed._loop.call_soon_threadsafe(unblock.wait, 60)
         for number in range(100):
             sink.audio(second)
             sink.gap(Gap(float(number), "x"))
+        unblock.set()
         gaps, frames = [], 0
         for name, values in page:
             frames += name == "frames"
@@ -270,7 +272,8 @@ def test_an_incomplete_request_is_cut_off(monkeypatch, request_so_far):
 
 
 def test_streams_outlive_the_time_for_a_request(monkeypatch):
-    limit(monkeypatch, request_seconds=0.3)
+    limit(monkeypatch, request_seconds=0.2)
+    monkeypatch.setattr("edge.web.app.HEALTH_SECONDS", 0.6)
     with serve() as sink, Listener(sink.port) as page:
         page.next("hello")
         page.next("health")
@@ -279,7 +282,8 @@ def test_streams_outlive_the_time_for_a_request(monkeypatch):
 
 def test_pipelined_requests_outlive_the_time_for_a_request(monkeypatch):
     """The timer of the first request must not end the second."""
-    limit(monkeypatch, request_seconds=0.3)
+    limit(monkeypatch, request_seconds=0.2)
+    monkeypatch.setattr("edge.web.app.HEALTH_SECONDS", 0.6)
     with serve() as sink, socket.create_connection(("127.0.0.1", sink.port)) as client:
         client.settimeout(10)
         paths = ("/healthz", "/events")
