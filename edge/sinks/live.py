@@ -144,7 +144,7 @@ class LiveView(Sink):
             with suppress(OSError):
                 self._live.update(self._frame(), refresh=True)
             if not self._console.is_terminal:
-                output.ok, output.error = False, "the terminal has gone"
+                output.ok, output.error = False, "the terminal was closed"
                 return
 
     def _frame(self) -> "LiveFrame":

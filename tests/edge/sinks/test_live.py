@@ -184,7 +184,7 @@ def test_a_lost_terminal_ends_only_the_view(tmp_path):
     terminal.run(f"open({str(done)!r}, 'w').write(health.output('live').error)")
     listener.stdin.close()
     listener.wait(10)
-    assert done.read_text() == "the terminal has gone"
+    assert done.read_text() == "the terminal was closed"
 
 
 def test_streams_other_than_terminals_are_refused():
