@@ -464,8 +464,8 @@ CHIPS = """(async () => {
     const event = (id, label, start, length) => picture.event(
         {id, label, start_seconds: start, end_seconds: length && start + length});
     event('1', 'crying baby', 92.05, 0.5);
-    event('2', 'clock tick', 93.0, 0.5);
-    event('3', 'W'.repeat(200), 94.0, 0.5);
+    event('2', 'W'.repeat(200), 92.5, 0.5);
+    event('3', 'clock tick', 95.0, 0.5);
     event('4', 'crying baby', 99.9, null);
     return picture.layOutChips(WIDTH, 8 * picture.rate);
 })()"""
