@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _listener(command) as stdin:
             _wait_for_port(port)
             page = browser.open(f"http://127.0.0.1:{port}/", 1280, 860)
+            page.call("Emulation.setScrollbarsHidden", hidden=True)
             _play(stdin, samples.mean(axis=1, dtype=np.float32), rate_hz)
             page.wait_for(_LISTENING)
             _take_all(page, arguments.out, arguments.all)

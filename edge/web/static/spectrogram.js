@@ -265,6 +265,8 @@ export class Spectrogram {
       context.globalAlpha = 1;
       context.fillRect(chip.left, top, 3, tall);
       context.fillStyle = this.ink;
+      // A label fades out before the left edge cuts it off.
+      context.globalAlpha = Math.min(1, Math.max(0, chip.textLeft / LABEL_MARGIN));
       context.fillText(chip.text, chip.textLeft, top + tall / 2 + 0.5);
       context.restore();
     }
