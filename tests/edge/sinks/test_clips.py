@@ -274,6 +274,7 @@ def test_foreign_files_are_not_overwritten(tmp_path, messages):
     assert "already exists" in messages()[0]
 
 
+@pytest.mark.slow
 def test_the_unfinished_file_of_a_killed_process_is_removed(tmp_path):
     """Until then, it does not look like a clip."""
     code = f"""

@@ -126,6 +126,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
 
+@pytest.mark.slow
 def test_it_shows_labels_and_events_and_restores_the_terminal():
     with Terminal() as terminal:
         terminal.run("logger.info('before')")
@@ -158,6 +159,7 @@ def test_it_shows_labels_and_events_and_restores_the_terminal():
     assert "a\r\nwarning" in after
 
 
+@pytest.mark.slow
 def test_it_follows_the_size_of_the_terminal():
     with Terminal(120, 30) as terminal:
         terminal.run("view.audio(chunk); view.window(window); view.event(event)")
@@ -170,6 +172,7 @@ def test_it_follows_the_size_of_the_terminal():
         terminal.frame("rain", "windows/s", rows=24)
 
 
+@pytest.mark.slow
 def test_a_lost_terminal_ends_only_the_view(tmp_path):
     terminal = Terminal()
     listener = terminal._listener
@@ -187,6 +190,7 @@ def test_a_lost_terminal_ends_only_the_view(tmp_path):
     assert done.read_text() == "the terminal was closed"
 
 
+@pytest.mark.slow
 def test_streams_other_than_terminals_are_refused():
     with pytest.raises(ValueError, match="the live view needs a terminal") as refused:
         LiveView(Health(), stream=io.StringIO())

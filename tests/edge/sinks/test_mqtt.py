@@ -183,6 +183,7 @@ def test_discovery_follows_the_rules_of_home_assistant(broker):
     assert sounds == {"sound_rain", "sound_dog_bark", "sound_glocke", "sound_unknown"}
 
 
+@pytest.mark.slow
 def test_discovery_validates_against_third_party_schemas():
     """Every key of the payload is part of the schemas."""
     models = pytest.importorskip("ha_mqtt_models_pydantic")
@@ -393,6 +394,7 @@ def test_topics_that_the_broker_forbids_are_reported(tmp_path, messages):
     assert f"refuses homeassistant/device/{sink.device_id}/config: Not authorized." in refused
 
 
+@pytest.mark.slow
 def test_a_killed_listener_goes_offline(plain):
     code = f"""
 from edge.sinks.broker import Broker
@@ -407,6 +409,7 @@ input()
         assert watcher.wait(f"{TOPIC}/status", 2) == ["online", "offline"]
 
 
+@pytest.mark.slow
 def test_no_message_is_lost_while_the_broker_hangs(plain, messages):
     health = OutputHealth()
     publisher = Publisher(

@@ -87,6 +87,16 @@ def window(scores, gated=False):
     return Classification(0.0, 2.0, scores, zeros, LABELS, zeros, -20.0, gated)
 
 
+def hurry(page, web):
+    """Load the page again, with all its timeouts at an eighth."""
+    source = (
+        "const wait = setTimeout; window.setTimeout = (callback, ms) => wait(callback, ms / 8);"
+    )
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=source)
+    page.go(web.url)
+    page.wait_for(STATUS.format("live"))
+
+
 def text(page, selector):
     return page.evaluate(f"document.querySelector({selector!r}).innerText")
 
@@ -174,6 +184,7 @@ def test_the_best_labels_have_bars(page, web):
     assert text(page, "#heard") == "Quiet"
 
 
+@pytest.mark.slow
 def test_sound_moves_spectrogram_and_level(page, web, make_sound):
     colours = f"new Set(new Uint32Array({PIXELS}.buffer)).size"
     assert page.evaluate(colours) < 40
@@ -196,6 +207,7 @@ def test_sound_moves_spectrogram_and_level(page, web, make_sound):
     web.gap(Gap(3.0, "stalled"))
 
 
+@pytest.mark.slow
 def test_reduced_motion_updates_once_a_second(page, web, make_sound):
     page.prefer(prefers_reduced_motion="reduce")
     with playing(web, make_sound(320_000)):
@@ -241,6 +253,7 @@ def test_a_clip_plays_and_seeks(page, web):
 
 
 def test_a_missing_clip_is_reported(page, web):
+    hurry(page, web)
     web.event(ended(event("1", "dog"), clip="gone.wav"))
     page.wait_for("document.querySelector('#events button')")
     page.evaluate("document.querySelector('#events button').click()")
@@ -262,10 +275,12 @@ def test_many_events_are_folded(page, web):
     assert page.evaluate(visible) == 20
 
 
-def test_the_page_reconnects_after_a_restart(browser, health):
+@pytest.mark.slow
+def test_the_page_reconnects_after_a_restart(browser, health, monkeypatch):
+    monkeypatch.setattr("edge.web.app.HEALTH_SECONDS", 0.3)
     web = serve(health)
     page = browser.open(web.url)
-    page.wait_for(STATUS.format("live"))
+    hurry(page, web)
     web.event(event("before", "rain"))
     page.wait_for("document.querySelector('#events li')")
     assert page.complaints == []
@@ -289,10 +304,7 @@ def test_the_page_reconnects_after_a_restart(browser, health):
 
 def test_a_dead_connection_is_detected(page, web):
     """As on a phone after sleep: the connection is silent, but never closed."""
-    hurry = "const wait = setTimeout; window.setTimeout = (callback, ms) => wait(callback, ms / 8);"
-    page.call("Page.addScriptToEvaluateOnNewDocument", source=hurry)
-    page.go(web.url)
-    page.wait_for(STATUS.format("live"))
+    hurry(page, web)
     loop = web._feed._loop
     woken = threading.Event()
     loop.call_soon_threadsafe(woken.wait, 30)
@@ -301,6 +313,7 @@ def test_a_dead_connection_is_detected(page, web):
     page.wait_for(STATUS.format("live"))
 
 
+@pytest.mark.slow
 def test_a_link_with_the_token_opens_the_page_from_another_site(browser, health, tmp_path):
     """Browsers do not send the strict cookie with the first request after such a link."""
     with contextlib.closing(serve(health, token=TOKEN)) as web:
