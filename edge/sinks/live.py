@@ -166,7 +166,7 @@ class LiveView(Sink):
 
 
 class _LevelBar:
-    """Ballistics of the displayed level: it rises at once, falls slowly, and holds its peak."""
+    """Ballistics of the displayed level: it rises immediately, falls slowly, and holds its peak."""
 
     def __init__(self) -> None:
         self._meter = LevelMeter()
