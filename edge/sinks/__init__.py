@@ -1,1 +1,1 @@
-"""Where results go: one small file a kind of sink, all alike (see `base.Sink`)."""
+"""Outputs of the listener, one module per kind; all subclass `base.Sink`."""

@@ -1,4 +1,4 @@
-"""What every sink takes: sound, windows, gaps and events."""
+"""Base class of the sinks."""
 
 from edge.events.event import Event
 from edge.inference.streaming import Classification, StreamingClassifier
@@ -7,33 +7,33 @@ from edge.types import FloatArray
 
 
 class Sink:
-    """Takes what the listener hears; a kind of sink overrides what it needs.
+    """An output of the listener; subclasses override the methods they need.
 
-    All calls come from the listener's thread, in the order of the stream, and must return soon:
-    whatever waits for a network or a slow disk does so in a thread of its own. An exception is
-    reported once and counted by the listener (`edge.listener.Outputs`); it stops neither the
+    All calls come from the listener's thread, in stream order, and must return quickly: a sink
+    that waits for a network or a slow disk does so in its own thread. The listener logs a sink's
+    first exception and counts the others (`edge.listener.Outputs`); an exception stops neither the
     stream nor the other sinks.
 
     Attributes:
-        name: for messages and metrics.
+        name: identifies the sink in messages and metrics.
     """
 
     name = "sink"
 
     def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
-        """From now on another model listens; its rate is the same, its labels may differ."""
+        """Switch to another model, which has the same sample rate but maybe other labels."""
 
     def audio(self, chunk: FloatArray) -> None:
-        """The next samples (samples,), at the model's rate."""
+        """Take the next samples (samples,), at the model's sample rate."""
 
     def gap(self, gap: Gap) -> None:
-        """Sound is missing before the next samples; open events have ended already."""
+        """Take a gap before the next samples; open events have already ended."""
 
     def window(self, window: Classification) -> None:
-        """A window was classified, or was too quiet to be."""
+        """Take a window that was classified or gated."""
 
     def event(self, event: Event) -> None:
-        """An event starts (`end_seconds` is None), or ends."""
+        """Take an event that starts (`end_seconds` is None) or ends."""
 
     def close(self) -> None:
-        """Hand on what is left, within a few seconds; nothing comes after this."""
+        """Flush pending output within a few seconds; the last call."""

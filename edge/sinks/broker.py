@@ -1,4 +1,4 @@
-"""Where an MQTT broker is, and how to get in."""
+"""Address and credentials of an MQTT broker."""
 
 import os
 import ssl
@@ -15,19 +15,19 @@ _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 @dataclass(frozen=True)
 class Broker:
-    """An MQTT broker. Its text never shows the password.
+    """An MQTT broker. `str` and `repr` never show the password.
 
     Args:
-        host: name or address.
+        host: host name or IP address.
         port: 1 to 65535.
-        tls: encrypt, and check the broker's certificate and name.
+        tls: encrypt, and verify the broker's certificate and host name.
         username: None for an anonymous connection.
-        password: goes with `username`.
-        ca_file: PEM file of the authorities to trust; the system's where None.
+        password: requires `username`.
+        ca_file: PEM file of the trusted authorities; None for the system's.
 
     Raises:
-        ValueError: if the host or the port is none, a password comes without a user, or a CA file
-            without TLS.
+        ValueError: if the host or the port is invalid, or if there is a password without a user
+            or a CA file without TLS.
     """
 
     host: str
@@ -61,31 +61,31 @@ class Broker:
     ) -> Self:
         """Read `mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]`.
 
-        A password on a command line shows in the list of processes: give it in a file, or in the
-        variable SEMANTICAC_MQTT_PASSWORD, which is used where neither URL nor file has one.
+        A password on the command line is visible in the process list. Pass it in a file, or in the
+        variable SEMANTICAC_MQTT_PASSWORD, which is read if neither URL nor file has a password.
 
         Args:
-            url: special characters of user and password are percent-encoded; port 1883, with
-                `mqtts` (TLS) 8883.
+            url: with special characters of user and password percent-encoded; the default port is
+                1883, or 8883 for `mqtts` (TLS).
             ca_file: see `Broker`.
-            password_file: its first line is the password.
-            environment: where the variable is looked up.
+            password_file: file with the password on its first line.
+            environment: environment variables.
 
         Raises:
             OSError: if the password file cannot be read.
-            ValueError: if the URL or what goes with it cannot be used.
+            ValueError: if the URL or an option is invalid.
         """
         wrong = "a broker's URL must be mqtt[s]://[USER[:PASSWORD]@]HOST[:PORT]"
         parts = urlsplit(url)
         try:
             port = parts.port
-        except ValueError:  # Its text could be a part of the password.
+        except ValueError:  # Its message could contain part of the password.
             raise ValueError(f"{wrong}, with the port a number up to 65535.") from None
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"{wrong}. Received: the scheme {parts.scheme or 'none'!r}.")
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError(
-                f"{wrong}, and nothing behind. Percent-encode /, ? and # in user and password."
+                f"{wrong}, without a path. Percent-encode /, ? and # in user and password."
             )
         username = unquote(parts.username) if parts.username else None
         password = None if parts.password is None else unquote(parts.password)
@@ -109,22 +109,22 @@ class Broker:
         return f"mqtt{'s' if self.tls else ''}://{user}{self.host}:{self.port}"
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """What checks the broker's certificate; None without TLS.
+        """TLS context that verifies the broker's certificate; None without TLS.
 
         Raises:
-            ValueError: if the CA file cannot be used.
+            ValueError: if the CA file is not readable PEM.
         """
         if not self.tls:
             return None
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
-        except OSError as error:  # An SSLError is one too.
+        except OSError as error:  # Includes SSLError.
             raise ValueError(
                 f"the CA file must be PEM certificates. Received: {self.ca_file} "
                 f"({error.strerror or error})."
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.ca_file is not None:
-            # From Python 3.13 on, certificates made at home must name the use of their keys.
+            # From Python 3.13 on, strict mode rejects home-made certificates without key usage.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context

@@ -1,4 +1,4 @@
-"""A recording of each event, in a directory that does not outgrow its quota."""
+"""Audio clips of events, in a directory with a size quota."""
 
 import logging
 import os
@@ -24,13 +24,13 @@ from edge.types import FloatArray
 
 _LOGGER = logging.getLogger("semanticac_edge")
 
-# First in the header's list of information: whose file it is.
+# First entry of the header's INFO list: marks the clips of this class.
 _MARK = b"INFOISFT" + struct.pack("<I", 16) + b"semanticac-edge\0"
 _MARK_AT = 44
-# What `edge.files.replacing` calls a file that is not whole.
+# Unfinished files of `edge.files.replacing`.
 _TEMPORARY = re.compile(r"\.[a-z0-9_]{8}\..+\.wav")
 _ABANDONED_SECONDS = 60.0
-# File systems stop at 255 bytes, and a label can be a sentence.
+# File names are limited to 255 bytes, and a label can be a sentence.
 _MAX_SLUG = 80
 _MAX_WAITING = 8
 _CLOSE_SECONDS = 5.0
@@ -38,7 +38,7 @@ _CLOSE_SECONDS = 5.0
 
 @dataclass
 class _Cut:
-    """A stretch of the stream to be written, from one sample up to another."""
+    """A clip to write: the samples from `start` up to `stop`."""
 
     name: str
     label: str
@@ -50,23 +50,23 @@ class _Cut:
 class ClipSink(Sink):
     """Writes a 16-bit mono WAV of each event, with some sound before and after it.
 
-    A clip appears under its name when it is whole, never before. Where no clip can be written (the
-    disk is full, missing or read-only) that is logged once and every lost clip counted; the next
-    one is tried all the same.
+    A clip appears under its name only when it is complete. If clips cannot be written (the disk is
+    full, missing or read-only), the first failure is logged, every lost clip is counted, and the
+    next clip is tried again.
 
-    The quota covers the WAV files that this class wrote, in earlier runs too: it knows them by
-    their header, and never deletes another file.
+    The quota covers all WAV files that this class wrote, including those of earlier runs, which it
+    recognizes by their header. It never deletes other files.
 
     Args:
-        directory: where the clips go; made when the first is written.
-        sample_rate_hz: of the chunks.
-        quota_mb: size of all clips, in megabytes of 10⁶ bytes; the oldest are deleted for the next.
+        directory: folder of the clips; created with the first clip.
+        sample_rate_hz: sample rate of the chunks.
+        quota_mb: size of all clips, in megabytes of 10⁶ bytes; the oldest are deleted first.
         pre_seconds: sound before the event.
-        post_seconds: sound after it.
-        max_seconds: of a clip; what is longer is cut.
-        late_seconds: how much later than its start an event may be told: the model's window, and
-            what the decision takes.
-        health: where to count.
+        post_seconds: sound after the event.
+        max_seconds: longest clip; longer ones are cut.
+        late_seconds: longest delay between an event's start and its report: the model's window and
+            the delay of the decision.
+        health: counts queued and lost clips.
 
     Raises:
         ValueError: if the quota or the longest clip is not positive, or another time is negative.
@@ -108,19 +108,19 @@ class ClipSink(Sink):
         self._writer = _Writer(Path(directory), sample_rate_hz, round(quota_mb * 1e6), own_health)
 
     def audio(self, chunk: FloatArray) -> None:
-        """Remember the samples, and hand on the clips that they complete."""
-        # In pieces, so that a clip is cut before what follows takes its place.
+        """Keep the samples, and write the clips that they complete."""
+        # In pieces, so that a clip is cut before later samples overwrite it.
         for start in range(0, len(chunk), self._rate):
             self._recent.append(chunk[start : start + self._rate])
             self._cut_complete()
 
     def gap(self, gap: Gap) -> None:
-        """Hand on what there is: no clip goes over a gap."""
+        """Write all pending clips as they are: no clip spans a gap."""
         self._cut_all()
         self._recent.skip(round(gap.seconds * self._rate))
 
     def event(self, event: Event) -> None:
-        """Begin a clip, or learn where it ends."""
+        """Start a clip, or set its end."""
         cut = self._open.get(event.id)
         if cut is None:
             name = clip_name(event) if event.clip is None else Path(event.clip).name
@@ -133,25 +133,25 @@ class ClipSink(Sink):
             self._cut_complete()
 
     def close(self) -> None:
-        """Write what is left, for at most five seconds."""
+        """Write pending clips, for at most five seconds."""
         self._cut_all()
         self._writer.close(_CLOSE_SECONDS)
 
     def _cut_complete(self) -> None:
         for cut in self._open.values():
-            # Earlier, its event might be over without our knowing.
+            # Until then, the event may still turn out to have ended earlier.
             if cut.stop + self._late <= self._recent.seen:
-                self._hand_on(cut)
+                self._write(cut)
         for cut in [cut for cut in self._ending if cut.stop <= self._recent.seen]:
-            self._hand_on(cut)
+            self._write(cut)
             self._ending.remove(cut)
 
     def _cut_all(self) -> None:
         for cut in (*self._open.values(), *self._ending):
-            self._hand_on(cut)
+            self._write(cut)
         self._ending.clear()
 
-    def _hand_on(self, cut: _Cut) -> None:
+    def _write(self, cut: _Cut) -> None:
         if not cut.done:
             cut.done = True
             self._writer.put(cut.name, cut.label, self._recent.between(cut.start, cut.stop))
@@ -199,7 +199,7 @@ class _Recent:
 
 
 class _Writer:
-    """Writes clips in a thread, so that a slow disk holds nobody up."""
+    """Writes clips in a thread, so that a slow disk does not block the listener."""
 
     def __init__(
         self, directory: Path, sample_rate_hz: int, quota_bytes: int, health: OutputHealth
@@ -208,7 +208,7 @@ class _Writer:
         self._rate = sample_rate_hz
         self._quota = quota_bytes
         self._health = health
-        # By name, whether a WAV file in the directory is one of ours.
+        # For each WAV file in the directory, whether this class wrote it.
         self._ours: dict[str, bool] = {}
         self._waiting: deque[tuple[str, str, npt.NDArray[np.int16]]] = deque()
         self._changed = threading.Condition()
@@ -218,7 +218,7 @@ class _Writer:
         self._thread.start()
 
     def put(self, name: str, label: str, samples: npt.NDArray[np.int16]) -> None:
-        """Write soon; where too many wait, the oldest is given up."""
+        """Queue a clip; drop the oldest if too many wait."""
         with self._changed:
             if not samples.size:
                 self._fail("the sound is no longer in memory")
@@ -231,13 +231,13 @@ class _Writer:
             self._changed.notify()
 
     def close(self, seconds: float) -> None:
-        """Write what waits, for at most `seconds`."""
+        """Write queued clips, for at most `seconds`."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            _LOGGER.warning("Clips: %d were not written in time.", self._health.queued)
+            _LOGGER.warning("Clips: %d clips were not written in time.", self._health.queued)
 
     def _run(self) -> None:
         while True:
@@ -259,13 +259,13 @@ class _Writer:
                     self._fail(failure)
                 elif not self._health.ok:
                     self._health.ok, self._health.error = True, ""
-                    _LOGGER.info("Clips: written to %s again.", self._directory)
+                    _LOGGER.info("Clips: writing to %s again.", self._directory)
 
     def _count(self) -> None:
         self._health.queued = len(self._waiting) + self._busy
 
     def _fail(self, why: str) -> None:
-        """Count a lost clip; with the lock held."""
+        """Count a lost clip. The caller holds the lock."""
         self._health.dropped += 1
         if self._health.ok:
             _LOGGER.warning("Clips: cannot write to %s: %s.", self._directory, why)
@@ -274,7 +274,7 @@ class _Writer:
     def _write(self, name: str, label: str, samples: npt.NDArray[np.int16]) -> None:
         path = self._directory / name
         if path.exists() and not _is_ours(path):
-            raise ValueError(f"{name} is there already, and not from here")
+            raise ValueError(f"{name} already exists and is not a clip of this program")
         header = _wav_header(label, samples.size, self._rate)
         self._make_room(len(header) + samples.nbytes)
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -294,7 +294,7 @@ class _Writer:
             total -= clip_size
 
     def _clips(self) -> list[tuple[int, Path, int]]:
-        """Time of writing, path and size of each clip; what a killed process left is removed."""
+        """Write time, path and size of each clip; removes files left by a killed process."""
         clips = []
         known, self._ours = self._ours, {}
         try:
@@ -304,7 +304,7 @@ class _Writer:
         for path in paths:
             try:
                 status = path.lstat()
-            except FileNotFoundError:  # Deleted meanwhile.
+            except FileNotFoundError:  # Deleted in the meantime.
                 continue
             if path.suffix != ".wav" or not stat.S_ISREG(status.st_mode):
                 continue
@@ -323,7 +323,7 @@ class _Writer:
 
 
 def _wav_header(label: str, samples: int, rate_hz: int) -> bytes:
-    """All of a mono 16-bit WAV file before its samples, with the label as title."""
+    """Header of a mono 16-bit WAV file, with the label as title."""
     title = label.encode() + b"\0"
     title += b"\0" * (len(title) % 2)
     information = _MARK + b"INAM" + struct.pack("<I", len(title)) + title

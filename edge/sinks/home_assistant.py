@@ -1,4 +1,4 @@
-"""How a listener introduces itself to Home Assistant: one retained message for all its entities.
+"""MQTT discovery for Home Assistant: one retained message for all entities of a listener.
 
 Source: https://www.home-assistant.io/integrations/mqtt/, "Device discovery payload".
 """
@@ -18,20 +18,20 @@ def device_config(
     page_url: str | None = None,
     expire_seconds: float = 60.0,
 ) -> Config:
-    """The payload for `<prefix>/device/<device_id>/config`; the topics are `MqttSink`'s.
+    """Discovery payload for `<prefix>/device/<device_id>/config`, with the topics of `MqttSink`.
 
     Args:
         device_id: unique; letters, digits, `_` and `-`.
-        name: of the device, for people.
-        topic: base of the listener's topics.
-        slugs: last level of the state topic of each label.
-        version: of this software.
-        page_url: a link for the device's page.
-        expire_seconds: age at which what it hears, and how loud, becomes unavailable.
+        name: display name of the device.
+        topic: base topic of the listener.
+        slugs: last level of each label's state topic.
+        version: software version.
+        page_url: link shown on the device's page.
+        expire_seconds: age at which the level and the best label become unavailable.
 
     Returns:
-        A configuration whose `components` are a binary sensor for each label and for the source
-        of sound, an event entity, and sensors for the last event, the level and the best label.
+        A configuration with these `components`: a binary sensor per label and one for the audio
+        source, an event entity, and sensors for the last event, the level and the best label.
     """
     components: dict[str, Config] = {
         "event": {
@@ -39,7 +39,7 @@ def device_config(
             "name": "Sound",
             "state_topic": f"{topic}/event",
             "event_types": list(slugs),
-            # An event is told twice; an empty text is ignored.
+            # Each event is published twice; Home Assistant ignores the empty text.
             "value_template": "{{ value if value_json.end_seconds is none else '' }}",
             "icon": "mdi:ear-hearing",
         },
@@ -69,7 +69,7 @@ def device_config(
             "value_template": "{{ value_json.top[0].label if value_json.top else 'nothing' }}",
             "json_attributes_topic": f"{topic}/hears",
             "expire_after": round(expire_seconds),
-            # It changes every few seconds, which fills the recorder.
+            # Changes every few seconds would fill the recorder.
             "enabled_by_default": False,
             "entity_category": "diagnostic",
             "icon": "mdi:waveform",
@@ -111,13 +111,13 @@ def device_config(
 
 
 def without(config: Config, stale: Mapping[str, Config]) -> Config:
-    """`config` with the order to remove the `stale` components; `config` itself must follow."""
+    """`config` that also removes the `stale` components; publish `config` itself after it."""
     removals = {key: {"platform": old["platform"]} for key, old in stale.items()}
     return config | {"components": config["components"] | removals}
 
 
 def stale_components(old: Any, new: Config) -> dict[str, Config]:
-    """The components of the retained payload `old`, whatever it is, that `new` has no more."""
+    """Components of the retained payload `old` (any JSON value) that are missing in `new`."""
     components = old.get("components") if isinstance(old, dict) else None
     if not isinstance(components, dict):
         return {}

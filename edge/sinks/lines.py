@@ -1,4 +1,4 @@
-"""Lines on a stream: text for people, JSON for programs."""
+"""Line output: text or JSON lines."""
 
 import json
 from typing import Any, TextIO
@@ -10,7 +10,7 @@ from edge.sources.base import Gap
 
 
 class _LineSink(Sink):
-    """What both kinds of lines take."""
+    """Options of both kinds of lines."""
 
     def __init__(self, stream: TextIO, top: int = 3, windows: bool = True) -> None:
         self._stream = stream
@@ -22,7 +22,7 @@ class _LineSink(Sink):
 
 
 class TextSink(_LineSink):
-    """One aligned line a window, and one where an event starts or ends, or sound is missing:
+    """Writes an aligned line per window, per start and end of an event, and per gap:
 
            3.00 -   13.00 s  rain 0.93  sea waves 0.04  wind 0.01
            3.00 -     ... s  > rain 0.93, -31.5 dBFS
@@ -30,9 +30,9 @@ class TextSink(_LineSink):
            3.00 -   13.50 s  < rain 0.90, at best 0.97, -31.5 dBFS, ended: quiet
 
     Args:
-        stream: where the lines go; each is flushed.
-        top: best labels a line.
-        windows: whether windows are wanted.
+        stream: output; flushed after each line.
+        top: number of best labels per line.
+        windows: whether to write a line per window.
     """
 
     name = "text"
@@ -65,12 +65,12 @@ class TextSink(_LineSink):
 
 
 class JsonSink(_LineSink):
-    """One JSON object a line, with a `type`: `window`, `event` (see `Event.to_json`) or `gap`.
+    """Writes JSON objects with a `type`: `window`, `event` (see `Event.to_json`) or `gap`.
 
     Args:
-        stream: where the lines go; each is flushed.
-        top: best labels in a window's `top`.
-        windows: whether windows are wanted.
+        stream: output; flushed after each line.
+        top: number of best labels in a window's `top`.
+        windows: whether to write a line per window.
     """
 
     name = "json"

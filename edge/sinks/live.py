@@ -1,7 +1,6 @@
-"""A view in the terminal: how loud it is, what is heard, and the events."""
+"""Live view in the terminal: level, best labels and events."""
 
 import logging
-import math
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import numpy as np
 
 from edge.events.event import Event
 from edge.health import Health
-from edge.inference.level import FLOOR_DBFS, level_dbfs
+from edge.inference.level import FLOOR_DBFS, LevelMeter
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sinks.live_frame import LiveFrame
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("semanticac_edge")
 
 _REFRESH_SECONDS = 0.25
-# The bar falls as fast as on a studio's meter; the peak stays a while.
+# The fall rate of a studio meter.
 _FALL_DB_PER_SECOND = 20.0
 _PEAK_SECONDS = 1.5
 _RATE_SECONDS = 10.0
@@ -36,20 +35,20 @@ _NOTES = 2
 
 
 class LiveView(Sink):
-    """Fills the terminal until `close`; follows its size, and leaves it as it was.
+    """Fills the terminal from the first samples until `close`, then restores it.
 
-    It starts with the first sound. Messages that would be logged to the terminal meanwhile are
-    shown in the view, and logged when it is over.
+    The view follows the size of the terminal. Messages logged to the terminal in the meantime
+    appear in the view, and are logged after it closes.
 
     Args:
-        health: whose source, rates and outputs are shown.
+        health: source, rates and outputs to show.
         title: first line, such as the model's name.
-        stream: the terminal.
-        top: best labels to show.
+        stream: the terminal; default: stdout.
+        top: number of best labels to show.
 
     Raises:
         ImportError: if rich is not installed.
-        ValueError: if `stream` is not a terminal that can move its cursor.
+        ValueError: if `stream` is not a terminal with cursor control.
     """
 
     name = "live"
@@ -68,14 +67,14 @@ class LiveView(Sink):
         self._console = Console(file=sys.stdout if stream is None else stream, highlight=False)
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             raise ValueError(
-                "the live view needs a terminal that can move its cursor. Received: something "
-                "else, such as a pipe or a file. Print text or JSON lines instead."
+                "the live view needs a terminal with cursor control. Received: a pipe, a file or a "
+                "dumb terminal. Print text or JSON lines instead."
             )
         self._health = health
         self._title = title
         self._top = top
         self._lock = threading.Lock()
-        self._meter = _Meter()
+        self._level_bar = _LevelBar()
         self._window: Classification | None = None
         self._window_times: deque[float] = deque(maxlen=1000)
         self._open: dict[str, Event] = {}
@@ -86,30 +85,30 @@ class LiveView(Sink):
         self._thread = threading.Thread(target=self._refresh, name="live", daemon=True)
 
     def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
-        """Show the other model's name."""
+        """Show the new model's name."""
         with self._lock:
             self._title = f"semanticac-edge: {model_name}"
             self._window = None
 
     def audio(self, chunk: FloatArray) -> None:
-        """Move the meter; start the view at first."""
+        """Update the level; start the view with the first samples."""
         if self._live is None:
             self._start()
         with self._lock:
-            self._meter.push(chunk, time.monotonic())
+            self._level_bar.push(chunk, time.monotonic())
 
     def gap(self, gap: Gap) -> None:
-        """Tell of missing sound."""
+        """Show a message about the gap."""
         self._log.add(f"{gap.seconds:.1f} s are missing: {gap.reason}")
 
     def window(self, window: Classification) -> None:
-        """Show what is heard."""
+        """Show the best labels."""
         with self._lock:
             self._window = window
             self._window_times.append(time.monotonic())
 
     def event(self, event: Event) -> None:
-        """Show an event that goes on, or was."""
+        """Show an open or ended event."""
         with self._lock:
             if event.end_seconds is None:
                 self._open[event.id] = event
@@ -118,11 +117,11 @@ class LiveView(Sink):
                 self._ended.appendleft(event)
 
     def close(self) -> None:
-        """Give the terminal back, and log what could not be logged meanwhile."""
+        """Restore the terminal, and log the messages held back."""
         if self._live is None:
             return
         self._stop.set()
-        # A terminal that is held (Ctrl-S) would hold us too.
+        # A terminal stopped by Ctrl-S would block this thread too.
         self._thread.join(2.0)
         if not self._thread.is_alive():
             with suppress(OSError):
@@ -145,7 +144,7 @@ class LiveView(Sink):
             with suppress(OSError):
                 self._live.update(self._frame(), refresh=True)
             if not self._console.is_terminal:
-                output.ok, output.error = False, "the terminal has gone"
+                output.ok, output.error = False, "the terminal was closed"
                 return
 
     def _frame(self) -> "LiveFrame":
@@ -155,8 +154,8 @@ class LiveView(Sink):
             return LiveFrame(
                 title=self._title,
                 health=self._health,
-                level_dbfs=self._meter.level_dbfs(now),
-                peak_dbfs=self._meter.peak_dbfs(now),
+                level_dbfs=self._level_bar.level_dbfs(now),
+                peak_dbfs=self._level_bar.peak_dbfs(now),
                 window=self._window,
                 top=self._top,
                 windows_per_second=(len(times) - 1) / (times[-1] - times[0]) if times[1:] else 0.0,
@@ -166,19 +165,20 @@ class LiveView(Sink):
             )
 
 
-class _Meter:
-    """Level and peak that stay or fall slowly enough to be read."""
+class _LevelBar:
+    """Ballistics of the displayed level: it rises immediately, falls slowly, and holds its peak."""
 
     def __init__(self) -> None:
+        self._meter = LevelMeter()
         self._level = self._peak = FLOOR_DBFS
         self._level_at = self._peak_at = 0.0
 
     def push(self, chunk: FloatArray, now: float) -> None:
-        if not chunk.size or not np.isfinite(chunk).all():
+        if not np.isfinite(chunk).all():
             return
-        self._level = max(level_dbfs(chunk), self.level_dbfs(now))
-        self._level_at = now
-        peak = max(FLOOR_DBFS, 20 * math.log10(max(float(np.abs(chunk).max()), 1e-9)))
+        self._meter.push(chunk)
+        level, peak = self._meter.read()
+        self._level, self._level_at = max(level, self.level_dbfs(now)), now
         if peak >= self.peak_dbfs(now):
             self._peak, self._peak_at = peak, now
 

@@ -1,4 +1,4 @@
-"""One frame of the live view, in as many lines and columns as the terminal has."""
+"""One frame of the live view, fitted to the size of the terminal."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """What rich prints: source, level, labels, then events, and at the bottom messages and rates.
+    """A rich renderable: source, level, labels, events, and below them messages and rates.
 
     Args:
         title: first line.
-        health: source, gaps, outputs.
-        level_dbfs: of the meter.
-        peak_dbfs: likewise.
-        window: the last one.
-        top: best labels to show.
-        windows_per_second: lately.
-        open: events that go on.
-        ended: those that do not, newest first.
+        health: source, gaps and outputs.
+        level_dbfs: displayed level.
+        peak_dbfs: displayed peak level.
+        window: latest window, if any.
+        top: number of best labels to show.
+        windows_per_second: recent rate.
+        open: open events.
+        ended: ended events, newest first.
         notes: messages, oldest first.
     """
 
@@ -59,7 +59,7 @@ class LiveFrame:
         lines = (upper + middle + lower) if room >= 0 else [line for line in upper if line]
         encoding = console.encoding
         for line in lines[:height]:
-            # Nothing but text may reach the terminal, whatever a label holds.
+            # A label must not send control sequences to the terminal.
             plain = "".join(char if char.isprintable() else " " for char in line.plain)
             line.plain = plain.encode(encoding, "replace").decode(encoding)
             line.truncate(width, overflow="ellipsis")
@@ -148,7 +148,7 @@ class LiveFrame:
 
 
 class _Bars:
-    """Bars that leave room for a label before and numbers behind."""
+    """Bars with room for a label on the left and numbers on the right."""
 
     def __init__(self, width: int, ascii_only: bool) -> None:
         self.label_width = max(5, min(24, width // 4))
@@ -156,14 +156,14 @@ class _Bars:
         self._ascii = ascii_only
 
     def bar(self, fraction: float) -> str:
-        """As much of the width; padded."""
+        """A bar of that fraction of the width, padded."""
         eighths = round(8 * self._width * min(1.0, max(0.0, fraction)))
         if self._ascii:
             return ("#" * (eighths // 8)).ljust(self._width)
         return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).ljust(self._width)
 
     def level(self, dbfs: float, peak_dbfs: float) -> "Text":
-        """The level's bar: green, yellow from -18 dBFS, red from -6; and a mark at the peak."""
+        """Level bar: green, yellow from -18 dBFS, red from -6 dBFS, with a mark at the peak."""
         from rich.text import Text
 
         text = Text(self.bar(1 - dbfs / _LOWEST_DBFS))
@@ -182,7 +182,7 @@ class _Bars:
 
 
 def _time_of(event: Event) -> str:
-    """Time of day where it is known, else seconds in the stream."""
+    """Time of day if known, otherwise seconds in the stream."""
     if event.started_at is None:
         return f"{event.start_seconds:7.1f} s"
     return time.strftime("%H:%M:%S", time.localtime(event.started_at))

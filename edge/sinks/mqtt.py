@@ -1,4 +1,4 @@
-"""Events over MQTT, for Home Assistant and whatever else listens."""
+"""Events over MQTT, with discovery for Home Assistant."""
 
 import hashlib
 import json
@@ -28,42 +28,42 @@ _MACHINE_ID = Path("/etc/machine-id")
 
 
 class MqttSink(Sink):
-    """Publishes under a base topic, and introduces itself to Home Assistant.
+    """Publishes events under a base topic, and a discovery message for Home Assistant.
 
     | topic | payload | |
     | --- | --- | --- |
-    | `<topic>/status` | `online`; `offline` after the end, also a violent one | retained |
-    | `<topic>/event` | an event at its start and at its end, see below | |
-    | `<topic>/last_event` | the newest of these | retained |
-    | `<topic>/state/<label>` | `ON` while the label sounds, else `OFF` | retained |
-    | `<topic>/source` | `ON` while sound comes in, else `OFF` | retained |
-    | `<topic>/hears` | `level_dbfs`, and `top`: the 5 best labels; now and then | QoS 0 |
-    | `<discovery>/device/<id>/config` | Home Assistant's device-based discovery | retained |
+    | `<topic>/status` | `online`; `offline` after the listener ends or dies | retained |
+    | `<topic>/event` | an event, at its start and at its end | |
+    | `<topic>/last_event` | the latest of these messages | retained |
+    | `<topic>/state/<label>` | `ON` while an event of the label is open, else `OFF` | retained |
+    | `<topic>/source` | `ON` while the audio source works, else `OFF` | retained |
+    | `<topic>/hears` | `level_dbfs`, and `top`: the 5 best labels; periodic | QoS 0 |
+    | `<discovery>/device/<id>/config` | device discovery for Home Assistant | retained |
 
-    An event is `Event.to_json()` with `event_type`, which is the label, and `clip_url`, which is
-    null without clips. It is delivered at least once (QoS 1): while the broker is away the newest
-    are kept. A message whose receipt a failing network swallowed comes again, with the same `id`.
-    Labels in topics are lower-case ASCII: `Dog (bark)` is `dog_bark`.
+    An event message is `Event.to_json()` plus `event_type`, the label, and `clip_url`, null without
+    clips. It is delivered at least once (QoS 1); the newest events are queued while the broker is
+    unreachable. If an acknowledgement is lost, the message is sent again with the same `id`. Labels
+    in topics are lower-case ASCII: `Dog (bark)` becomes `dog_bark`.
 
-    When the labels change, here or since the last start, the entities of those that are gone are
-    removed from Home Assistant and their states from the broker.
+    If labels disappear, after a reload or since the last start, their entities are removed from
+    Home Assistant and their states from the broker.
 
     Args:
-        broker: where to publish.
-        labels: the model's.
-        topic: base; `semanticac/<host name>` by default.
-        device_name: in Home Assistant; made of the host's name by default.
-        discovery: Home Assistant's discovery prefix; None for no discovery.
-        page_url: the listener's page, linked from Home Assistant.
-        clips_url: what to put before a clip's file name for a link.
+        broker: the broker to publish to.
+        labels: labels of the model.
+        topic: base topic; default: `semanticac/<host name>`.
+        device_name: name in Home Assistant; default: `Sound listener <host name>`.
+        discovery: Home Assistant's discovery prefix; None disables discovery.
+        page_url: URL of the listener's page, linked from Home Assistant.
+        clips_url: base URL of the clips.
         update_seconds: time between two messages on `<topic>/hears`.
-        queue_size: events to keep while the broker is away.
-        backoff_seconds: first and longest wait between two attempts to connect.
-        health: where to count.
+        queue_size: events to queue while the broker is unreachable.
+        backoff_seconds: first and longest wait between two connection attempts.
+        health: counts queued and dropped messages, and holds the last error.
 
     Raises:
         ImportError: if paho-mqtt is not installed.
-        ValueError: if the topic is no topic, or the broker's CA file cannot be used.
+        ValueError: if the topic is invalid, or the broker's CA file is not readable PEM.
     """
 
     name = "mqtt"
@@ -94,8 +94,8 @@ class MqttSink(Sink):
         self._health = health
         self._next_update = 0.0
         self._open: dict[str, set[str]] = {}
-        # Home Assistant's side may change in two threads: by new labels, and by what the broker
-        # retained.
+        # The configuration changes in two threads: with new labels, and with the payload that the
+        # broker retained.
         self._lock = threading.Lock()
         self._labels: tuple[str, ...] = ()
         self._slugs: dict[str, str] = {}
@@ -118,18 +118,18 @@ class MqttSink(Sink):
         self._publisher.keep(f"{self.topic}/status", "online")
 
     def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
-        """Introduce the other model's labels, and remove those that are gone."""
+        """Publish the new model's labels, and remove missing ones."""
         if classifier.labels != self._labels:
             self._set_labels(classifier.labels)
 
     def audio(self, chunk: FloatArray) -> None:
-        """Tell of a source that is lost or back."""
+        """Publish whether the source works."""
         if self._health is not None:
             up = self._health.source_up
             self._publisher.keep(f"{self.topic}/source", "ON" if up else "OFF")
 
     def window(self, window: Classification) -> None:
-        """Tell what is heard, now and then."""
+        """Publish level and best labels every `update_seconds`."""
         now = time.monotonic()
         if now < self._next_update:
             return
@@ -142,7 +142,7 @@ class MqttSink(Sink):
         self._publisher.offer(f"{self.topic}/hears", _dumps(hears))
 
     def event(self, event: Event) -> None:
-        """Tell of an event's start or end."""
+        """Publish an event's start or end."""
         ids = self._open.setdefault(event.label, set())
         if event.end_seconds is None:
             ids.add(event.id)
@@ -158,7 +158,7 @@ class MqttSink(Sink):
         self._publisher.send(f"{self.topic}/event", payload)
 
     def close(self) -> None:
-        """Publish what is left and `offline`, for at most three seconds."""
+        """Publish pending messages and `offline`, for at most three seconds."""
         self._publisher.keep(f"{self.topic}/status", "offline")
         self._publisher.close()
 
@@ -184,7 +184,7 @@ class MqttSink(Sink):
             self._publisher.keep(f"{self.topic}/state/{name}", "ON" if on else "OFF")
 
     def _take_retained_config(self, payload: bytes) -> None:
-        """Remove what an earlier run left, with another model."""
+        """Remove labels that an earlier run published for another model."""
         try:
             old = json.loads(payload)
         except ValueError:
@@ -193,7 +193,7 @@ class MqttSink(Sink):
             self._remove(stale_components(old, self._config))
 
     def _remove(self, stale: dict[str, Config]) -> None:
-        """With the lock held."""
+        """Remove components. The caller holds the lock."""
         if not stale:
             return
         if self._config_topic is not None:
@@ -201,33 +201,33 @@ class MqttSink(Sink):
             self._publisher.send(self._config_topic, removal, retain=True)
             self._publisher.send(self._config_topic, _dumps(self._config), retain=True)
         for component in stale.values():
-            # What was retained may come from anyone, so no other topic is touched.
+            # Anyone may have written the retained payload, so clear only our own topics.
             state_topic = str(component.get("state_topic"))
             if re.fullmatch(re.escape(f"{self.topic}/state/") + "[a-z0-9_]+", state_topic):
                 self._publisher.keep(state_topic, "")
 
 
 def device_id(topic: str) -> str:
-    """An identifier that stays the same for this machine and base topic."""
+    """Stable identifier of this machine and base topic."""
     try:
         machine = _MACHINE_ID.read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):
         machine = ""
-    # The machine's own id is meant to stay secret, so only a hash of it leaves.
+    # The machine id is confidential, so only a hash is published.
     seed = f"{machine or uuid.getnode()} {topic}"
     return f"semanticac_{hashlib.sha256(seed.encode()).hexdigest()[:12]}"
 
 
 def default_topic() -> str:
-    """The base topic where none is given: `semanticac/<host name>`."""
+    """Default base topic: `semanticac/<host name>`."""
     return f"semanticac/{slug(socket.gethostname())}"
 
 
 def check_topic(topic: str) -> None:
-    """Refuse what is no base topic.
+    """Check a base topic.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is invalid.
     """
     if not re.fullmatch(r"[^$+#/\0][^+#\0]*(?<!/)", topic) or len(topic.encode()) > 1000:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What is still to be said over a connection that comes and goes."""
+"""Messages waiting for an unreliable connection."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ from edge.health import OutputHealth
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """Something to publish with an acknowledgement; `queued` by `send`, else a kept value."""
+    """A message to publish with acknowledgement: `queued` by `send`, or a kept value."""
 
     topic: str
     payload: str
@@ -18,14 +18,15 @@ class Message:
 
 
 class Outbox:
-    """Messages in order, values of which only the last counts, and offers for right now.
+    """Queued messages, retained values (only the latest counts), and offers to send now or never.
 
-    Producers call `send`, `keep` and `offer`, from any thread. The one who publishes takes with
-    `next` and `take_offers`, and reports with `acknowledge` or, after a loss, `give_back`.
+    Producers call `send`, `keep` and `offer` from any thread. The publisher takes messages with
+    `next` and `take_offers`, and reports `under_way`, `acknowledge` or, after a lost connection,
+    `give_back`.
 
     Args:
-        size: messages of `send` that wait at most; the oldest make room.
-        health: where to count those that wait and those that are dropped.
+        size: longest queue of `send`; the oldest messages are dropped.
+        health: counts queued and dropped messages.
     """
 
     def __init__(self, size: int, health: OutputHealth) -> None:
@@ -39,13 +40,13 @@ class Outbox:
         self._in_flight: dict[int, Message] = {}
 
     def send(self, topic: str, payload: str, retain: bool) -> None:
-        """Add a message that must arrive."""
+        """Queue a message to deliver at least once."""
         with self._lock:
             self._queue.append(Message(topic, payload, retain, queued=True))
             self._trim()
 
     def keep(self, topic: str, payload: str) -> bool:
-        """Change a topic's retained value; say whether it was another."""
+        """Set a topic's retained value; return whether it changed."""
         with self._lock:
             if self._kept.get(topic) == payload:
                 return False
@@ -54,12 +55,12 @@ class Outbox:
             return True
 
     def offer(self, topic: str, payload: str) -> None:
-        """Add something that is worth saying only if it is taken soon."""
+        """Add a message to drop unless it is sent soon."""
         with self._lock:
             self._offers[topic] = payload
 
     def next(self, max_in_flight: int) -> Message | None:
-        """The next to publish, values before messages; None if enough are under way."""
+        """Next message, values first; None if `max_in_flight` are under way or none is left."""
         with self._lock:
             if len(self._in_flight) >= max_in_flight:
                 return None
@@ -70,41 +71,41 @@ class Outbox:
             return self._queue.popleft() if self._queue else None
 
     def under_way(self, number: int, message: Message) -> None:
-        """It is published, and will be acknowledged by this number."""
+        """Record a published message under the number that will acknowledge it."""
         with self._lock:
             self._in_flight[number] = message
 
     def take_offers(self) -> dict[str, str]:
-        """The offers by topic; they are gone then."""
+        """Remove and return the offers, by topic."""
         with self._lock:
             offers, self._offers = self._offers, {}
             return offers
 
     def acknowledge(self, number: int) -> Message | None:
-        """Forget what was published under this number; return it, if it was one of these."""
+        """Remove and return the message published under this number, if any."""
         with self._lock:
             message = self._in_flight.pop(number, None)
             self._count()
             if message and not message.queued and not message.payload:
                 topic = message.topic
                 if self._kept.get(topic) == "" and topic not in self._unsent:
-                    del self._kept[topic]  # Cleared at the broker, so nothing is left to keep.
+                    del self._kept[topic]  # The broker has cleared the topic.
             return message
 
     def give_back(self) -> None:
-        """The connection is lost: messages without an acknowledgement, and all values, are due."""
+        """After a lost connection, queue unacknowledged messages and all values again."""
         with self._lock:
             self._offers.clear()
             lost = [message for message in self._in_flight.values() if message.queued]
             self._queue.extendleft(reversed(lost))
             self._in_flight.clear()
-            # The broker may have lost what it retained.
+            # The broker may have lost its retained values.
             self._unsent = dict.fromkeys(self._kept)
             self._trim()
 
     @property
     def empty(self) -> bool:
-        """Everything but offers is said and acknowledged."""
+        """Whether everything except offers is acknowledged."""
         with self._lock:
             return not (self._queue or self._unsent or self._in_flight)
 

@@ -1,4 +1,4 @@
-"""Messages to an MQTT broker that may be away: kept, sent when it is back, reported once."""
+"""Publishes to an MQTT broker, and queues messages while it is unreachable."""
 
 import logging
 import random
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("semanticac_edge")
 
-# Enough to keep a slow network busy; little to be sent twice when it breaks.
+# Enough to keep a slow network busy, few to send twice after a lost connection.
 _MAX_IN_FLIGHT = 20
 _CONNECT_SECONDS = 5.0
 _TURN_SECONDS = 1.0
-# A connection that did not last this long is part of the trouble.
+# A shorter connection counts as part of the outage.
 _STEADY_SECONDS = 10.0
 
 
 class Publisher:
-    """Publishes from a thread of its own; its methods return at once, from any thread.
+    """Publishes from its own thread; the other methods return immediately, in any thread.
 
-    Everything that talks to the broker happens in that thread, with a fresh paho client for each
-    connection, so that all that outlives a connection is in one place, the outbox.
+    Only that thread talks to the broker, with a new paho client for each connection. All state that
+    outlives a connection is in the outbox.
 
-    A broker that is away at the start, goes, or refuses, is tried again without end, at growing
-    intervals. The first failure of an outage is logged, and its end; a failure that a person must
-    mend (user, password, certificate) also if another came before.
+    If the broker is unreachable or refuses the client, connecting is retried forever, at growing
+    intervals. The start and the end of an outage are logged, as is the first failure that needs a
+    person (user, password, certificate).
 
     Args:
-        broker: where to.
-        client_id: the same after a restart, and no other client's.
-        will: topic and retained payload that the broker publishes should this process vanish.
-        subscriptions: what to do, in the publisher's thread, with the payload that is retained on
-            a topic. On each connection they are read before anything is published.
-        queue_size: messages of `send` to keep while the broker is away.
-        health: where to say how it goes.
-        backoff_seconds: first and longest wait between two attempts.
-        keepalive_seconds: a dead connection is noticed in one to two times this.
-        logger: for the messages about outages and refusals.
+        broker: the broker to publish to.
+        client_id: unique, and the same after a restart.
+        will: topic and retained payload that the broker publishes if this process dies.
+        subscriptions: for each topic, a handler of its retained payload, called in the publisher's
+            thread. On each connection, retained payloads are read before anything is published.
+        queue_size: messages of `send` to queue while the broker is unreachable.
+        health: holds state and last error, and counts queued and dropped messages.
+        backoff_seconds: first and longest wait between two connection attempts.
+        keepalive_seconds: a dead connection is detected within one to two times this.
+        logger: receives messages about outages and refusals.
 
     Raises:
         ImportError: if paho-mqtt is not installed.
-        ValueError: if the broker's CA file cannot be used.
+        ValueError: if the broker's CA file is not readable PEM.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Publisher:
         self._settled = threading.Event()
         self._paho = paho
         self._callbacks_version = CallbackAPIVersion.VERSION2
-        # Version 5 tells which topics the broker's access list forbids.
+        # Version 5 reports which topics the broker's access list forbids.
         self._protocols = [MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311]
         self._client_id = client_id
         self._will = will
@@ -99,7 +99,7 @@ class Publisher:
         self._connected_at: float | None = None
         self._ever_connected = False
         self._max_in_flight = _MAX_IN_FLIGHT
-        # Why the connection ended or did not come about, and whether only a person can help.
+        # Why the last connection failed, and whether only a person can fix it.
         self._ended = ""
         self._needs_person = False
         self._lost_at: float | None = None
@@ -114,39 +114,38 @@ class Publisher:
         self._thread.start()
 
     def send(self, topic: str, payload: str, retain: bool = False) -> None:
-        """Publish in order, at least once (QoS 1). Too many waiting: the oldest is dropped."""
+        """Publish in order, at least once (QoS 1); a full queue drops its oldest message."""
         self._outbox.send(topic, payload, retain)
         self._wake()
 
     def keep(self, topic: str, payload: str) -> None:
-        """Let `payload` be the retained value of `topic`, now and on each connection (QoS 1).
+        """Set the retained value of `topic`, now and on each new connection (QoS 1).
 
-        Values that are replaced before they could be sent are skipped. An empty one clears the
-        topic.
+        A value replaced before it was sent is skipped. An empty value clears the topic.
         """
         if self._outbox.keep(topic, payload):
             self._wake()
 
     def offer(self, topic: str, payload: str) -> None:
-        """Publish now or never (QoS 0): what matters only while it is fresh."""
+        """Publish now or never (QoS 0), for values that are useful only while fresh."""
         if self._connected_at is not None:
             self._outbox.offer(topic, payload)
             self._wake()
 
     def wait_until_settled(self, seconds: float) -> bool:
-        """Wait for the end of the first attempt to connect; say whether it came."""
+        """Wait for the first connection attempt; return whether it has ended."""
         return self._settled.wait(seconds)
 
     def close(self, seconds: float = 3.0) -> None:
-        """Publish what is left, for at most `seconds`, and disconnect.
+        """Publish pending messages for at most `seconds`, and disconnect.
 
-        While the broker is away that is one more attempt. The will is published only if the time
-        did not suffice.
+        If the broker is unreachable, connecting is tried once more. The broker publishes the will
+        only if time runs out.
         """
         self._deadline = time.monotonic() + seconds
         self._closing.set()
         self._wake()
-        # Beyond the deadline only a connect that has begun can hold the thread.
+        # After the deadline, only a connection attempt already begun delays the thread.
         self._thread.join(seconds + 0.5)
         if self._health.queued:
             self._logger.warning(
@@ -174,7 +173,7 @@ class Publisher:
         self._wakened.close()
 
     def _session(self) -> None:
-        """Connect, and publish until the connection ends or all is said."""
+        """Connect, and publish until the connection ends or, when closing, nothing is left."""
         self._ended, self._needs_person = "", False
         client = self._new_client()
         try:
@@ -190,9 +189,9 @@ class Publisher:
                     if time.monotonic() > self._deadline:
                         self._ended = "no time left"
         except ssl.SSLCertVerificationError as error:
-            self._ended = f"its certificate is not trusted: {error.verify_message}"
+            self._ended = f"the broker's certificate is not trusted: {error.verify_message}"
             self._needs_person = True
-        # Whatever it is, the next attempt may go well, and nobody would restart this thread.
+        # The next attempt may succeed, and nothing would restart this thread.
         except Exception as error:
             self._ended = _reason(error)
         finally:
@@ -221,7 +220,7 @@ class Publisher:
         return client
 
     def _turn(self, client: "Client") -> "MQTTErrorCode":
-        """Publish what may be, then handle what comes within a second."""
+        """Publish as much as allowed, then handle traffic for up to a second."""
         if self._connected_at is not None:
             while (message := self._outbox.next(self._max_in_flight)) is not None:
                 info = client.publish(message.topic, message.payload, 1, message.retain)
@@ -231,7 +230,7 @@ class Publisher:
         sock = client.socket()
         if sock is None:
             return self._paho.MQTT_ERR_CONN_LOST
-        # What TLS has decrypted already does not make the socket readable.
+        # Data that TLS has already decrypted does not make the socket readable.
         pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         readable, writable, _ = select.select(
             [sock, self._wakened],
@@ -249,11 +248,11 @@ class Publisher:
         return client.loop_misc() if result == self._paho.MQTT_ERR_SUCCESS else result
 
     def _wake(self) -> None:
-        with suppress(OSError):  # It is awake, or gone.
+        with suppress(OSError):  # The pipe is full, or closed.
             self._waker.send(b"\0")
 
     def _report_loss(self, lasted: float) -> None:
-        """Say so, unless that is known."""
+        """Log the start of an outage."""
         if self._lost_at is None:
             self._lost_at = time.monotonic()
         self._health.ok, self._health.error = False, f"{self.broker}: {self._ended}"
@@ -262,8 +261,8 @@ class Publisher:
             self._short_connections = self._short_connections + 1 if lasted < _STEADY_SECONDS else 0
             if self._short_connections == 3:
                 self._logger.warning(
-                    "MQTT: connections to %s do not last: %s. "
-                    "If another client calls itself %s too, give one another topic.",
+                    "MQTT: connections to %s keep ending: %s. "
+                    "If another client also uses the ID %s, give one of them another topic.",
                     self.broker,
                     self._ended,
                     self._client_id,
@@ -274,7 +273,7 @@ class Publisher:
             return
         self._reported.add(self._needs_person)
         self._logger.warning(
-            "MQTT: no connection to %s: %s. Trying again; %d messages wait, at most %d.",
+            "MQTT: no connection to %s: %s. Retrying; %d of at most %d messages queued.",
             self.broker,
             self._ended,
             self._health.queued,
@@ -322,10 +321,10 @@ class Publisher:
         properties: "Properties | None",
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._ended = f"it closed the connection: {reason}"
+            self._ended = f"the broker closed the connection: {reason}"
         elif not self._ended:
             self._ended = "the connection was lost"
-            # Some old brokers hang up on version 5 without a word.
+            # Some old brokers just close a version 5 connection.
             if not self._ever_connected:
                 self._protocols.reverse()
 
@@ -357,17 +356,17 @@ class Publisher:
 
 
 def check_broker(broker: Broker, client_id: str, seconds: float = 6.0) -> None:
-    """Connect once and leave again.
+    """Connect once, then disconnect.
 
     Args:
-        broker: where to.
-        client_id: no other client's.
-        seconds: how long to wait.
+        broker: the broker to try.
+        client_id: unique.
+        seconds: longest wait.
 
     Raises:
-        ConnectionError: if that fails, with the reason.
+        ConnectionError: if connecting fails, with the reason.
         ImportError: if paho-mqtt is not installed.
-        ValueError: if the broker's CA file cannot be used.
+        ValueError: if the broker's CA file is not readable PEM.
     """
     silent = logging.Logger("check")
     silent.disabled = True
@@ -381,8 +380,8 @@ def check_broker(broker: Broker, client_id: str, seconds: float = 6.0) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """A few words on one line."""
+    """Short reason on one line."""
     if isinstance(error, TimeoutError):
-        return "it does not answer"
+        return "no answer"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Labels as parts of topics and file names."""
+"""Labels as parts of MQTT topics and file names."""
 
 import hashlib
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def slug(label: str) -> str:
-    """Lower-case ASCII letters and digits with `_` between words: `Dog (bark)` is `dog_bark`.
+    """Lower-case ASCII letters and digits with `_` between words: `dog_bark` for `Dog (bark)`.
 
-    A label without any, such as one in another script, gets one made of its hash.
+    A label without such letters, for example in another script, is replaced by its hash.
     """
     plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().lower()
     words = re.findall("[a-z0-9]+", plain)
@@ -17,7 +17,7 @@ def slug(label: str) -> str:
 
 
 def slugs(labels: Iterable[str]) -> dict[str, str]:
-    """A slug for each label, all different: the second `dog_bark` is `dog_bark_2`."""
+    """A unique slug for each label: the second `dog_bark` becomes `dog_bark_2`."""
     taken: dict[str, str] = {}
     for label in labels:
         base = name = slug(label)

@@ -1,4 +1,4 @@
-"""Log messages while something else fills the terminal."""
+"""Holds back log messages while a full-screen view owns the terminal."""
 
 import logging
 import time
@@ -9,12 +9,12 @@ _MAX_NOTES = 100
 
 
 class TerminalLog(logging.Handler):
-    """Takes a logger's messages off the terminal, and puts them there afterwards.
+    """Collects a logger's messages, and logs them to the terminal afterwards.
 
-    Handlers that write elsewhere, such as to a file, are left alone.
+    Handlers that do not write to the terminal are left alone.
 
     Args:
-        logger: whose messages.
+        logger: logger to take messages from.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
@@ -25,20 +25,20 @@ class TerminalLog(logging.Handler):
         self._away: list[tuple[logging.Logger, logging.StreamHandler[TextIO]]] = []
 
     def add(self, text: str) -> None:
-        """Note something with the time of day."""
+        """Add a note with the time of day."""
         self._notes.append(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def newest(self, count: int) -> tuple[str, ...]:
-        """The last notes, oldest first; the messages are among them."""
+        """The latest notes and messages, oldest first."""
         return tuple(self._notes)[-count:]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a message."""
+        """Add a log message to the notes."""
         self._records.append(record)
         self.add(record.getMessage())
 
     def take_over(self) -> None:
-        """Keep the terminal free from now on."""
+        """Stop logging to the terminal."""
         for logger in (self._logger, logging.getLogger()):
             for handler in list(logger.handlers):
                 if isinstance(handler, logging.StreamHandler) and handler.stream.isatty():
@@ -47,7 +47,7 @@ class TerminalLog(logging.Handler):
         self._logger.addHandler(self)
 
     def give_back(self) -> None:
-        """Log to the terminal again, first what came meanwhile."""
+        """Log to the terminal again, starting with the messages held back."""
         self._logger.removeHandler(self)
         for logger, handler in self._away:
             logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""A page that shows what the listener hears, for browsers; and its health, for monitoring."""
+"""Web page with live results of the listener, and endpoints for monitoring."""
 
 from edge.web.address import parse_address
 from edge.web.sink import WebSink

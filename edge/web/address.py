@@ -1,18 +1,18 @@
-"""Where the page is served, and when that needs a token."""
+"""Addresses of the page, and the rule for when a token is required."""
 
 import ipaddress
 import re
 import socket
 
-# What stands in a URL as it is.
+# Characters that need no encoding in a URL.
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Split `[HOST:]PORT`; the host is 127.0.0.1 unless given, an IPv6 one stands in brackets.
+    """Split `[HOST:]PORT`. The default host is 127.0.0.1; IPv6 hosts are in brackets.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if `text` has another form.
     """
     host, _, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -26,15 +26,15 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def check_token(host: str, token: str | None) -> None:
-    """Refuse to let a whole network listen in.
+    """Require a token if other machines can connect.
 
     Args:
-        host: what the server binds.
-        token: the secret that visitors must know, if any.
+        host: host the server binds to.
+        token: secret that visitors must know, if any.
 
     Raises:
-        ValueError: if the host is not this machine alone and there is no token, or if the token
-            is too short or would not stand in a URL.
+        ValueError: if other machines can connect and there is no token, or if the token is too
+            short or has characters that a URL must encode.
     """
     advice = "Make one: python3 -c 'import secrets; print(secrets.token_urlsafe())'"
     if token is None and not is_loopback(host):
@@ -47,7 +47,7 @@ def check_token(host: str, token: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it. Other names than localhost may mean anything."""
+    """Whether only this machine can connect; true for `localhost` and loopback addresses."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -55,10 +55,10 @@ def is_loopback(host: str) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """Open a listening socket; port 0 picks a free port.
 
     Raises:
-        OSError: if the address cannot be had.
+        OSError: if the address is unknown or in use.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -70,7 +70,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url(host: str, port: int) -> str:
-    """What to open in a browser."""
+    """URL to open in a browser."""
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

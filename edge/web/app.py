@@ -1,4 +1,4 @@
-"""What can be asked for: the page, its stream of events, clips, health and metrics."""
+"""Web application: the page, its event stream, clips, health and metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,19 +17,19 @@ from edge.web.files import find_clip, media_type, static
 from edge.web.metrics import Metrics
 from edge.web.page_state import PageState
 
-_HEALTH_SECONDS = 2.0
+HEALTH_SECONDS = 2.0
 
 
 def create_app(
     page_state: PageState, feed: Feed, health: Health, clips_dir: Path | None
 ) -> Starlette:
-    """The application, without its guard.
+    """Create the application, without `Guard`.
 
     Args:
-        page_state: what a page is told first.
-        feed: what it is told then.
-        health: shown, and served as `/healthz` and `/metrics`.
-        clips_dir: where recordings of events lie, if any are made.
+        page_state: first message of each event stream.
+        feed: later messages.
+        health: shown on the page, and served as `/healthz` and `/metrics`.
+        clips_dir: folder of the clips, if any.
     """
     metrics = Metrics(health, feed)
 
@@ -76,9 +76,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        telling = asyncio.create_task(_tell_health(feed, health))
+        publisher = asyncio.create_task(_publish_health(feed, health))
         yield
-        telling.cancel()
+        publisher.cancel()
 
     return Starlette(
         routes=[
@@ -94,12 +94,12 @@ def create_app(
     )
 
 
-async def _tell_health(feed: Feed, health: Health) -> None:
+async def _publish_health(feed: Feed, health: Health) -> None:
     while True:
-        await asyncio.sleep(_HEALTH_SECONDS)
+        await asyncio.sleep(HEALTH_SECONDS)
         if feed.clients:
             feed.publish("health", health.to_json())
 
 
 def _not_found() -> Response:
-    return PlainTextResponse("There is nothing here.\n", 404)
+    return PlainTextResponse("Not found.\n", 404)

@@ -1,4 +1,4 @@
-"""A response that goes on: the server-sent events of one page."""
+"""Response with server-sent events."""
 
 import asyncio
 
@@ -11,22 +11,22 @@ _RETRY = b"retry: 2000\n\n"
 
 
 class EventStream(Response):
-    """Sends a client's messages until it leaves, is cut off, or the feed ends.
+    """Sends a client's messages until it disconnects, is cut off, or the feed ends.
 
     Args:
-        feed: to join; where it is full, the answer is 503.
-        first: the message to begin with.
+        feed: feed to join; if it is full, the response is 503.
+        first: first message.
     """
 
     def __init__(self, feed: Feed, first: bytes) -> None:
         super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        # The length of what follows is unknown.
+        # The length of the stream is unknown.
         del self.headers["content-length"]
         self._feed = feed
         self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send the response."""
         try:
             with self._feed.join() as client:
                 await self._serve(client, receive, send)
@@ -39,7 +39,7 @@ class EventStream(Response):
         await send(start)
         tasks = [
             asyncio.create_task(self._write(client, send)),
-            asyncio.create_task(_left(receive)),
+            asyncio.create_task(_disconnected(receive)),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -56,7 +56,7 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _left(receive: Receive) -> None:
-    """Wait until the other side is gone."""
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""From the listener's thread to every open page: server-sent events through bounded queues."""
+"""Bounded queues of server-sent events from the listener's thread to each open page."""
 
 import asyncio
 import json
@@ -8,27 +8,27 @@ from typing import Any
 
 MAX_CLIENTS = 16
 
-# About ten seconds of everything. What is droppable stops long before.
+# About ten seconds of all messages; droppable ones are limited more strictly.
 _MAX_QUEUED = 256
 _MAX_QUEUED_DROPPABLE = 32
 
 
 class FeedFullError(Exception):
-    """No further page can listen."""
+    """Raised if no more pages can join."""
 
 
 class Client:
-    """One page's messages; those that wait are bounded."""
+    """Bounded queue of messages for one page."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def next(self) -> bytes | None:
-        """The next message; None at the end."""
+        """Wait for the next message; None at the end."""
         return await self._queue.get()
 
     def put(self, message: bytes, droppable: bool) -> bool:
-        """Queue a message; False if too many wait, which ends the stream."""
+        """Queue a message. A full queue ends the stream and returns False."""
         waiting = self._queue.qsize()
         if droppable and waiting >= _MAX_QUEUED_DROPPABLE:
             return True
@@ -39,22 +39,22 @@ class Client:
         return True
 
     def end(self) -> None:
-        """Forget what waits, and end."""
+        """Discard queued messages, and end the stream."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
 
 
 class Feed:
-    """Hands each message to all clients; one that does not keep up is cut off, and may come anew.
+    """Sends each message to all clients. A client that is too slow is cut off, and may reconnect.
 
-    `publish` and `close` may be called from any thread, the rest belongs to the event loop.
+    Call `publish` and `close` from any thread, everything else in the event loop.
 
     Args:
-        max_clients: streams open at a time.
+        max_clients: maximum number of open streams.
 
     Attributes:
-        cut_off: clients that were cut off so far.
+        cut_off: number of clients cut off so far.
     """
 
     def __init__(self, max_clients: int = MAX_CLIENTS) -> None:
@@ -66,39 +66,39 @@ class Feed:
 
     @property
     def clients(self) -> int:
-        """Streams open now."""
+        """Number of open streams."""
         return len(self._clients)
 
     def publish(self, kind: str, values: dict[str, Any], droppable: bool = False) -> None:
-        """Send a message to all who listen; costs nothing where none does.
+        """Send a message to all clients; nothing is encoded if there are none.
 
         Args:
-            kind: its name, an SSE event type.
-            values: plain values.
-            droppable: may be left out where a client lags.
+            kind: SSE event type.
+            values: JSON values.
+            droppable: whether slow clients may skip the message.
 
         Raises:
-            ValueError: if `values` hold NaN or infinity, which JSON lacks.
+            ValueError: if `values` contain NaN or infinity, which JSON cannot represent.
         """
         if self._clients:
             self._call(self._deliver, encode(kind, values), droppable)
 
     def close(self) -> None:
-        """End all streams, and let no one in."""
+        """End all streams, and reject new clients."""
         self._closed = True
         self._call(self._end_all)
 
     @contextmanager
     def join(self) -> Iterator[Client]:
-        """Listen while the context lasts.
+        """Receive messages while the context lasts.
 
         Raises:
-            FeedFullError: if too many do, or the feed is closed.
+            FeedFullError: if `max_clients` are connected, or the feed is closed.
         """
         if self._closed:
             raise FeedFullError("The listener is stopping.")
         if len(self._clients) >= self._max_clients:
-            raise FeedFullError(f"{self._max_clients} pages are open already. Close one of them.")
+            raise FeedFullError(f"{self._max_clients} pages are already open. Close one of them.")
         self._loop = asyncio.get_running_loop()
         client = Client()
         self._clients.add(client)
@@ -123,6 +123,6 @@ class Feed:
 
 
 def encode(kind: str, values: dict[str, Any]) -> bytes:
-    """A message as it goes over the wire; JSON holds no line breaks, so one `data` line does."""
+    """Encode a message for the wire. JSON has no line breaks, so one `data` line is enough."""
     data = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return f"event: {kind}\ndata: {data}\n\n".encode()

@@ -1,4 +1,4 @@
-"""The page's own files, and nobody else's."""
+"""Static files of the page, and clips."""
 
 from functools import cache
 from importlib import resources
@@ -14,10 +14,10 @@ _TYPES = {
 
 @cache
 def static(name: str) -> bytes:
-    """One of the files in `static/`.
+    """Content of a file in `static/`.
 
     Raises:
-        FileNotFoundError: if there is none of that name.
+        FileNotFoundError: if no file has that name.
     """
     folder = resources.files("edge.web") / "static"
     for file in folder.iterdir():
@@ -27,12 +27,12 @@ def static(name: str) -> bytes:
 
 
 def media_type(name: str) -> str | None:
-    """What kind of file it is; None for a kind the page has none of."""
+    """Media type by file extension; None if it is not a type of the page."""
     return _TYPES.get(name.rpartition(".")[2])
 
 
 def find_clip(directory: Path, name: str) -> Path | None:
-    """A recording in `directory` itself, never outside or below, however it is asked for."""
+    """Find a clip directly in `directory`; None for any other path."""
     if name != Path(name).name or name.startswith(".") or "\0" in name or "\\" in name:
         return None
     path = directory / name

@@ -1,4 +1,4 @@
-"""Who may ask for what: stands in front of everything that is served."""
+"""Access control in front of the web application."""
 
 import hashlib
 import hmac
@@ -27,32 +27,32 @@ _HEADERS = {
 }
 _COOKIE_SECONDS = 365 * 24 * 3600
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::\d+)?")
-# A redirect would not do: after a link from another site, a browser holds a strict cookie back
-# until a page of this one asks.
+# A redirect would fail: after a link from another site, a browser sends a strict cookie only with
+# requests from a page of this site.
 _WELCOME = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="0; url=./">
 <title>Welcome</title>
-<a href="./">Go on</a>
+<a href="./">Continue</a>
 """
-_REFUSED = b'<p role="alert">That is not the token.</p>'
+_REFUSED = b'<p role="alert">Wrong token.</p>'
 
 
 class Guard:
-    """Lets a request through to the application, or answers it.
+    """ASGI middleware that forwards allowed requests and rejects all others.
 
-    - Only GET and HEAD: nothing here can be changed.
-    - The `Host` must be an address, this machine's name or one of `names`. A web page of a stranger
-      can make its own name mean 127.0.0.1, but never its address.
-    - Other sites may link here, but not load anything from here.
-    - With a token: the right one as `Authorization: Bearer`, or a cookie, which the page gives
-      once it was opened as `/?token=...`. `/healthz` and the page's own files need none.
+    - Only GET and HEAD are allowed: the application is read-only.
+    - The `Host` must be an IP address, this machine's name or one of `names`. This prevents DNS
+      rebinding, where a foreign host name resolves to 127.0.0.1.
+    - Other sites may link here, but not load resources.
+    - If there is a token, requests need it as `Authorization: Bearer` or as a cookie, which opening
+      `/?token=...` sets. `/healthz` and static files need no token.
 
     Args:
-        app: what is served.
-        names: further host names, such as a reverse proxy's.
-        token: the secret, or None where everyone who can connect may look.
-        cookie_name: differs between two listeners on one machine, as cookies know no ports.
+        app: application to protect.
+        names: additional host names, such as a reverse proxy's.
+        token: secret, or None to allow everyone who can connect.
+        cookie_name: must differ between listeners on one machine, because cookies ignore ports.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Guard:
         own = socket.gethostname().lower()
         self._names = {"localhost", own, f"{own}.local", *(name.lower() for name in names)}
         self._token = _digest(token) if token is not None else None
-        # The cookie lies on disks and in backups; what it holds is of no use as a token.
+        # Browsers store cookies on disk, so the cookie is a hash that cannot serve as a token.
         self._cookie = hashlib.sha256(f"cookie {token}".encode()).hexdigest()
         self._cookie_name = cookie_name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
@@ -82,17 +82,17 @@ class Guard:
         await answer(scope, receive, send_with_headers)
 
     def _answer(self, request: Request) -> Response | None:
-        """What keeps a request from the application, if anything does."""
+        """The response that rejects a request, or None to forward it."""
         if request.method not in ("GET", "HEAD"):
             return PlainTextResponse("Only GET and HEAD.\n", 405, {"Allow": "GET, HEAD"})
         if not self._is_ours(request.headers.get("host", "")):
             return PlainTextResponse(
-                "This listener does not go by that name. Use its address, or allow the name "
-                "where it is started.\n",
+                "Unknown host name. Use the listener's IP address, or allow the name when you "
+                "start it.\n",
                 421,
             )
         if _from_another_site(request):
-            return PlainTextResponse("Other sites may only link here.\n", 403)
+            return PlainTextResponse("Requests from other sites are not allowed.\n", 403)
         if self._token is None:
             return None
         return self._check_token(request, self._token)
@@ -112,8 +112,8 @@ class Guard:
         path = request.scope["path"]
         if path == "/healthz" or path.startswith("/static/"):
             return None
-        given = request.query_params.get("token") if path == "/" else None
-        if given is not None and hmac.compare_digest(_digest(given), expected):
+        query_token = request.query_params.get("token") if path == "/" else None
+        if query_token is not None and hmac.compare_digest(_digest(query_token), expected):
             response = HTMLResponse(_WELCOME)
             response.set_cookie(
                 self._cookie_name,
@@ -132,19 +132,19 @@ class Guard:
         challenge = {"WWW-Authenticate": "Bearer"}
         if path == "/":
             page = static("locked.html")
-            if given is not None:
+            if query_token is not None:
                 page = page.replace(b"<!-- notice -->", _REFUSED)
             return HTMLResponse(page, 401, challenge)
-        return PlainTextResponse("A token is needed.\n", 401, challenge)
+        return PlainTextResponse("A token is required.\n", 401, challenge)
 
 
 def _from_another_site(request: Request) -> bool:
-    """Browsers say so where a connection is safe from tampering, as to localhost."""
+    """Whether another site made the request; browsers report it over trusted connections."""
     site = request.headers.get("sec-fetch-site", "none")
     mode = request.headers.get("sec-fetch-mode", "navigate")
     return site not in ("none", "same-origin") and mode != "navigate"
 
 
 def _digest(secret: str) -> bytes:
-    """Of one length for all, so that comparing tells nothing."""
+    """Hash of constant length, so that comparisons do not leak the length of the secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

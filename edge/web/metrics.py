@@ -1,4 +1,4 @@
-"""Health as Prometheus reads it."""
+"""Health metrics in Prometheus format."""
 
 import platform
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ from edge.web.feed import Feed
 
 
 class Metrics(Collector):
-    """Reads health anew for each scrape; nothing is counted twice, and none of it is global.
+    """Collects metrics from the health state at each scrape, in a registry of its own.
 
-    Memory, processor time and open files come as the usual `process_` metrics.
+    The standard `process_` metrics report memory, CPU time and open files.
 
     Args:
-        health: what is told.
-        feed: the pages that are open.
+        health: source of the metrics.
+        feed: counts the open pages.
     """
 
     def __init__(self, health: Health, feed: Feed) -> None:
@@ -37,25 +37,25 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The metrics and their content type, in the format that an `Accept` header prefers."""
+        """Encode the metrics for an `Accept` header; return text and content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics now."""
+        """Yield all metrics."""
         values = self._health.to_json()
         counters = {
-            "windows": "Windows that came out, gated ones included.",
+            "windows": "Windows processed, including gated ones.",
             "gated_windows": "Windows too quiet to be classified.",
-            "gaps": "Breaks in the sound.",
-            "gap_seconds": "Length of all breaks.",
-            "reconnects": "Times the source came back.",
+            "gaps": "Gaps in the audio.",
+            "gap_seconds": "Total length of all gaps.",
+            "reconnects": "Reconnections of the source.",
         }
         for name, text in counters.items():
             yield CounterMetricFamily(f"semanticac_{name}", text, value=values[name])
         yield SummaryMetricFamily(
             "semanticac_inference_seconds",
-            "Time spent on a window that was classified.",
+            "Inference time of a classified window.",
             count_value=values["windows"] - values["gated_windows"],
             sum_value=values["inference_seconds"],
         )
@@ -65,11 +65,11 @@ class Metrics(Collector):
         yield events
 
         gauges = {
-            "open_events": ("Events that last.", values["open_events"]),
-            "ready": ("Sound comes in and is classified.", values["ready"]),
-            "source_up": ("Sound comes in.", values["source_up"]),
+            "open_events": ("Open events.", values["open_events"]),
+            "ready": ("Whether audio arrives and is classified.", values["ready"]),
+            "source_up": ("Whether audio arrives.", values["source_up"]),
             "uptime_seconds": ("Time since the start.", values["uptime_seconds"]),
-            "web_clients": ("Pages that are open.", self._feed.clients),
+            "web_clients": ("Open pages.", self._feed.clients),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"semanticac_{name}", text, value=float(value))
@@ -80,7 +80,7 @@ class Metrics(Collector):
         yield from _outputs(values["outputs"])
         yield InfoMetricFamily(
             "semanticac_build",
-            "What runs.",
+            "Version information.",
             value={
                 "version": installed_version() or "unknown",
                 "python": platform.python_version(),
@@ -89,15 +89,17 @@ class Metrics(Collector):
 
 
 def _outputs(outputs: dict[str, dict[str, float]]) -> Iterator[Metric]:
-    up = GaugeMetricFamily("semanticac_output_up", "The output works.", labels=["output"])
+    up = GaugeMetricFamily("semanticac_output_up", "Whether the output works.", labels=["output"])
     queued = GaugeMetricFamily(
-        "semanticac_output_queued", "Items that wait for an output.", labels=["output"]
+        "semanticac_output_queued", "Items queued for an output.", labels=["output"]
     )
     failures = CounterMetricFamily(
-        "semanticac_output_failures", "Calls of an output that raised.", labels=["output"]
+        "semanticac_output_failures",
+        "Failed calls of an output.",
+        labels=["output"],
     )
     dropped = CounterMetricFamily(
-        "semanticac_output_dropped", "Items that an output gave up.", labels=["output"]
+        "semanticac_output_dropped", "Items dropped by an output.", labels=["output"]
     )
     for name, output in outputs.items():
         up.add_metric([name], output["ok"])

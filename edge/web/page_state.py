@@ -1,4 +1,4 @@
-"""What a page that opens now has to be told: the model, and the events so far."""
+"""Initial state of a new page: the model and the latest events."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ MAX_EVENTS = 200
 
 
 class PageState:
-    """The present model and the latest events. Safe from any thread."""
+    """The current model and the latest events. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class PageState:
     def describe(
         self, model_name: str, classifier: StreamingClassifier, spectrogram: Spectrogram
     ) -> None:
-        """Say what listens from now on."""
+        """Set the current model."""
         self._model = {
             "model": model_name,
             "labels": list(classifier.labels),
@@ -36,7 +36,7 @@ class PageState:
         }
 
     def add(self, event: Event) -> dict[str, Any]:
-        """Keep an event, in the place of its start if it ends; return it as plain values."""
+        """Add or update an event; return it as JSON values."""
         values = event.to_json()
         with self._lock:
             self._events[event.id] = values
@@ -50,7 +50,7 @@ class PageState:
             return list(reversed(self._events.values()))
 
     def hello(self) -> dict[str, Any]:
-        """The first message of a stream."""
+        """First message of an event stream."""
         return self._model | {
             "version": installed_version() or "unknown",
             "now": time.time(),

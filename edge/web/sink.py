@@ -1,4 +1,4 @@
-"""The page as an output of the listener."""
+"""Sink that serves the web page."""
 
 import base64
 import importlib
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from edge.events.event import Event
 from edge.health import Health
+from edge.inference.level import LevelMeter
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sinks.base import Sink
 from edge.sources.base import Gap
 from edge.types import FloatArray
 from edge.web.address import bind, check_token, url
 from edge.web.feed import Feed
-from edge.web.level import LevelMeter
 from edge.web.page_state import PageState
 from edge.web.spectrogram import Spectrogram
 
@@ -23,29 +23,29 @@ _TOP = 5
 
 
 class WebSink(Sink):
-    """Serves a page with a live spectrogram, what is heard, events, clips and health.
+    """Serves a page with a live spectrogram, the best labels, events, clips and health.
 
-    Without an open page it does next to nothing: the spectrogram is computed only for visitors.
+    The spectrogram is computed only while a page is open.
 
     Args:
-        classifier: what classifies the sound now.
-        model_name: for people, such as the bundle's file name.
-        health: shown, and served as `/healthz` and `/metrics`.
-        host: address to serve on.
-        port: its port; 0 takes a free one.
-        token: what visitors must know, at least 16 letters, digits or -._~; None lets everyone
-            look who can connect.
-        names: host names that visitors use besides the machine's own, such as a reverse proxy's.
-        clips_dir: where recordings of events lie, if any are made.
+        classifier: the current classifier.
+        model_name: displayed name, such as the bundle's file name.
+        health: shown on the page, and served as `/healthz` and `/metrics`.
+        host: host to bind to.
+        port: port to bind to; 0 picks a free one.
+        token: secret for visitors, at least 16 letters, digits or -._~; None allows everyone who
+            can connect.
+        names: host names used besides the machine's own, such as a reverse proxy's.
+        clips_dir: folder of the clips, if any.
 
     Attributes:
-        url: what to open in a browser, without the token.
-        port: the port that was taken.
+        url: URL to open in a browser, without the token.
+        port: the bound port.
 
     Raises:
         ImportError: if the extra `web` is not installed.
-        OSError: if the address cannot be had.
-        ValueError: if the host is not this machine alone and there is no good token.
+        OSError: if the address is unknown or in use.
+        ValueError: if the token is invalid, or missing although other machines can connect.
     """
 
     name = "web"
@@ -81,7 +81,7 @@ class WebSink(Sink):
         self._server = Server(guard, listener)
 
     def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
-        """Go on with another model; open pages learn of it."""
+        """Switch to another model, and update open pages."""
         self._rate_hz = classifier.front_end.sample_rate_hz
         self._spectrogram = Spectrogram(classifier.front_end)
         self._watched = False
@@ -89,10 +89,10 @@ class WebSink(Sink):
         self._feed.publish("hello", self._page_state.hello())
 
     def audio(self, chunk: FloatArray) -> None:
-        """Show the next samples (samples,) to those who watch."""
+        """Send the next samples (samples,) to open pages, as spectrogram rows and levels."""
         watched = self._feed.clients > 0
         if watched and not self._watched:
-            self._start_picture()
+            self._restart_spectrogram()
         self._watched = watched
         self._position_seconds += len(chunk) / self._rate_hz
         if not watched:
@@ -113,17 +113,17 @@ class WebSink(Sink):
         self._feed.publish("frames", values, droppable=True)
 
     def gap(self, gap: Gap) -> None:
-        """Show that sound is missing."""
+        """Send a gap to open pages."""
         self._position_seconds += gap.seconds
-        self._start_picture()
+        self._restart_spectrogram()
         values = {"seconds": gap.seconds, "reason": gap.reason, "at": time.time()}
         self._feed.publish("gap", values)
 
     def window(self, window: Classification) -> None:
-        """Show what is heard.
+        """Send the best labels to open pages.
 
         Raises:
-            RuntimeError: if the server has failed.
+            RuntimeError: if the server has stopped.
         """
         if not self._server.alive:
             raise RuntimeError("The web server has stopped. Restart the listener.")
@@ -138,25 +138,25 @@ class WebSink(Sink):
         self._output.dropped = self._feed.cut_off
 
     def event(self, event: Event) -> None:
-        """Show an event, and keep it for those who come later."""
+        """Send an event to open pages, and keep it for later ones."""
         self._feed.publish("event", self._page_state.add(event))
 
     def close(self) -> None:
-        """End all pages' streams and stop serving."""
+        """End all event streams, and stop the server."""
         self._feed.close()
         self._server.close()
 
-    def _start_picture(self) -> None:
+    def _restart_spectrogram(self) -> None:
         self._spectrogram.reset()
         self._meter.read()
         self._start_seconds, self._row_count = self._position_seconds, 0
 
 
 def require_packages() -> None:
-    """Say at once what is missing.
+    """Check that the packages of the extra `web` are installed.
 
     Raises:
-        ImportError: if a package of the extra `web` is not installed.
+        ImportError: if one is missing.
     """
     for package in _PACKAGES:
         try:

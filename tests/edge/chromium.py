@@ -1,7 +1,7 @@
-"""A real headless Chromium, driven through its DevTools protocol over a pair of pipes.
+"""A headless Chromium, controlled through the DevTools protocol over a pair of pipes.
 
-No driver, no web socket: each message is JSON with a zero byte at its end. Time is real, as virtual
-time stands still on pages with server-sent events.
+Each message is JSON terminated by a zero byte, so neither a driver nor a web socket is needed. Time
+is real, because virtual time stops on pages with server-sent events.
 """
 
 import base64
@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
-
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     "--headless",
@@ -35,7 +33,7 @@ _FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )
-# The browser reads descriptor 3 and writes 4.
+# The browser reads from descriptor 3 and writes to 4.
 _EXECUTE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -46,7 +44,9 @@ _REPLY_SECONDS = 20.0
 
 
 def require() -> None:
-    """Skip where there is no Chromium."""
+    """Skip the test if Chromium is not installed."""
+    import pytest
+
     if _program() is None:
         pytest.skip("needs Chromium (apt-get install chromium)")
 
@@ -56,14 +56,14 @@ def _program() -> str | None:
 
 
 def _above(descriptor: int) -> int:
-    """The same file by a number that is not 3 or 4."""
+    """Move a descriptor out of the way of 3 and 4."""
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(descriptor)
     return moved
 
 
 class Chromium:
-    """One browser with a profile of its own; a context manager that ends it."""
+    """A browser with its own temporary profile; a context manager that closes it."""
 
     def __init__(self) -> None:
         program = _program()
@@ -90,7 +90,7 @@ class Chromium:
         self._reader.start()
 
     def open(self, url: str, width: int = 1280, height: int = 900) -> "Page":
-        """A new page at `url`, once it is loaded."""
+        """Open `url` in a new tab, and wait until it is loaded."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         attached = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})
         page = Page(self, attached["sessionId"])
@@ -104,7 +104,7 @@ class Chromium:
     def call(
         self, method: str, parameters: dict[str, Any] | None = None, session: str | None = None
     ) -> dict[str, Any]:
-        """Call a method of the protocol; return its result."""
+        """Call a DevTools method; return its result."""
         number = next(self._numbers)
         reply: queue.Queue[dict[str, Any]] = queue.Queue()
         self._replies[number] = reply
@@ -119,7 +119,7 @@ class Chromium:
         return result
 
     def close(self) -> None:
-        """End the browser and all its helpers."""
+        """Close the browser and its child processes."""
         os.close(self._to_browser)
         try:
             self._process.wait(10)
@@ -144,16 +144,16 @@ class Chromium:
                 if "id" in message:
                     self._replies.pop(message["id"]).put(message)
                 elif page := self._pages.get(message.get("sessionId", "")):
-                    page.hear(message["method"], message["params"])
+                    page.record(message["method"], message["params"])
         for reply in list(self._replies.values()):
-            reply.put({"error": {"message": "the browser ended"}})
+            reply.put({"error": {"message": "the browser exited"}})
 
 
 class Page:
-    """One tab.
+    """A browser tab.
 
     Attributes:
-        complaints: errors on the console, exceptions, failed loads and policy violations so far.
+        complaints: console errors, exceptions, failed loads and policy violations so far.
     """
 
     def __init__(self, browser: Chromium, session: str) -> None:
@@ -162,16 +162,16 @@ class Page:
         self._session = session
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol on this page."""
+        """Call a DevTools method on this page."""
         return self._browser.call(method, parameters, self._session)
 
     def go(self, url: str) -> None:
-        """Load a page."""
+        """Navigate to `url`, and wait until it is loaded."""
         self.call("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited if it is a promise."""
+        """Evaluate a JavaScript expression, awaiting promises; return its value."""
         answer = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -180,21 +180,21 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, seconds: float = 15.0) -> Any:
-        """The expression's value as soon as it is true."""
+        """Wait until the expression is truthy; return its value."""
         deadline = time.monotonic() + seconds
         while True:
             try:
                 value = self.evaluate(f"({expression}) || null")
-            except RuntimeError:  # While the next document loads there is nothing to ask.
+            except RuntimeError:  # The next document is still loading.
                 value = None
             if value is not None:
                 return value
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s: {expression}")
+                raise AssertionError(f"timeout after {seconds} s: {expression}")
             time.sleep(0.05)
 
     def resize(self, width: int, height: int, scale: float = 1.0, mobile: bool = False) -> None:
-        """Set the size of the view in CSS pixels."""
+        """Set the viewport size in CSS pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -213,7 +213,7 @@ class Page:
         )
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
-        """Write a PNG of the view, or of the whole page."""
+        """Write a PNG of the viewport, or of the whole page."""
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(data["data"]))
@@ -222,8 +222,8 @@ class Page:
         """Close the tab."""
         self.call("Page.close")
 
-    def hear(self, method: str, parameters: dict[str, Any]) -> None:
-        """Note what goes wrong."""
+    def record(self, method: str, parameters: dict[str, Any]) -> None:
+        """Record errors and warnings."""
         if method == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             thrown = details.get("exception", {}).get("description", "")

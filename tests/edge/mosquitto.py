@@ -1,4 +1,4 @@
-"""A real MQTT broker for tests: TLS, users, an access list; to be stopped and started at will."""
+"""A real MQTT broker for tests, with TLS, users and an access list, that can be restarted."""
 
 import os
 import re
@@ -15,7 +15,7 @@ import pytest
 
 USER, PASSWORD = "listener", "geheim ♪"
 WATCHER, WATCHER_PASSWORD = "watcher", "watching"
-# A listener may write its own topics and its discovery, and read the latter.
+# The listener writes its own topics, and reads and writes its discovery.
 ACCESS = f"""
 user {USER}
 topic write semanticac/#
@@ -26,14 +26,14 @@ topic readwrite #
 
 
 def require() -> None:
-    """Skip where the tools are missing."""
+    """Skip the test if a tool is missing."""
     for tool in ("mosquitto", "mosquitto_passwd", "mosquitto_sub", "openssl"):
         if shutil.which(tool, path=_path()) is None:
             pytest.skip(f"needs {tool} (apt-get install mosquitto mosquitto-clients openssl)")
 
 
 class Authority:
-    """A certificate authority, and a server certificate of it for `localhost` and 127.0.0.1."""
+    """A certificate authority and its server certificate for `localhost` and 127.0.0.1."""
 
     def __init__(self, directory: Path, name: str = "Test CA") -> None:
         self.ca_file = directory / "ca.crt"
@@ -59,13 +59,13 @@ class Authority:
 
 
 class Mosquitto:
-    """A broker on a port of its own, which it keeps. It remembers sessions and retained messages.
+    """A broker that keeps its port, sessions and retained messages across restarts.
 
     Args:
-        directory: for its files.
-        authority: for TLS; a plain connection without.
-        users: their passwords; anybody may come in without.
-        access: the access list, as in mosquitto's `acl_file`.
+        directory: folder of the broker's files.
+        authority: enables TLS.
+        users: passwords by user; None allows anonymous clients.
+        access: access list in the format of mosquitto's `acl_file`.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class Mosquitto:
             self.stop()
 
     def set_users(self, users: dict[str, str]) -> None:
-        """Exchange the passwords; counts from the next start."""
+        """Replace the passwords; takes effect at the next start."""
         (self.directory / "passwords").write_text("")
         for user, password in users.items():
             _run("mosquitto_passwd", "-b", self.directory / "passwords", user, password)
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start, and wait until the port accepts connections."""
         configuration = self.directory / "mosquitto.conf"
         self._process = subprocess.Popen(["mosquitto", "-c", configuration], env=_environment())
         deadline = time.monotonic() + 10
@@ -132,7 +132,7 @@ class Mosquitto:
                 time.sleep(0.01)
 
     def stop(self) -> None:
-        """Stop, as an administrator would."""
+        """Stop with SIGTERM."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
@@ -140,31 +140,31 @@ class Mosquitto:
         self._process = None
 
     def freeze(self) -> None:
-        """Let it hang: connections stay, nothing is answered."""
+        """Stop the process: connections stay open, but get no answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """End `freeze`."""
+        """Resume after `freeze`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
-        """What it has logged so far."""
+        """The log so far."""
         log = self.directory / "log"
         return log.read_text() if log.exists() else ""
 
     def url(self, user: str | None = USER) -> str:
-        """For `Broker.from_url`, without a password."""
+        """URL for `Broker.from_url`, without a password."""
         scheme = "mqtt" if self.authority is None else "mqtts"
         return f"{scheme}://{user + '@' if user else ''}localhost:{self.port}"
 
 
 class Watcher:
-    """A subscriber with a session: it misses nothing while the broker restarts.
+    """A subscriber with a persistent session, which misses no message while the broker restarts.
 
     Attributes:
-        messages: (topic, payload, retained) in the order of arrival.
+        messages: (topic, payload, retained) in order of arrival.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Watcher:
         if broker.authority is not None:
             command += ["--cafile", str(broker.authority.ca_file)]
         subscribed = broker.log().count("Sending SUBACK to watcher")
-        # Without `stdbuf` its lines would wait in a buffer.
+        # `stdbuf` turns off buffering of the output.
         self._process = subprocess.Popen(
             ["stdbuf", "-oL", *command], stdout=subprocess.PIPE, env=_environment()
         )
@@ -203,19 +203,19 @@ class Watcher:
         self._process.stdout.close()
 
     def on(self, topic: str) -> list[str]:
-        """The payloads that came on one topic."""
+        """Payloads received on a topic."""
         return [payload for on, payload, _ in list(self.messages) if on == topic]
 
     def wait(self, topic: str, count: int = 1, seconds: float = 10) -> list[str]:
-        """The payloads on a topic, once there are at least `count`."""
+        """Wait for at least `count` payloads on a topic; return all of them."""
         with self._arrived:
             self._arrived.wait_for(lambda: len(self.on(topic)) >= count, seconds)
         payloads = self.on(topic)
-        assert len(payloads) >= count, f"{count} messages on {topic} must come. Came: {payloads}"
+        assert len(payloads) >= count, f"expected {count} messages on {topic}. Received: {payloads}"
         return payloads
 
     def settle(self) -> None:
-        """Wait until the broker knows what came; else it sends that again after a restart."""
+        """Wait until all messages are acknowledged, or the broker resends them after a restart."""
         sent, acknowledged = r"Sending PUBLISH to watcher \(d., q1", "Received PUBACK from watcher"
         wait_until(
             lambda: (
@@ -233,10 +233,10 @@ class Watcher:
 
 
 def wait_until(condition, seconds: float = 10) -> None:
-    """Wait for something that gives no notice itself."""
+    """Poll a condition until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
+        assert time.monotonic() < deadline, f"timeout after {seconds} s"
         time.sleep(0.01)
 
 
@@ -247,7 +247,7 @@ def _free_port() -> int:
 
 
 def _path() -> str:
-    """Debian keeps the broker where only root looks."""
+    """Search path with /usr/sbin, where Debian installs the broker."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 
 

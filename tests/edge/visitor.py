@@ -1,4 +1,4 @@
-"""A visitor of the page without a browser: plain HTTP, and server-sent events."""
+"""Clients of the web page without a browser: HTTP requests and server-sent events."""
 
 import http.client
 import json
@@ -11,19 +11,19 @@ TIMEOUT_SECONDS = 10.0
 
 @dataclass
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: http.client.HTTPMessage
     body: bytes
 
     def json(self) -> Any:
-        """The body's values."""
+        """The body parsed as JSON."""
         return json.loads(self.body)
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
-    """One request; `host_=` and the like become header names without the underscores at the end."""
+    """Send one request. Header names have `_` for `-`; trailing underscores are dropped."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request(method, path, headers=_named(headers))
@@ -34,7 +34,7 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> Answer:
 
 
 class Listener:
-    """One stream of server-sent events; a context manager, and an iterator of (name, values)."""
+    """A stream of server-sent events: a context manager and an iterator of (name, values)."""
 
     def __init__(self, port: int, **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
@@ -51,9 +51,9 @@ class Listener:
             elif field == "data":
                 yield name, json.loads(value)
 
-    def next(self, wanted: str) -> Any:
-        """The next message of that name."""
-        return next(values for name, values in self if name == wanted)
+    def next(self, expected: str) -> Any:
+        """Wait for the next message with this name; return its values."""
+        return next(values for name, values in self if name == expected)
 
     def __enter__(self) -> Self:
         return self

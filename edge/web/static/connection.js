@@ -1,15 +1,15 @@
-// Server-sent events that come back by themselves, whatever happened to the other side.
+// A stream of server-sent events that reconnects after any failure.
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 15000;
-// Health comes every two seconds; a phone that slept may hold a connection that is long dead.
+// Health arrives every two seconds. After sleep, a phone may hold a dead connection.
 const SILENCE_MS = 8000;
 
 /**
- * Keep listening to `url`.
+ * Keeps a stream from `url` open.
  *
- * handlers: by event name, each takes the message's values. onLost is called when the connection
- * is gone, and again with the server's own words if it answers but refuses.
+ * `handlers` maps event names to functions of the message's values. `onLost` is called with "" when
+ * the connection is lost, and again with the server's message if the server refuses.
  */
 export function connect(url, handlers, onLost) {
   let source = null;
@@ -17,7 +17,7 @@ export function connect(url, handlers, onLost) {
   let retry = 0;
   let watchdog = 0;
   let lost = false;
-  let said = "";
+  let reported = "";
 
   function open() {
     clearTimeout(retry);
@@ -46,31 +46,31 @@ export function connect(url, handlers, onLost) {
     clearTimeout(retry);
     retry = setTimeout(open, wait);
     wait = Math.min(wait * 1.6, LONGEST_WAIT_MS);
-    if (!lost) say("");
+    if (!lost) report("");
     lost = true;
-    refusal(url).then((words) => lost && words !== said && say(words));
+    refusal(url).then((reason) => lost && reason !== reported && report(reason));
   }
 
-  function say(words) {
-    said = words;
-    onLost(words);
+  function report(reason) {
+    reported = reason;
+    onLost(reason);
   }
 
-  function hurry() {
+  function reconnectNow() {
     if (!document.hidden && source.readyState === EventSource.CLOSED) {
       wait = FIRST_WAIT_MS;
       open();
     }
   }
 
-  document.addEventListener("visibilitychange", hurry);
-  window.addEventListener("online", hurry);
-  // Firefox ends the streams of a page that is kept for the back button.
+  document.addEventListener("visibilitychange", reconnectNow);
+  window.addEventListener("online", reconnectNow);
+  // Firefox closes the streams of a page in the back/forward cache.
   window.addEventListener("pageshow", (event) => event.persisted && open());
   open();
 }
 
-/** What a server says that refuses, which EventSource keeps to itself. */
+/** The message of a server that refuses, which EventSource does not expose. */
 async function refusal(url) {
   const control = new AbortController();
   try {

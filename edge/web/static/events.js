@@ -1,4 +1,4 @@
-// The list of events, newest first, with their recordings.
+// The list of events, newest first, with their clips.
 
 import { decibels, duration, labelColour, moment, percent, place } from "./format.js";
 
@@ -28,7 +28,7 @@ export class Events {
     setInterval(() => this.showTimes(), 1000);
   }
 
-  /** Show these instead, newest first; the clock of the listener is `skew` seconds ahead. */
+  /** Replaces all events, given newest first. The listener's clock is `skew` seconds ahead. */
   replace(events, skew) {
     this.skew = skew;
     const known = new Set(events.map((event) => event.id));
@@ -38,7 +38,7 @@ export class Events {
     for (const event of [...events].reverse()) this.show(event);
   }
 
-  /** Add an event, or bring it up to date. */
+  /** Adds or updates an event. */
   show(event) {
     let item = this.items.get(event.id);
     if (!item) {
@@ -130,14 +130,14 @@ function play(row, event) {
   audio.src = `clips/${encodeURIComponent(event.clip)}`;
   let tries = TRIES;
   audio.addEventListener("error", () => {
-    // A recording is written a little after its event.
+    // A clip is written shortly after its event ends.
     if (tries-- > 0) {
       setTimeout(() => audio.load(), TRY_AGAIN_MS);
       return;
     }
     const failure = document.createElement("p");
     failure.className = "failure";
-    failure.textContent = "This recording cannot be played. It may have made room for newer ones.";
+    failure.textContent = "This recording cannot be played. It may have been deleted to make room for newer ones.";
     audio.replaceWith(failure);
   });
 }

@@ -1,4 +1,4 @@
-// Numbers and times as people read them, in the visitor's own time zone and customs.
+// Formats numbers and times in the visitor's locale and time zone.
 
 const clock = new Intl.DateTimeFormat([], { timeStyle: "medium" });
 const dayAndClock = new Intl.DateTimeFormat([], {
@@ -11,14 +11,14 @@ const dayAndClock = new Intl.DateTimeFormat([], {
 });
 const LABEL_COLOURS = 8;
 
-/** A moment given in Unix seconds; the day is named unless it is today. */
+/** Formats Unix seconds; the date is omitted for today. */
 export function moment(unixSeconds) {
   const date = new Date(unixSeconds * 1000);
   const today = date.toDateString() === new Date().toDateString();
   return (today ? clock : dayAndClock).format(date);
 }
 
-/** A place in a recording: 1:02:03.4. */
+/** Formats a position in a recording: 1:02:03.4. */
 export function place(seconds) {
   const tenths = Math.max(0, Math.round(seconds * 10));
   const two = (number) => String(number).padStart(2, "0");
@@ -28,7 +28,7 @@ export function place(seconds) {
   return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** A duration: 0.8 s (or 1 s, without digits), 12 s, 3 min 5 s, 2 h 10 min, 41 d 3 h. */
+/** Formats a duration: 0.8 s (1 s with `digits` 0), 12 s, 3 min 5 s, 2 h 10 min, 41 d 3 h. */
 export function duration(seconds, digits = 1) {
   if (seconds < 9.95) return `${seconds.toFixed(digits)} s`;
   const whole = Math.round(seconds);
@@ -43,17 +43,17 @@ export function duration(seconds, digits = 1) {
   return parts.filter(Boolean).join(" ");
 }
 
-/** A level, with a true minus sign. */
+/** Formats a level with a true minus sign. */
 export function decibels(level) {
   return `${level < -119 ? "−∞" : Math.round(level).toString().replace("-", "−")} dB`;
 }
 
-/** 0 to 1 as a percentage. */
+/** Formats a score from 0 to 1 as a percentage. */
 export function percent(score) {
   return `${Math.round(score * 100)} %`;
 }
 
-/** The name of the CSS colour that a label always has. */
+/** The CSS custom property with a label's colour. */
 export function labelColour(label) {
   let hash = 0;
   for (const character of label) hash = (hash * 31 + character.codePointAt(0)) >>> 0;

@@ -1,10 +1,10 @@
-// The panel that says whether all is well.
+// The health panel.
 
 import { duration } from "./format.js";
 
 const list = document.getElementById("health");
 
-/** Show all of it. */
+/** Shows the health values. */
 export function showHealth(health) {
   const classified = health.windows - health.gated_windows;
   const mean = classified ? ms(health.inference_seconds / classified) : "–";
@@ -30,14 +30,14 @@ function windows({ windows, gated_windows }) {
 }
 
 function gaps({ gaps, gap_seconds }) {
-  return gaps ? `${gaps}, ${duration(gap_seconds)} in all` : "none";
+  return gaps ? `${gaps}, ${duration(gap_seconds)} in total` : "none";
 }
 
-/** One line for all that work; one for each of which there is something to say. */
+/** One row for all outputs in order, and one per output with a backlog or failure. */
 function outputs(all) {
-  const quiet = all.filter(([, { ok, queued, dropped }]) => ok && !queued && !dropped);
-  const works = quiet.map(([name]) => name).join(", ");
-  const others = all.filter((output) => !quiet.includes(output));
+  const healthy = all.filter(([, { ok, queued, dropped }]) => ok && !queued && !dropped);
+  const works = healthy.map(([name]) => name).join(", ");
+  const others = all.filter((output) => !healthy.includes(output));
   return [
     ["Outputs", works || "–", works && "good"],
     ...others.map(([name, output]) => [name, outputText(output), output.ok ? "warn" : "bad"]),
@@ -45,8 +45,8 @@ function outputs(all) {
 }
 
 function outputText({ ok, error, queued, dropped }) {
-  const parts = ok ? [] : [error || "fails"];
-  if (queued) parts.push(`${queued} waiting`);
+  const parts = ok ? [] : [error || "failing"];
+  if (queued) parts.push(`${queued} queued`);
   if (dropped) parts.push(`${dropped} dropped`);
   return parts.join(", ");
 }

@@ -1,4 +1,4 @@
-// What it hears now: the best labels, the level, and the events that last.
+// The best labels, the level, and the labels of open events.
 
 import { decibels, labelColour, percent } from "./format.js";
 
@@ -22,7 +22,7 @@ export class Heard {
     this.showWindow({ top: [], gated: false });
   }
 
-  /** The best labels of a window. */
+  /** Shows the best labels of a window. */
   showWindow({ top, gated }) {
     this.panel.classList.toggle("quiet", gated);
     this.quiet.hidden = !gated;
@@ -37,7 +37,7 @@ export class Heard {
     });
   }
 
-  /** The level of the latest sound. */
+  /** Shows the current level. */
   showLevel(levelDb, peakDb) {
     const now = performance.now();
     const fallen = this.peakDb - ((now - this.peakAt) / 1000) * PEAK_FALL_DB_PER_SECOND;
@@ -52,20 +52,20 @@ export class Heard {
     this.level.setAttribute("aria-valuetext", decibels(levelDb));
   }
 
-  /** Forget which events last. */
+  /** Forgets all open events. */
   reset() {
     this.running.clear();
     this.showLine();
   }
 
-  /** An event starts, or ends. */
+  /** Takes the start or the end of an event. */
   event(event) {
     if (event.state === "ended") this.running.delete(event.id);
     else this.running.set(event.id, event);
     this.showLine();
   }
 
-  /** The labels that last. */
+  /** Shows the labels of open events. */
   showLine() {
     const labels = [...new Set([...this.running.values()].map((event) => event.label))];
     const nothing = labels.length === 0;

@@ -1,4 +1,4 @@
-// Connects what the listener tells with what the page shows.
+// Connects the messages of the listener to the parts of the page.
 
 import { connect } from "./connection.js";
 import { Events } from "./events.js";
@@ -17,21 +17,21 @@ connect(
   "events",
   {
     hello(hello) {
-      // Files and messages belong together: after an update the page is loaded anew.
+      // Page and messages must have the same version, so reload after an update.
       if (version !== null && version !== hello.version) location.reload();
       version = hello.version;
       byId("model").textContent = `${hello.model} · ${hello.labels.length} labels`;
       byId("version").textContent = `semanticac-edge ${hello.version}`;
       document.body.classList.remove("stale");
       spectrogram.configure(hello);
-      spectrogram.events.clear();
+      spectrogram.clearEvents();
       heard.reset();
       events.replace(hello.events, hello.now - Date.now() / 1000);
       for (const event of [...hello.events].reverse()) {
         spectrogram.event(event);
         heard.event(event);
       }
-      if (hello.health) tellHealth(hello.health);
+      if (hello.health) updateHealth(hello.health);
     },
     frames(frames) {
       const bytes = Uint8Array.from(atob(frames.rows), (character) => character.charCodeAt(0));
@@ -50,11 +50,11 @@ connect(
     gap(gap) {
       spectrogram.gap(gap.seconds);
     },
-    health: tellHealth,
+    health: updateHealth,
   },
   (refusal) => {
     document.body.classList.add("stale");
-    tell("lost", `${refusal || "Connection lost."} Trying again …`);
+    setStatus("lost", `${refusal || "Connection lost."} Reconnecting …`);
   },
 );
 
@@ -64,14 +64,14 @@ byId("pause").addEventListener("click", ({ target }) => {
   target.textContent = spectrogram.paused ? "Paused" : "Pause";
 });
 
-function tellHealth(health) {
+function updateHealth(health) {
   showHealth(health);
-  if (!health.source_up) tell("silent", `No sound: ${health.source}`);
-  else tell("live", "Listening");
+  if (!health.source_up) setStatus("silent", `No sound: ${health.source}`);
+  else setStatus("live", "Listening");
 }
 
-/** Only what changes is written, as a screen reader speaks it. */
-function tell(state, text) {
+/** Writes the text only if it changes, because screen readers read it out. */
+function setStatus(state, text) {
   status.dataset.state = state;
   if (status.textContent !== text) status.textContent = text;
 }

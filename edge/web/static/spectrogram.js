@@ -1,4 +1,4 @@
-// The picture: columns of sound that scroll by, and the events below them.
+// The scrolling spectrogram, with the events below it.
 
 import { labelColour } from "./format.js";
 
@@ -6,16 +6,19 @@ const KEPT_SECONDS = 40;
 const FULL_SECONDS = 30;
 const NARROW_SECONDS = 12;
 const NARROW_PIXELS = 600;
-// Sound arrives in lumps; so much of it is held back to let the picture flow.
+// Rows arrive in bursts; holding some back makes the picture scroll smoothly.
 const HELD_SECONDS = 0.4;
+const MOST_EVENTS = 100;
 const LANES = 2;
 const LANE_PIXELS = 22;
+const LABEL_MARGIN = 10;
+const MOST_LABEL_PIXELS = 240;
 const TICKS_HZ = [100, 300, 1000, 3000, 10000];
 const GAP = 1;
-// Fast enough to flow, at half the work of most screens.
+// Smooth enough, at half the frame rate of most screens.
 const FRAME_SECONDS = 1 / 32;
 
-// Silence has the colour of the panel, so that sound stands out of it in both schemes.
+// Silence has the colour of the panel, so that sound stands out in both schemes.
 const RAMPS = {
   light: ["#fbfaf5", "#dcebe3", "#a8d1c6", "#67acad", "#387f97", "#275079", "#192850"],
   dark: ["#101619", "#11303a", "#1c5764", "#378b85", "#84c699", "#e8e4a4", "#fff8e2"],
@@ -30,6 +33,8 @@ export class Spectrogram {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.events = new Map();
+    this.lanes = new Map();
+    this.labels = new Map();
     this.paused = false;
     this.configure({ rows_per_second: 25, bands_hz: [50, 14000], row_floor_db: -100, row_ceiling_db: 40 });
     new ResizeObserver(() => this.resize()).observe(canvas);
@@ -43,7 +48,7 @@ export class Spectrogram {
     requestAnimationFrame(frame);
   }
 
-  /** Start anew with what `hello` says about the rows. */
+  /** Starts a new picture with the row format from a `hello` message. */
   configure({ rows_per_second, bands_hz, row_floor_db, row_ceiling_db }) {
     this.rate = rows_per_second;
     this.bandsHz = bands_hz;
@@ -65,7 +70,7 @@ export class Spectrogram {
     this.columnImage = this.storeContext.createImageData(1, this.bands);
   }
 
-  /** Rows of bytes, the last of which ends at `endSeconds` of the stream. */
+  /** Adds rows of bytes; the last one ends at `endSeconds` of the stream. */
   push(bytes, endSeconds) {
     const count = bytes.length / this.bands;
     for (let row = 0; row < count; row++) {
@@ -77,18 +82,27 @@ export class Spectrogram {
     this.limit();
   }
 
-  /** Sound is missing. */
+  /** Adds a gap. */
   gap(seconds) {
     const count = Math.min(Math.round(seconds * this.rate), this.size);
     for (let row = 0; row < count; row++) this.waiting.push({ bytes: null, time: null });
     this.limit();
   }
 
-  /** An event starts, or ends. */
+  /** Adds or updates an event. */
   event(event) {
     this.events.set(event.id, event);
-    if (this.events.size > 100) this.events.delete(this.events.keys().next().value);
+    if (this.events.size > MOST_EVENTS) {
+      const oldest = this.events.keys().next().value;
+      this.events.delete(oldest);
+      this.lanes.delete(oldest);
+    }
     this.dirty = true;
+  }
+
+  clearEvents() {
+    this.events.clear();
+    this.lanes.clear();
   }
 
   limit() {
@@ -104,7 +118,7 @@ export class Spectrogram {
     this.dirty = false;
   }
 
-  /** Take as many columns as the time allows, a little faster or slower by how many wait. */
+  /** Takes the columns due, slightly faster or slower depending on how many are waiting. */
   advance(seconds) {
     const held = HELD_SECONDS * this.rate;
     if (this.waiting.length > 4 * held || still.matches) {
@@ -135,10 +149,10 @@ export class Spectrogram {
     this.dirty = true;
   }
 
-  /** Let the contrast follow the room: its quiet is the darkest, and 48 dB above it the brightest. */
+  /** Adapts the contrast to the room: colours span 48 dB above its background noise. */
   follow(bytes) {
     const quiet = Uint8Array.from(bytes).sort()[bytes.length >> 2];
-    // Digital silence says nothing about the room.
+    // Digital silence is not the background noise of the room.
     if (quiet === 0) return;
     if (this.floor === null) this.floor = quiet;
     const share = (quiet < this.floor ? 1 : 0.25) / (2 * this.rate);
@@ -188,6 +202,8 @@ export class Spectrogram {
 
   resize() {
     const ratio = window.devicePixelRatio || 1;
+    this.lanes.clear();
+    this.labels.clear();
     this.canvas.width = Math.round(this.canvas.clientWidth * ratio);
     this.canvas.height = Math.round(this.canvas.clientHeight * ratio);
     this.draw();
@@ -226,47 +242,86 @@ export class Spectrogram {
     }
   }
 
-  /** How much of the newest column is in the picture yet. */
+  /** Visible fraction of the newest column. */
   shown() {
     return still.matches ? 1 : Math.min(1, this.credit);
   }
 
   drawEvents(width, height, visible) {
     const { context } = this;
-    const columnWidth = width / visible;
-    const now = this.newest - (1 - this.shown()) / this.rate;
-    const at = (seconds) => width - (now - seconds) * this.rate * columnWidth;
-    const taken = new Array(LANES).fill(-Infinity);
     context.textBaseline = "middle";
     context.textAlign = "left";
-    context.font = `600 12px ${this.font}`;
-    for (const event of this.events.values()) {
-      const left = at(event.start_seconds);
-      const right = at(event.end_seconds ?? now);
-      if (this.filled === 0 || right < -width || left > width) continue;
-      const textWidth = context.measureText(event.label).width;
-      const lane = taken.findIndex((end) => end <= left);
-      if (lane < 0) continue;
-      taken[lane] = Math.max(right, left + 14 + textWidth);
-      const top = height + 5 + lane * LANE_PIXELS;
-      const box = [left + 1, top, Math.max(4, right - left - 2), LANE_PIXELS - 4];
+    for (const chip of this.layOutChips(width, visible)) {
+      const top = height + 5 + chip.lane * LANE_PIXELS;
+      const tall = LANE_PIXELS - 4;
       context.save();
       context.beginPath();
-      context.roundRect(...box, 5);
-      context.fillStyle = this.colour(event.label);
-      context.globalAlpha = 0.22;
-      context.fill();
-      context.globalAlpha = 1;
-      context.save();
+      context.roundRect(chip.left, top, chip.right - chip.left, tall, 5);
       context.clip();
-      context.fillRect(box[0], top, 3, LANE_PIXELS);
-      context.restore();
-      // A label stays in sight as long as its event, and leaves with it.
-      const textStart = left < 0 ? Math.min(10, right - textWidth - 10) : left + 10;
+      context.fillStyle = this.colour(chip.event.label);
+      context.globalAlpha = 0.12;
+      context.fillRect(chip.left, top, chip.right - chip.left, tall);
+      context.fillRect(chip.start, top, chip.end - chip.start, tall);
+      context.globalAlpha = 1;
+      context.fillRect(chip.left, top, 3, tall);
       context.fillStyle = this.ink;
-      context.fillText(event.label, textStart, top + LANE_PIXELS / 2 - 1.5);
+      // A label fades out before the left edge cuts it off.
+      context.globalAlpha = Math.min(1, Math.max(0, chip.textLeft / LABEL_MARGIN));
+      context.fillText(chip.text, chip.textLeft, top + tall / 2 + 0.5);
       context.restore();
     }
+  }
+
+  /**
+   * Places the labels of events below the picture, in CSS pixels.
+   *
+   * A chip spans at least its label, and its event from `start` to `end`. Its lane never changes,
+   * so that it does not jump; an event without a free lane has no chip.
+   */
+  layOutChips(width, visible) {
+    const { context } = this;
+    const chips = [];
+    if (this.filled === 0) return chips;
+    const now = this.newest - (1 - this.shown()) / this.rate;
+    const at = (seconds) => width - ((now - seconds) * this.rate * width) / visible;
+    const laneEnds = new Array(LANES).fill(-Infinity);
+    context.font = `600 12px ${this.font}`;
+    for (const event of this.events.values()) {
+      const start = at(event.start_seconds) + 1;
+      const end = Math.max(start + 4, at(event.end_seconds ?? now) - 1);
+      const { text, textWidth } = this.fit(event.label, width);
+      const chipWidth = Math.max(end - start, textWidth + 2 * LABEL_MARGIN);
+      // The label of an event that has just started must not stick out on the right.
+      const left = Math.min(start, width - chipWidth - 1);
+      const right = left + chipWidth;
+      if (right < 0 || start > width) continue;
+      const lane = this.lanes.get(event.id) ?? laneEnds.findIndex((laneEnd) => laneEnd <= left);
+      if (lane < 0) continue;
+      this.lanes.set(event.id, lane);
+      laneEnds[lane] = right + 2;
+      // The label of a long event stays in sight until the event leaves.
+      const textLeft = Math.min(Math.max(left, 0) + LABEL_MARGIN, right - textWidth - LABEL_MARGIN);
+      chips.push({ event, lane, start, end, left, right, text, textLeft, textWidth });
+    }
+    return chips;
+  }
+
+  /** Shortens a label to the width of the picture. */
+  fit(label, width) {
+    let fitted = this.labels.get(label);
+    if (!fitted) {
+      const { context } = this;
+      const most = Math.min(MOST_LABEL_PIXELS, width - 2 * LABEL_MARGIN - 2);
+      const characters = [...label];
+      let text = label;
+      while (characters.length && context.measureText(text).width > most) {
+        characters.pop();
+        text = `${characters.join("")}…`;
+      }
+      fitted = { text, textWidth: context.measureText(text).width };
+      this.labels.set(label, fitted);
+    }
+    return fitted;
   }
 
   drawScales(width, height, visible) {
@@ -299,7 +354,7 @@ export class Spectrogram {
     context.fillText(text, x, y);
   }
 
-  /** Where a frequency lies among the bands, between whole ones too. */
+  /** Fractional index of the band at a frequency. */
   bandOf(hz) {
     const above = this.bandsHz.findIndex((band) => band >= hz);
     if (above < 0) return Infinity;
@@ -309,7 +364,7 @@ export class Spectrogram {
   }
 }
 
-/** 256 colours between the stops, four bytes each. */
+/** Interpolates 256 RGBA colours between the stops. */
 function rampBytes(stops) {
   const colours = stops.map(rgb);
   const bytes = new Uint8ClampedArray(256 * 4);

@@ -1,4 +1,4 @@
-"""Recordings of events: the right sound, within the quota, on disks that fail."""
+"""Clips of events: their samples, their quota, and failing disks."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ CLIP_BYTES = 2 * RATE + 200
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """One megabyte."""
+    """A mounted file system of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -44,7 +44,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def messages(caplog):
-    """What people are told."""
+    """Returns the messages logged so far."""
     caplog.set_level(logging.INFO, "semanticac_edge")
     return lambda: [record.getMessage() for record in caplog.records]
 
@@ -58,7 +58,7 @@ def ended(event, seconds):
 
 
 def ramp(seconds, start=0.0):
-    """Samples that tell their position in the stream."""
+    """Samples that encode their position in the stream."""
     positions = np.arange(round(start * RATE), round((start + seconds) * RATE))
     return (positions % 30_000 / 32_768).astype(np.float32)
 
@@ -69,7 +69,7 @@ def sink(directory, **options):
 
 
 def stream(clips, seconds, start=0.0, chunk=500):
-    """Hand on a stretch of the ramp in chunks."""
+    """Push a section of the ramp in chunks."""
     samples = ramp(seconds, start)
     for at in range(0, samples.size, chunk):
         clips.audio(samples[at : at + chunk])
@@ -83,16 +83,16 @@ def assert_clip(path, start, stop):
 
 
 @pytest.mark.parametrize("chunk", [7, 333, 8000, 50_000])
-def test_a_clip_is_the_event_with_some_sound_around(tmp_path, chunk):
+def test_a_clip_holds_the_event_and_its_margins(tmp_path, chunk):
     clips = sink(tmp_path / "new")
     heard = event(label="Glocke ♪")
-    # Decisions come late, and no sooner than the chunk with the sound.
-    told = [(2.0, heard), (3.4, ended(heard, 2.5))]
+    # Events are reported late, and never before the chunk with their sound.
+    reports = [(2.0, heard), (3.4, ended(heard, 2.5))]
     samples = ramp(6.25)
     for at in range(0, samples.size, chunk):
         clips.audio(samples[at : at + chunk])
-        while told and told[0][0] * RATE <= at + chunk:
-            clips.event(told.pop(0)[1])
+        while reports and reports[0][0] * RATE <= at + chunk:
+            clips.event(reports.pop(0)[1])
     clips.close()
     (path,) = (tmp_path / "new").iterdir()
     assert path.name == clip_name(heard) == "2026-0001_glocke.wav"
@@ -100,7 +100,7 @@ def test_a_clip_is_the_event_with_some_sound_around(tmp_path, chunk):
     assert soundfile.SoundFile(path).title == "Glocke ♪"
 
 
-def test_sound_after_the_event_is_waited_for(tmp_path):
+def test_a_clip_waits_for_the_sound_after_the_event(tmp_path):
     clips = sink(tmp_path)
     stream(clips, 2.0)
     clips.event(event())
@@ -114,7 +114,7 @@ def test_sound_after_the_event_is_waited_for(tmp_path):
     clips.close()
 
 
-def test_long_events_are_cut_and_do_not_wait_for_their_end(tmp_path):
+def test_the_clip_of_a_long_event_is_cut_and_written_before_the_event_ends(tmp_path):
     clips = sink(tmp_path)
     stream(clips, 1.0)
     clips.event(event())
@@ -127,7 +127,7 @@ def test_long_events_are_cut_and_do_not_wait_for_their_end(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_events_that_overlap_have_a_clip_each(tmp_path):
+def test_overlapping_events_have_one_clip_each(tmp_path):
     clips = sink(tmp_path)
     rain, dog = event(1, 1.0), event(2, 1.5, "dog", clip="../named.wav")
     stream(clips, 2.0)
@@ -141,7 +141,7 @@ def test_events_that_overlap_have_a_clip_each(tmp_path):
     assert_clip(tmp_path / "named.wav", 1.25, 3.0)
 
 
-def test_no_clip_goes_over_a_gap_and_times_go_on_after_it(tmp_path):
+def test_no_clip_spans_a_gap_and_later_clips_have_correct_times(tmp_path):
     clips = sink(tmp_path)
     before, after = event(1, 1.0), event(2, 102.1)
     stream(clips, 1.8)
@@ -153,12 +153,12 @@ def test_no_clip_goes_over_a_gap_and_times_go_on_after_it(tmp_path):
     clips.event(ended(after, 103.0))
     clips.close()
     assert_clip(tmp_path / clip_name(before), 0.75, 1.8)
-    # What would come before the event is in the gap.
+    # The sound before the event is missing in the gap.
     assert_clip(tmp_path / clip_name(after), 102.0, 103.5)
 
 
-def test_samples_are_those_that_came(tmp_path):
-    """Each 16-bit value survives; what lies beyond full scale, or is no number, is limited."""
+def test_samples_are_written_unchanged(tmp_path):
+    """Each 16-bit value survives; values beyond full scale, NaN and infinity are clipped."""
     clips = sink(tmp_path, pre_seconds=0, post_seconds=0, max_seconds=10)
     values = np.arange(-32_768, 32_768).astype(np.float32) / 32_768
     bad = np.array([2.0, -2.0, np.inf, -np.inf, np.nan], np.float32)
@@ -173,7 +173,7 @@ def test_samples_are_those_that_came(tmp_path):
 
 
 def record(clips, health, numbers):
-    """Whole events of a second, one after the other; event n is at 2n seconds."""
+    """Record events of one second; event n starts at 2n seconds."""
     for number in numbers:
         heard = event(number, number * 2.0)
         stream(clips, 2.0, start=number * 2.0)
@@ -186,7 +186,7 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_the_oldest_clips_make_room_across_restarts(tmp_path):
+def test_the_oldest_clips_are_deleted_across_restarts(tmp_path):
     foreign = tmp_path / "0000-0001_rain.wav"
     soundfile.write(foreign, ramp(1), RATE, subtype="PCM_16")
     os.utime(foreign, (0, 0))
@@ -197,15 +197,15 @@ def test_the_oldest_clips_make_room_across_restarts(tmp_path):
     for numbers in (range(0, 4), range(4, 9)):
         health = Health()
         clips = sink(tmp_path, health=health, **options)
-        clips.gap(Gap(numbers[0] * 2.0, "nothing came before"))
+        clips.gap(Gap(numbers[0] * 2.0, "the stream starts later"))
         record(clips, health, numbers)
         clips.close()
     kept = [clip_name(event(number)) for number in range(4, 9)]
     assert sorted(theirs | set(kept)) == names(tmp_path)
-    # One that its owner deleted takes no room.
+    # A clip that the user deleted does not count.
     (tmp_path / kept[2]).unlink()
     clips = sink(tmp_path, health=health, **options)
-    clips.gap(Gap(18.0, "nothing came before"))
+    clips.gap(Gap(18.0, "the stream starts later"))
     record(clips, health, [9])
     clips.close()
     assert sorted({*theirs, *kept, clip_name(event(9))} - {kept[2]}) == names(tmp_path)
@@ -225,7 +225,7 @@ def test_a_clip_larger_than_the_quota_deletes_nothing(tmp_path, messages):
     assert "larger than the quota" in messages()[0]
 
 
-def test_a_full_disk_is_told_once_and_clips_come_back(small_disk, messages):
+def test_a_full_disk_is_reported_once_and_clips_resume(small_disk, messages):
     health = Health()
     clips = sink(small_disk, pre_seconds=0, post_seconds=0, health=health)
     ballast = small_disk / "ballast"
@@ -248,8 +248,8 @@ def test_a_full_disk_is_told_once_and_clips_come_back(small_disk, messages):
     assert "again" in back
 
 
-def test_a_directory_that_cannot_be_is_told_once_and_may_come_later(tmp_path, messages):
-    """As where a disk is mounted late."""
+def test_an_unusable_directory_is_reported_once_and_may_appear_later(tmp_path, messages):
+    """For example, a disk that is mounted late."""
     health = Health()
     directory = tmp_path / "disk" / "clips"
     (tmp_path / "disk").write_text("in the way")
@@ -263,7 +263,7 @@ def test_a_directory_that_cannot_be_is_told_once_and_may_come_later(tmp_path, me
     assert len(messages()) == 2
 
 
-def test_foreign_files_are_not_written_over(tmp_path, messages):
+def test_foreign_files_are_not_overwritten(tmp_path, messages):
     path = tmp_path / clip_name(event(0))
     path.write_bytes(b"RIFF of another")
     health = Health()
@@ -271,11 +271,12 @@ def test_foreign_files_are_not_written_over(tmp_path, messages):
     record(clips, health, [0])
     clips.close()
     assert path.read_bytes() == b"RIFF of another"
-    assert "is there already" in messages()[0]
+    assert "already exists" in messages()[0]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    """Its unfinished file neither stays for ever nor looks like a clip."""
+@pytest.mark.slow
+def test_the_unfinished_file_of_a_killed_process_is_removed(tmp_path):
+    """Until then, it does not look like a clip."""
     code = f"""
 import os, signal
 import numpy as np
@@ -303,7 +304,7 @@ clips.close()
     assert names(tmp_path) == [mine.name, clip_name(event(0))]
 
 
-def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch, messages):
+def test_a_slow_disk_does_not_block_the_listener(tmp_path, monkeypatch, messages):
     disk, fsync = threading.Event(), os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (disk.wait(10), fsync(file)))
     health = Health()
@@ -315,7 +316,7 @@ def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch, messages):
         clips.event(heard)
         clips.event(ended(heard, 2.0))
     assert time.monotonic() - before < 1
-    # One may be under way beside the eight that wait.
+    # One clip may be in progress besides the eight queued ones.
     assert health.outputs["clips"].queued in (8, 9)
     disk.set()
     clips.close()
@@ -328,6 +329,6 @@ def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch, messages):
 @pytest.mark.parametrize(
     "options", [{"quota_mb": 0}, {"max_seconds": -1}, {"pre_seconds": -1}, {"late_seconds": -1}]
 )
-def test_impossible_settings_are_refused(tmp_path, options):
+def test_invalid_settings_are_refused(tmp_path, options):
     with pytest.raises(ValueError, match="Received: "):
         sink(tmp_path, **options)

@@ -1,4 +1,4 @@
-"""What a line looks like."""
+"""Format of text and JSON lines."""
 
 import io
 import json
@@ -24,7 +24,7 @@ GAP = Gap(1.25, "the device was removed")
 
 
 def lines(sink_class, *calls, **options):
-    """What the sink writes: each call is a method's name and what it is given."""
+    """Lines that a sink writes for calls of (method, argument)."""
     stream = io.StringIO()
     sink = sink_class(stream, **options)
     for method, item in calls:
@@ -50,7 +50,7 @@ def test_text_lines_are_aligned():
     assert lines(TextSink, *calls, top=1, windows=False) == lines(TextSink, *calls)[3:]
 
 
-def test_json_lines_tell_their_type():
+def test_json_lines_have_a_type():
     calls = [("window", WINDOW), ("event", STARTED), ("event", ENDED), ("gap", GAP)]
     window, started, ended, gap = map(json.loads, lines(JsonSink, *calls, top=2))
     assert window == {
@@ -70,7 +70,7 @@ def test_json_lines_tell_their_type():
 
 
 @pytest.mark.parametrize("sink_class", [TextSink, JsonSink])
-def test_each_line_comes_at_once_and_a_broken_pipe_is_told(sink_class):
+def test_each_line_is_flushed_and_a_broken_pipe_raises(sink_class):
     reader, writer = os.pipe()
     with open(writer, "w") as stream:
         sink = sink_class(stream)
@@ -79,5 +79,5 @@ def test_each_line_comes_at_once_and_a_broken_pipe_is_told(sink_class):
         os.close(reader)
         with pytest.raises(BrokenPipeError):
             sink.event(STARTED)
-        # The stream cannot be closed in peace with the line in its buffer.
+        # Closing the stream would raise again for the line in its buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)

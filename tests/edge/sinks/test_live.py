@@ -1,4 +1,4 @@
-"""The live view in a real terminal: what it shows, how it leaves it."""
+"""The live view in a real terminal: its frames, and the terminal after it closes."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ termios = pytest.importorskip("termios", reason="POSIX terminals")
 
 ROOT = Path(__file__).parents[3]
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-# A listener that does what it is told, line by line.
+# A process with a view that executes its input line by line.
 LISTENER = """
 import logging, sys, time
 import numpy as np
@@ -53,7 +53,7 @@ for line in sys.stdin:
 
 
 class Terminal:
-    """A terminal with the listener in it."""
+    """A terminal that runs the process above."""
 
     def __init__(self, columns=90, rows=24, kind="xterm-256color"):
         self._master, slave = pty.openpty()
@@ -81,7 +81,7 @@ class Terminal:
         self._listener.stdin.close()
         os.close(self._master)
 
-    def tell(self, line):
+    def run(self, line):
         self._listener.stdin.write(line + "\n")
         self._listener.stdin.flush()
 
@@ -90,27 +90,27 @@ class Terminal:
         self._listener.send_signal(signal.SIGWINCH)
 
     def end(self):
-        """Close the listener's input and wait for it; return its exit status."""
+        """Close the process's input and wait for it; return its exit status."""
         self._listener.stdin.close()
         status = self._listener.wait(10)
         self.text()
         return status
 
     def text(self):
-        """Everything that came so far."""
+        """All output so far."""
         try:
             while data := os.read(self._master, 65_536):
                 self._bytes += data
-        except OSError:  # Nothing more now, or ever.
+        except OSError:  # No more output for now, or end of file.
             pass
         return self._bytes.decode(errors="replace")
 
     def frame(self, *contents, without=(), rows=None):
-        """The lines of the newest whole frame, once it holds all contents."""
+        """Lines of the latest complete frame, once it contains all `contents`."""
         deadline = time.monotonic() + 10
         while True:
-            whole = self.text().split("\x1b[H")[1:-1]
-            picture = ESCAPE.sub("", whole[-1]) if whole else ""
+            complete = self.text().split("\x1b[H")[1:-1]
+            picture = ESCAPE.sub("", complete[-1]) if complete else ""
             lines = picture.split("\r\n")
             if (
                 all(content in picture for content in contents)
@@ -126,68 +126,72 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
 
-def test_it_shows_what_is_heard_and_leaves_the_terminal_as_it_was():
+@pytest.mark.slow
+def test_it_shows_labels_and_events_and_restores_the_terminal():
     with Terminal() as terminal:
-        terminal.tell("logger.info('before')")
-        terminal.tell("view.audio(chunk)")
+        terminal.run("logger.info('before')")
+        terminal.run("view.audio(chunk)")
         lines = terminal.frame("the first window is not full yet")
         assert len(lines) == 24
         assert lines[0].startswith("listener of small.tflite")
         assert re.search(r" up 00:00:\d\d$", lines[0])
         assert lines[1].startswith("listening to a USB microphone")
         assert re.match(r"level +█+.? *│ +-\d\d\.\d dBFS  peak -20\.0", lines[3])
-        terminal.tell("view.window(window); view.event(event); logger.warning('a\\nwarning')")
-        terminal.tell("view.gap(Gap(1.25, 'the device was removed'))")
+        terminal.run("view.window(window); view.event(event); logger.warning('a\\nwarning')")
+        terminal.run("view.gap(Gap(1.25, 'the device was removed'))")
         lines = terminal.frame("rain", "for 2 s", "a warning", "1.2 s are missing: the device")
         heard = [(line.split()[0], line.split()[-1]) for line in lines[5:10]]
         assert heard[:3] == [("rain", "0.50"), ("dog", "0.30"), ("Glocke", "0.10")]
         assert heard[3:] == [("狗叫", "0.06"), ("wind", "0.03")]
-        terminal.tell("view.event(ended); view.window(quiet)")
-        terminal.tell("health.set_source(False, 'device lost'); health.output('mqtt').ok = False")
-        terminal.tell("health.output('mqtt').error = 'refused'; health.count_window(0.063)")
+        terminal.run("view.event(ended); view.window(quiet)")
+        terminal.run("health.set_source(False, 'device lost'); health.output('mqtt').ok = False")
+        terminal.run("health.output('mqtt').error = 'refused'; health.count_window(0.063)")
         frame = terminal.frame("3.5 s, score 0.90", "too quiet", "63 ms inference", "mqtt: refused")
         assert frame[1].startswith("no sound: device lost")
-        terminal.tell("view.close()")
+        terminal.run("view.close()")
         assert terminal.end() == 0
         text = terminal.text()
     assert text.startswith("before\r\n\x1b[?1049h")
     _, view, after = re.split(r"\x1b\[\?1049[hl]", text)
     assert "\x1b[?25h" in text.rsplit("\x1b[?25l")[-1]
-    # The screen is never cleared between two frames: that is what flickers.
+    # Clearing the screen between frames would flicker.
     assert "\x1b[2J" not in view.split("\x1b[H", 2)[2]
     assert "a\r\nwarning" in after
 
 
+@pytest.mark.slow
 def test_it_follows_the_size_of_the_terminal():
     with Terminal(120, 30) as terminal:
-        terminal.tell("view.audio(chunk); view.window(window); view.event(event)")
+        terminal.run("view.audio(chunk); view.window(window); view.event(event)")
         terminal.frame("rain", rows=30)
         for columns, rows in [(40, 12), (25, 5), (200, 60), (80, 24)]:
             terminal.resize(columns, rows)
             lines = terminal.frame("listen", rows=rows)
-            # Each of the two wide characters takes two columns.
+            # The two wide characters take two columns each.
             assert max(len(line) + 2 * ("狗叫" in line) for line in lines) <= columns
         terminal.frame("rain", "windows/s", rows=24)
 
 
-def test_a_terminal_that_goes_ends_the_view_and_nothing_else(tmp_path):
+@pytest.mark.slow
+def test_a_lost_terminal_ends_only_the_view(tmp_path):
     terminal = Terminal()
     listener = terminal._listener
-    terminal.tell("view.audio(chunk)")
+    terminal.run("view.audio(chunk)")
     terminal.frame("listen")
     os.close(terminal._master)
     done = tmp_path / "done"
-    terminal.tell("t = time.monotonic()")
-    terminal.tell("while health.output('live').ok and time.monotonic() < t + 5: time.sleep(0.01)")
-    terminal.tell("view.audio(chunk); view.window(window); view.event(event)")
-    terminal.tell("view.close()")
-    terminal.tell(f"open({str(done)!r}, 'w').write(health.output('live').error)")
+    terminal.run("t = time.monotonic()")
+    terminal.run("while health.output('live').ok and time.monotonic() < t + 5: time.sleep(0.01)")
+    terminal.run("view.audio(chunk); view.window(window); view.event(event)")
+    terminal.run("view.close()")
+    terminal.run(f"open({str(done)!r}, 'w').write(health.output('live').error)")
     listener.stdin.close()
     listener.wait(10)
-    assert done.read_text() == "the terminal has gone"
+    assert done.read_text() == "the terminal was closed"
 
 
-def test_what_is_no_terminal_is_refused():
+@pytest.mark.slow
+def test_streams_other_than_terminals_are_refused():
     with pytest.raises(ValueError, match="the live view needs a terminal") as refused:
         LiveView(Health(), stream=io.StringIO())
     assert "JSON lines instead" in str(refused.value)
@@ -196,8 +200,8 @@ def test_what_is_no_terminal_is_refused():
         assert "ValueError: the live view needs a terminal" in terminal.text()
 
 
-def test_a_log_file_gets_messages_at_once():
-    """Only what would be written to the terminal waits."""
+def test_a_log_file_gets_messages_immediately():
+    """Only messages for the terminal are held back."""
     from edge.sinks.terminal_log import TerminalLog
 
     logger, file = logging.Logger("test"), io.StringIO()
@@ -212,15 +216,15 @@ def test_a_log_file_gets_messages_at_once():
     assert [note[10:] for note in log.newest(5)] == ["first"]
 
 
-def test_the_meter_falls_when_sound_stops():
-    from edge.sinks.live import _Meter
+def test_the_level_falls_slowly_and_the_peak_is_held():
+    from edge.sinks.live import _LevelBar
 
-    meter = _Meter()
-    meter.push(np.full(3200, 0.5, np.float32), now=100.0)
-    meter.push(np.array([np.nan], np.float32), now=100.0)
-    assert meter.level_dbfs(100.0) == pytest.approx(-6.02, abs=0.01)
-    assert meter.level_dbfs(101.0) == pytest.approx(-26.02, abs=0.01)
-    assert meter.peak_dbfs(101.0) == pytest.approx(-6.02, abs=0.01)
-    assert meter.peak_dbfs(110.0) == -120
-    meter.push(np.zeros(3200, np.float32), now=110.0)
-    assert meter.level_dbfs(110.0) == -120
+    bar = _LevelBar()
+    bar.push(np.full(3200, 0.5, np.float32), now=100.0)
+    bar.push(np.array([np.nan], np.float32), now=100.0)
+    assert bar.level_dbfs(100.0) == pytest.approx(-6.02, abs=0.01)
+    assert bar.level_dbfs(101.0) == pytest.approx(-26.02, abs=0.01)
+    assert bar.peak_dbfs(101.0) == pytest.approx(-6.02, abs=0.01)
+    assert bar.peak_dbfs(110.0) == -120
+    bar.push(np.zeros(3200, np.float32), now=110.0)
+    assert bar.level_dbfs(110.0) == -120

@@ -1,11 +1,11 @@
-"""What is still to be said, whatever comes between a value's sending and its receipt."""
+"""Retained values that change between publishing and acknowledgement."""
 
 from edge.health import OutputHealth
 from edge.sinks.outbox import Outbox
 
 
 def outbox(*values):
-    """With values of topic `t`, each taken and under way by the numbers 0, 1, ..."""
+    """An outbox with values of topic `t` under way as messages 0, 1, ..."""
     box = Outbox(10, OutputHealth())
     for number, payload in enumerate(values):
         box.keep("t", payload)
@@ -13,17 +13,17 @@ def outbox(*values):
     return box
 
 
-def test_a_value_that_is_cleared_while_the_last_one_is_under_way():
+def test_a_value_cleared_while_the_previous_one_is_under_way_is_published():
     box = outbox("OFF")
     box.keep("t", "")
     box.acknowledge(0)
     assert box.next(10).payload == ""
 
 
-def test_a_clearing_counts_once_it_is_acknowledged_itself():
+def test_a_cleared_topic_is_forgotten_only_after_its_own_acknowledgement():
     box = outbox("OFF", "")
     box.acknowledge(0)
-    box.give_back()  # before the clearing is acknowledged: it is due again
+    box.give_back()  # The clearing is not acknowledged yet, so it is published again.
     message = box.next(10)
     assert (message.topic, message.payload) == ("t", "")
     box.under_way(2, message)
@@ -32,7 +32,7 @@ def test_a_clearing_counts_once_it_is_acknowledged_itself():
     assert box.next(10) is None
 
 
-def test_a_clearing_that_is_taken_back_and_repeated():
+def test_a_clearing_that_is_revoked_and_repeated_is_published():
     box = outbox("")
     box.keep("t", "ON")
     box.keep("t", "")

@@ -1,4 +1,4 @@
-"""What Prometheus reads is what happened."""
+"""Metrics for Prometheus."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ ODD_LABEL = 'dog "Rex"\n\\ ♪'
 
 @pytest.fixture
 def health():
-    """An hour in the life of a listener."""
+    """Health with a value for every metric."""
     health = Health()
     health.set_source(True, "USB microphone")
     health.count_window(0.25)
@@ -38,13 +38,13 @@ def health():
 
 @pytest.fixture
 def web(health):
-    """The server of that listener."""
+    """A server with that health."""
     with closing(WebSink(CLASSIFIER, "m", health, port=0)) as sink:
         yield sink
 
 
 def samples(text, parse=prometheus.text_string_to_metric_families):
-    """Values by name and labels."""
+    """Sample values by name and labels."""
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in parse(text)
@@ -52,7 +52,7 @@ def samples(text, parse=prometheus.text_string_to_metric_families):
     }
 
 
-def test_the_metrics_are_the_counts(web):
+def test_metrics_equal_the_counts(web):
     answer = ask(web.port, "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     values = samples(answer.body.decode())
@@ -80,7 +80,7 @@ def test_the_metrics_are_the_counts(web):
 
 
 @pytest.mark.skipif("not __import__('os').path.exists('/proc/self/stat')", reason="reads /proc")
-def test_memory_is_this_process_now(web, health):
+def test_process_metrics_are_current(web, health):
     values = samples(ask(web.port, "/metrics").body.decode())
     assert values[("process_resident_memory_bytes",)] == pytest.approx(health.rss_bytes(), rel=0.1)
     assert values[("process_open_fds",)] > 3
@@ -93,7 +93,7 @@ def test_pages_are_counted_while_they_are_open(web):
     assert values[("semanticac_web_clients",)] == 1
 
 
-def test_openmetrics_where_it_is_asked_for(web):
+def test_openmetrics_format_on_request(web):
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
     answer = ask(web.port, "/metrics", accept="application/openmetrics-text; version=1.0.0")
@@ -102,14 +102,14 @@ def test_openmetrics_where_it_is_asked_for(web):
     assert values[("semanticac_windows_total",)] == 3
 
 
-def test_before_the_first_window_there_is_no_age():
+def test_there_is_no_window_age_before_the_first_window():
     with closing(WebSink(CLASSIFIER, "m", Health(), port=0)) as sink:
         values = samples(ask(sink.port, "/metrics").body.decode())
     assert ("semanticac_window_age_seconds",) not in values
     assert values[("semanticac_ready",)] == 0
 
 
-def test_two_listeners_in_a_process_keep_their_own(web):
+def test_two_listeners_in_a_process_have_separate_metrics(web):
     with closing(WebSink(CLASSIFIER, "m", Health(), port=0)) as other:
         assert (
             samples(ask(other.port, "/metrics").body.decode())[("semanticac_windows_total",)] == 0

@@ -1,4 +1,4 @@
-"""The web page's small parts, where no server is needed."""
+"""Parts of the web page that need no server."""
 
 import socket
 
@@ -9,7 +9,6 @@ from edge import FrontEnd
 from edge.web import parse_address
 from edge.web.address import bind, is_loopback, url
 from edge.web.feed import encode
-from edge.web.level import LevelMeter
 from edge.web.spectrogram import Spectrogram
 
 
@@ -24,35 +23,35 @@ from edge.web.spectrogram import Spectrogram
         ("pi.local:65535", ("pi.local", 65_535)),
     ],
 )
-def test_addresses(text, expected):
+def test_addresses_are_parsed(text, expected):
     assert parse_address(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "pi", "pi:", "::1:80", "65536", "-1", "http://pi:80", "1.5", "٣", "pi:80 "]
 )
-def test_what_is_no_address(text):
+def test_invalid_addresses_are_refused(text):
     with pytest.raises(ValueError, match="an address must be PORT, HOST:PORT"):
         parse_address(text)
 
 
-def test_loopback_is_this_machine_alone():
+def test_only_this_machine_is_loopback():
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "pi", "localhost.example")))
 
 
-def test_a_name_that_means_nothing_is_one_clear_error():
+def test_an_unknown_host_is_one_clear_error():
     with pytest.raises(OSError, match=r"cannot be served on none\.invalid port 80: "):
         bind("none.invalid", 80)
 
 
-def test_urls_can_be_opened():
+def test_urls_have_a_host_that_browsers_can_open():
     assert url("127.0.0.1", 80) == "http://127.0.0.1:80/"
     assert url("::1", 80) == "http://[::1]:80/"
     assert url("0.0.0.0", 80) == url("::", 80) == f"http://{socket.gethostname()}:80/"
 
 
-def test_a_message_is_two_lines_whatever_it_holds():
+def test_an_encoded_message_has_two_lines_for_any_content():
     message = encode("event", {"label": "a\r\n\n b \u2028 \ud800 ♪"})
     assert message.endswith(b"\n\n")
     assert message.count(b"\n") == 3
@@ -62,8 +61,8 @@ def test_a_message_is_two_lines_whatever_it_holds():
 
 
 @pytest.mark.parametrize("front_end", [FrontEnd(), FrontEnd(num_mels=256, fmin_hz=200.0)])
-def test_bands_lie_where_they_sound(front_end):
-    """The loudest band of a tone is the one that is named after it."""
+def test_band_frequencies_match_tones(front_end):
+    """The loudest band of a tone is centred near its frequency."""
     spectrogram = Spectrogram(front_end)
     assert (np.diff(spectrogram.bands_hz) >= 0).all()
     for hz in (440.0, 3000.0, 9000.0):
@@ -74,7 +73,7 @@ def test_bands_lie_where_they_sound(front_end):
         assert loudest_hz == pytest.approx(hz, rel=0.12)
 
 
-def test_a_click_is_not_thinned_away():
+def test_a_click_stays_visible():
     spectrogram = Spectrogram(FrontEnd())
     sound = np.zeros(32_000, np.float32)
     sound[16_050] = 1.0
@@ -83,15 +82,3 @@ def test_a_click_is_not_thinned_away():
     assert rows.max(axis=1).argmax() in (12, 13)
     assert rows.max() > 100
     assert rows[:11].max() == 0
-
-
-def test_levels_are_of_the_sound_since_the_last_reading():
-    meter = LevelMeter()
-    assert meter.read() == (-120.0, -120.0)
-    meter.push(np.full(100, 0.5, np.float32))
-    meter.push(np.zeros(300, np.float32))
-    assert meter.read() == pytest.approx((-12.04, -6.02), abs=0.01)
-    meter.push(np.full(100, 0.1, np.float32))
-    assert meter.read() == pytest.approx((-20.0, -20.0), abs=0.01)
-    meter.push(np.array([np.nan, 0.5], np.float32))
-    assert meter.read()[0] == -120.0

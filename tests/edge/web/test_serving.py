@@ -1,4 +1,4 @@
-"""The page's server tells, in plain HTTP, what the listener hears."""
+"""HTTP interface of the web page."""
 
 import base64
 import signal
@@ -30,13 +30,13 @@ CLASSIFIER = SimpleNamespace(labels=LABELS, front_end=FrontEnd(window_seconds=1.
 
 @pytest.fixture
 def health():
-    """The health that the server shows."""
+    """Health shown by the server."""
     return Health(0.5)
 
 
 @pytest.fixture
 def clips(tmp_path):
-    """A directory with one recording of one second."""
+    """A folder with one clip of one second."""
     directory = tmp_path / "clips"
     directory.mkdir()
     soundfile.write(directory / "1-Glocke.wav", np.zeros(32_000, np.float32), 32_000)
@@ -79,7 +79,7 @@ def window(end_seconds, scores=(0.1, 0.7, 0.2), gated=False):
     )
 
 
-def test_the_first_message_tells_what_listens(web, health):
+def test_the_first_message_describes_the_model(web, health):
     health.set_source(True, "USB microphone")
     with Listener(web.port) as page:
         name, hello = next(iter(page))
@@ -96,7 +96,7 @@ def test_the_first_message_tells_what_listens(web, health):
 
 
 @pytest.mark.parametrize("chunk_samples", [320, 5000])
-def test_the_picture_is_the_log_mel_of_the_sound(web, make_sound, chunk_samples):
+def test_the_spectrogram_is_the_log_mel_of_the_sound(web, make_sound, chunk_samples):
     sound = make_sound(96_000)
     rows, last = b"", {}
     with Listener(web.port) as page:
@@ -123,8 +123,8 @@ def test_level_of_a_full_scale_tone(web):
     assert frames["peak_dbfs"] == pytest.approx(0.0, abs=0.1)
 
 
-def test_sound_without_values_is_shown_as_silence(web, make_sound):
-    """The classifier refuses it, but a picture must not stop for it."""
+def test_invalid_samples_are_shown_as_silence(web, make_sound):
+    """The classifier rejects such chunks, but the spectrogram continues."""
     sound = make_sound(32_000)
     sound[5000:5100], sound[6000], sound[7000] = np.nan, np.inf, 1e30
     with Listener(web.port) as page:
@@ -137,7 +137,7 @@ def test_sound_without_values_is_shown_as_silence(web, make_sound):
     assert len(base64.b64decode(frames["rows"])) == 24 * 64
 
 
-def test_messages_come_in_the_order_of_the_stream(web, health):
+def test_messages_arrive_in_stream_order(web, health):
     with Listener(web.port) as page:
         page.next("hello")
         web.window(window(1.0))
@@ -156,7 +156,7 @@ def test_messages_come_in_the_order_of_the_stream(web, health):
     assert (gap["seconds"], gap["reason"]) == (2.5, "the device is gone")
 
 
-def test_the_picture_goes_on_after_a_gap_where_the_stream_does(web, make_sound):
+def test_the_spectrogram_continues_at_the_stream_time_after_a_gap(web, make_sound):
     with Listener(web.port) as page:
         page.next("hello")
         web.audio(make_sound(16_000))
@@ -166,7 +166,7 @@ def test_the_picture_goes_on_after_a_gap_where_the_stream_does(web, make_sound):
         assert page.next("frames")["end_seconds"] == pytest.approx(11.0, abs=0.05)
 
 
-def test_without_visitors_no_picture_is_made(web, make_sound, monkeypatch):
+def test_no_spectrogram_is_computed_without_visitors(web, make_sound, monkeypatch):
     calls = []
     real = web._spectrogram.push
     monkeypatch.setattr(web._spectrogram, "push", lambda chunk: calls.append(1) or real(chunk))
@@ -188,14 +188,14 @@ def test_a_late_visitor_gets_the_latest_events(web):
         web.event(event(f"{number:04}", start=float(number), end=number + 0.5))
     web.event(event("running", "dog", start=500.0))
     with Listener(web.port) as page:
-        told = page.next("hello")["events"]
-    assert len(told) == MAX_EVENTS
-    assert [e["id"] for e in told[:2]] == ["running", f"{MAX_EVENTS + 9:04}"]
-    assert [e["state"] for e in told[:2]] == ["started", "ended"]
-    assert ask(web.port, "/api/events").json() == {"events": told}
+        latest = page.next("hello")["events"]
+    assert len(latest) == MAX_EVENTS
+    assert [e["id"] for e in latest[:2]] == ["running", f"{MAX_EVENTS + 9:04}"]
+    assert [e["state"] for e in latest[:2]] == ["started", "ended"]
+    assert ask(web.port, "/api/events").json() == {"events": latest}
 
 
-def test_another_model_is_told_to_open_pages(web):
+def test_open_pages_are_notified_of_another_model(web):
     with Listener(web.port) as page:
         page.next("hello")
         other = SimpleNamespace(labels=("wind",), front_end=FrontEnd(num_mels=32), hop_seconds=2.0)
@@ -206,17 +206,22 @@ def test_another_model_is_told_to_open_pages(web):
         assert len(base64.b64decode(page.next("frames")["rows"])) % 32 == 0
 
 
-def test_health_is_told_every_two_seconds(web, health):
-    with Listener(web.port) as page:
+def test_health_is_sent_at_fixed_intervals(health, monkeypatch):
+    """The page takes silence of four intervals of two seconds for a dead connection."""
+    from edge.web import app
+
+    assert app.HEALTH_SECONDS == 2.0
+    monkeypatch.setattr(app, "HEALTH_SECONDS", 0.2)
+    with closing(WebSink(CLASSIFIER, "m", health, port=0)) as sink, Listener(sink.port) as page:
         page.next("hello")
         page.next("health")
         began = time.monotonic()
         health.count_gap(2.0)
         assert page.next("health")["gaps"] == 1
-        assert 1.5 < time.monotonic() - began < 3
+        assert 0.15 < time.monotonic() - began < 1
 
 
-def test_healthz_follows_health_and_tells_no_more(web, health):
+def test_healthz_reports_readiness_without_details(web, health):
     answer = ask(web.port, "/healthz")
     assert (answer.status, answer.json()) == (
         503,
@@ -230,7 +235,7 @@ def test_healthz_follows_health_and_tells_no_more(web, health):
     assert set(answer.json()) == {"ready", "source_up", "window_age_seconds"}
 
 
-def test_a_clip_is_served_whole_and_in_parts(web, clips):
+def test_a_clip_is_served_completely_and_in_ranges(web, clips):
     data = (clips / "1-Glocke.wav").read_bytes()
     whole = ask(web.port, "/clips/1-Glocke.wav")
     assert (whole.status, whole.body) == (200, data)
@@ -266,7 +271,7 @@ NOT_SERVED = (
 )
 
 
-def test_nothing_else_is_served(web, clips):
+def test_other_paths_are_not_served(web, clips):
     (clips.parent / "secret.wav").write_bytes(b"secret")
     (clips / "link.wav").symlink_to(clips.parent / "secret.wav")
     (clips / "below").mkdir()
@@ -280,12 +285,12 @@ def test_nothing_else_is_served(web, clips):
     assert not any(b"secret" in answer.body for answer in answers.values())
 
 
-def test_without_clips_there_are_none(health):
+def test_without_a_clips_folder_there_are_no_clips(health):
     with closing(WebSink(CLASSIFIER, "m", health, port=0)) as sink:
         assert ask(sink.port, "/clips/1-Glocke.wav").status == 404
 
 
-def test_the_page_and_its_files_come_with_their_types(web):
+def test_the_page_and_its_files_have_their_media_types(web):
     page = ask(web.port, "/")
     assert page.status == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -294,7 +299,7 @@ def test_the_page_and_its_files_come_with_their_types(web):
     assert ask(web.port, "/static/icon.svg").headers["Content-Type"] == "image/svg+xml"
 
 
-def test_head_is_answered_without_a_body(web):
+def test_head_responses_have_no_body(web):
     for path in ("/", "/events", "/api/events", "/clips/1-Glocke.wav", "/metrics"):
         answer = ask(web.port, path, "HEAD")
         assert (path, answer.status, answer.body) == (path, 200, b"")
@@ -322,7 +327,7 @@ def test_signals_stay_with_the_listener(health):
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_server_that_has_failed_is_an_output_that_fails(web):
+def test_a_stopped_server_makes_the_sink_raise(web):
     web.window(window(1.0))
     web._server._server.should_exit = True
     web._server._thread.join(10)
