@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from edge.inference.ring import Ring
 from edge.types import FloatArray
 
 # Frames per block: what a block needs stays in the cache, which makes it four times as fast.
@@ -140,16 +141,16 @@ class StreamingLogMel:
     def __init__(self, front_end: FrontEnd) -> None:
         self.front_end = front_end
         self._block_samples = _BLOCK_FRAMES * front_end.hop_length
-        # Less than a frame waits for what comes; a block more is the most that is taken at once.
-        self._buffer = np.empty(front_end.n_fft + self._block_samples, np.float32)
+        # Less than one frame waits for more samples, and `push` adds at most a block at a time.
+        self._samples = Ring(front_end.n_fft + self._block_samples, np.float32)
         self._frames = _Frames(front_end)
         self.reset()
 
     def reset(self) -> None:
         """Forget the stream; the next chunk starts a new one."""
+        self._samples.reset()
         self._started = False
-        # Room for the reflected start.
-        self._filled = self.front_end.n_fft // 2
+        self._next_start = 0  # first sample of the next frame
 
     def push(self, chunk: npt.ArrayLike) -> FloatArray:
         """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
@@ -163,29 +164,28 @@ class StreamingLogMel:
 
     def flush(self) -> FloatArray:
         """End the stream: return its last frames and reset."""
-        half = self.front_end.n_fft // 2
+        rest = self._samples.rows(self._next_start, self._samples.seen)
         if self._started:
-            reflected = np.pad(self._buffer[: self._filled], (0, half), mode="reflect")
-            frames = self._frames.log_mel(reflected)
+            half = self.front_end.n_fft // 2
+            frames = self._frames.log_mel(np.pad(rest, (0, half), mode="reflect"))
         else:
-            frames = log_mel(self._buffer[half : self._filled], self.front_end)
+            frames = log_mel(rest, self.front_end)
         self.reset()
         return frames
 
     def _take(self, samples: FloatArray) -> FloatArray:
-        """The frames that a block of samples, or less, completes."""
-        n_fft = self.front_end.n_fft
-        self._buffer[self._filled : self._filled + samples.size] = samples
-        self._filled += samples.size
+        """Compute the frames completed by at most a block of samples."""
+        ring, half = self._samples, self.front_end.n_fft // 2
+        ring.append(samples)
         if not self._started:
-            if self._filled <= n_fft:
+            if ring.seen <= half:
                 return np.zeros((0, self.front_end.num_mels), np.float32)
-            self._buffer[: n_fft // 2] = self._buffer[n_fft : n_fft // 2 : -1]
+            padded = np.pad(ring.rows(0, ring.seen), (half, 0), mode="reflect")
+            ring.reset()
+            ring.append(padded)
             self._started = True
-        frames = self._frames.log_mel(self._buffer[: self._filled])
-        rest = self._buffer[len(frames) * self.front_end.hop_length : self._filled]
-        self._buffer[: rest.size] = rest
-        self._filled = rest.size
+        frames = self._frames.log_mel(ring.rows(self._next_start, ring.seen))
+        self._next_start += len(frames) * self.front_end.hop_length
         return frames
 
 

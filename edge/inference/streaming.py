@@ -123,14 +123,15 @@ class StreamingClassifier:
         # Chunks are taken in pieces, so that what must be kept of them has a bound.
         self._piece_samples = _PIECE_FRAMES * hop_length
         kept_samples = window_samples + self.front_end.n_fft + self._piece_samples
-        self._samples = Ring(kept_samples)
+        self._samples = Ring(kept_samples, np.float32)
         # What the model takes a window of: log-mel frames, or the samples themselves.
         self._log_mel: StreamingLogMel | None = None
         self._rows, self._row_samples = self._samples, 1
         self._window_rows = self.contract.input_shape[1]
         if self.contract.inputs == "log_mel":
             self._log_mel = StreamingLogMel(self.front_end)
-            self._rows = Ring(self.front_end.frames_in(kept_samples), (self.front_end.num_mels,))
+            kept_frames = self.front_end.frames_in(kept_samples)
+            self._rows = Ring(kept_frames, np.float32, (self.front_end.num_mels,))
             self._row_samples = hop_length
         self._hop_rows = hop_frames * hop_length // self._row_samples
         self._heard_samples = 0  # what the log-mel has had
