@@ -21,6 +21,9 @@ Quantization = Literal["float32", "float16", "dynamic_int8"]
 SCHEMA_VERSION = 2
 CONTRACT_NAME = "semanticac.json"
 
+# Keys of earlier releases that nothing ever used.
+_OBSOLETE_KEYS = ("calibration",)
+
 _FLATBUFFER_IDENTIFIER = b"TFL3"
 
 
@@ -66,7 +69,6 @@ class BundleContract:
         probe: what devices must compute again before they trust themselves with the model; see
             `edge.inference.interpreter.measure_probe`. Every bundle has one.
         parity: largest differences to the Keras model measured at export.
-        calibration: score calibration, if the model has one.
         training: receipt: dataset, folds, accuracy, versions.
         licence: terms of the weights.
 
@@ -84,7 +86,6 @@ class BundleContract:
     quantization: Quantization
     probe: Probe | None = None
     parity: dict[str, float] = field(default_factory=dict)
-    calibration: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
 
@@ -156,6 +157,8 @@ def read_contract(path: str | os.PathLike[str]) -> BundleContract:
             f"{path} has contract version {version}, this runtime reads {SCHEMA_VERSION}. "
             "Export the model again with the matching semanticac-keras."
         )
+    for key in _OBSOLETE_KEYS:
+        values.pop(key, None)
     try:
         size, digest = int(values.pop("model_bytes")), values.pop("model_sha256")
         contract = BundleContract(

@@ -60,7 +60,6 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
             logit_scale=1 / 0.07,
             quantization="float32",
             parity={"scores": 1e-6},
-            calibration={"temperature": 1.5},
             training={"dataset": "none"},
             licence="Apache-2.0",
         )

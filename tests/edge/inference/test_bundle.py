@@ -1,7 +1,6 @@
 """A bundle is read back whole or refused."""
 
 import json
-import os
 import re
 import zipfile
 from dataclasses import replace
@@ -9,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from edge import BundleContract, BundleError, read_contract, write_bundle
-from edge.files import replacing
 from edge.inference.bundle import CONTRACT_NAME
 
 
@@ -101,6 +99,13 @@ def test_wrong_contracts_are_refused(whole, change, message):
         read_contract(path)
 
 
+@pytest.mark.parametrize("calibration", [None, {"temperature": 1.5}])
+def test_bundles_with_a_calibration_from_earlier_releases_load(whole, make_contract, calibration):
+    path, size = whole
+    rewrite_contract(path, size, lambda values: values | {"calibration": calibration})
+    assert read_contract(path) == make_contract()
+
+
 def test_other_files_are_refused(tmp_path, tiny_model):
     with pytest.raises(BundleError, match="No model at"):
         read_contract(tmp_path / "missing.tflite")
@@ -122,29 +127,3 @@ def test_contracts_without_a_probe_stay_here(tmp_path, tiny_model, make_contract
             tmp_path / "m.tflite", tiny_model("log_mel"), replace(make_contract(), probe=None)
         )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_replacing_keeps_the_old_file_on_failure(tmp_path):
-    path = tmp_path / "result.json"
-    path.write_text("old")
-
-    def fail_halfway():
-        with replacing(path) as temporary:
-            temporary.write_text("half of the n")
-            raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError, match="killed"):
-        fail_halfway()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
-def test_replacing_replaces_with_ordinary_rights(tmp_path):
-    path, ordinary = tmp_path / "new" / "result.json", tmp_path / "ordinary"
-    with replacing(path) as temporary:
-        assert temporary.suffix == ".json"
-        temporary.write_text("new")
-    ordinary.write_text("")
-    assert path.read_text() == "new"
-    assert path.stat().st_mode == ordinary.stat().st_mode
