@@ -6,11 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.sources import Gap, Source
+from edge.sources import Gap, Source, SourceError
 from edge.types import FloatArray
 
 # Chunks come every 0.1 s, or many at once.
 _PAUSE_SECONDS = 0.03
+
+
+def drain(source: Source) -> tuple[FloatArray, SourceError | None]:
+    """All samples of a source without gaps, and the error that ended it, if any."""
+    chunks, failure = [np.zeros(0, np.float32)], None
+    try:
+        for chunk in source:
+            assert isinstance(chunk, np.ndarray)
+            assert chunk.dtype == np.float32
+            assert chunk.ndim == 1
+            chunks.append(chunk)
+    except SourceError as error:
+        failure = error
+    return np.concatenate(chunks), failure
 
 
 class Listening:
