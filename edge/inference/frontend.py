@@ -15,15 +15,15 @@ import numpy.typing as npt
 from edge.inference.ring import Ring
 from edge.types import FloatArray
 
-# Frames per block: what a block needs stays in the cache, which makes it four times as fast.
+# Frames per block: the working memory of a block fits the cache, which is four times as fast.
 _BLOCK_FRAMES = 128
-# Larger float32 products wake OpenBLAS's threads, which then cost ten times the work itself.
+# Larger float32 products wake OpenBLAS's threads, which cost ten times the computation itself.
 _SINGLE_THREAD_MULTIPLIES = 1 << 18
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What turns sound into the encoder's input. The defaults are HTS-AT's.
+    """Parameters of the log-mel front end. The defaults are HTS-AT's.
 
     Args:
         sample_rate_hz: rate of the mono waveform.
@@ -33,10 +33,10 @@ class FrontEnd:
         fmin_hz: lower edge of the lowest band.
         fmax_hz: upper edge of the highest band, at most half the sample rate.
         amin: power below which the logarithm is clipped.
-        window_seconds: length of the clip that the classifier sees at once.
+        window_seconds: length of one classifier window.
 
     Raises:
-        ValueError: if the numbers do not fit together.
+        ValueError: if the numbers are inconsistent.
     """
 
     sample_rate_hz: int = 32_000
@@ -80,11 +80,11 @@ class FrontEnd:
 
     @property
     def frames_per_second(self) -> float:
-        """Log-mel frames in a second of audio."""
+        """Log-mel frames per second of audio."""
         return self.sample_rate_hz / self.hop_length
 
     def frames_in(self, num_samples: int) -> int:
-        """Frames that `log_mel` makes of `num_samples` samples."""
+        """Number of frames that `log_mel` computes from `num_samples` samples."""
         return 1 + num_samples // self.hop_length if num_samples else 0
 
     def window(self) -> FloatArray:
@@ -115,7 +115,7 @@ def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
         front_end: the contract.
 
     Returns:
-        float32 decibels, shape (1 + samples // hop_length, num_mels); no frames of no samples.
+        float32 decibels, shape (1 + samples // hop_length, num_mels); no frames for no samples.
 
     Raises:
         ValueError: if the waveform is not one-dimensional.
@@ -130,8 +130,8 @@ def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
 class StreamingLogMel:
     """Log-mel frames of a stream that arrives in chunks of any size.
 
-    The frames of all `push` calls and the final `flush`, joined, are `log_mel` of the whole
-    stream: both ends are reflected as there. Frame t is out once
+    The frames of all `push` calls and the final `flush`, joined, equal `log_mel` of the complete
+    stream, including the reflected ends. Frame t is returned once
     `hop_length * t + n_fft // 2` samples have arrived (frame 0: one more).
 
     Args:
@@ -147,13 +147,13 @@ class StreamingLogMel:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next chunk starts a new one."""
+        """Drop the stream; the next chunk starts a new one."""
         self._samples.reset()
         self._started = False
         self._next_start = 0  # first sample of the next frame
 
     def push(self, chunk: npt.ArrayLike) -> FloatArray:
-        """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
+        """Add samples, shape (samples,); return the frames they complete, (frames, mels)."""
         chunk = _as_mono(chunk)
         if chunk.size <= self._block_samples:
             return self._take(chunk)
@@ -197,7 +197,7 @@ def _as_mono(waveform: npt.ArrayLike) -> FloatArray:
 
 
 class _Frames:
-    """Makes log-mel frames, block by block, in memory that is taken once.
+    """Computes log-mel frames, block by block, in preallocated memory.
 
     Args:
         front_end: the contract.
@@ -208,11 +208,11 @@ class _Frames:
         self._windowed = np.empty((_BLOCK_FRAMES, front_end.n_fft), np.float32)
         self._power = np.empty((_BLOCK_FRAMES, front_end.n_fft // 2 + 1), np.float32)
         self._spectrum = np.empty(self._power.shape, np.complex64)
-        # numpy 1 transforms to complex128, in memory of its own.
+        # numpy 1 computes complex128 spectra and allocates them itself.
         self._has_out = np.fft.rfft(np.zeros(2, np.float32)).dtype == np.complex64
 
     def log_mel(self, padded: FloatArray) -> FloatArray:
-        """Every whole frame of `padded`, in decibels, (frames, mels)."""
+        """Every complete frame of `padded`, in decibels, (frames, mels)."""
         front_end = self._front_end
         frames = max(0, 1 + (padded.size - front_end.n_fft) // front_end.hop_length)
         out = np.empty((frames, front_end.num_mels), np.float32)
@@ -228,16 +228,16 @@ class _Frames:
         return np.multiply(out, np.float32(10.0), out=out)
 
     def _mel_power(self, windows: FloatArray, out: FloatArray) -> None:
-        """Mel power of a block of frames at most, on one core."""
+        """Compute the mel power of up to a block of frames, on one core."""
         frames, mel_matrix = len(windows), self._front_end.mel_matrix()
         windowed, power = self._windowed[:frames], self._power[:frames]
         np.multiply(windows, self._front_end.window(), out=windowed)
         if self._has_out:
-            out_spectrum: Any = self._spectrum[:frames]  # numpy's types know complex128 alone
+            out_spectrum: Any = self._spectrum[:frames]  # numpy's stubs accept only complex128
             spectrum = np.fft.rfft(windowed, axis=-1, out=out_spectrum)
         else:
             spectrum = np.fft.rfft(windowed, axis=-1)
-        squares = spectrum.view(spectrum.real.dtype)  # real and imaginary parts in turns
+        squares = spectrum.view(spectrum.real.dtype)  # real and imaginary parts interleaved
         np.square(squares, out=squares)
         np.add(squares[:, ::2], squares[:, 1::2], out=power, casting="same_kind")
         rows = max(1, _SINGLE_THREAD_MULTIPLIES // mel_matrix.size)

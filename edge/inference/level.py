@@ -1,4 +1,4 @@
-"""How loud sound is."""
+"""Sound level in dBFS."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from edge.types import FloatArray
 
-# Silence has no level; this is what it is given, and what anything quieter is.
+# The lowest level reported: digital silence would be minus infinity.
 FLOOR_DBFS = -120.0
 
 
@@ -27,5 +27,5 @@ def level_dbfs(samples: FloatArray) -> float:
 
 def energy(samples: FloatArray) -> float:
     """Sum of the squares of float32 samples (samples,)."""
-    # Not np.dot: long ones wake OpenBLAS's threads, and then differ with their number.
+    # Not np.dot: for long arrays it wakes OpenBLAS's threads, and the sum depends on their number.
     return float(np.einsum("i,i->", samples, samples))

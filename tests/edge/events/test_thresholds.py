@@ -37,8 +37,8 @@ def test_what_a_person_may_write(tmp_path):
         ("thresholds = 0.5", r"Received: thresholds\."),
         ("[thresholds]\ndog = 0.5\n[other]", r"Received: other, thresholds\."),
         ("", r"Received: nothing\."),
-        ("[thresholds", r"is no file of thresholds: "),
-        ("[thresholds]\ndog = 0.5\ndog = 0.6", r"is no file of thresholds: "),
+        ("[thresholds", r"is not a threshold file: "),
+        ("[thresholds]\ndog = 0.5\ndog = 0.6", r"is not a threshold file: "),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, message):

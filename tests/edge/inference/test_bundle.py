@@ -45,7 +45,7 @@ def test_truncated_anywhere(whole):
     data = path.read_bytes()
     for length in [0, 1, 100, size - 1, size, size + 1, size + 200, len(data) - 22, len(data) - 1]:
         path.write_bytes(data[:length])
-        with pytest.raises(BundleError, match="not a whole"):
+        with pytest.raises(BundleError, match="not a complete"):
             read_contract(path)
 
 
@@ -111,7 +111,7 @@ def test_other_files_are_refused(tmp_path, tiny_model):
         read_contract(tmp_path / "missing.tflite")
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(tiny_model("log_mel"))
-    with pytest.raises(BundleError, match="not a whole semanticac bundle"):
+    with pytest.raises(BundleError, match="not a complete semanticac bundle"):
         read_contract(bare)
 
 

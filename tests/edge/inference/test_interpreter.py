@@ -122,7 +122,7 @@ def test_bundles_that_are_computed_wrongly_are_refused(
                 continue
             message = (
                 rf"{re.escape(str(path))}: \S+ \S+ computes the {quantization} model wrongly: for "
-                rf"the bundle's probe cosines differ by {difference:.2g} from those at export "
+                rf"the bundle's probe, cosines differ by {difference:.2g} from those at export "
                 r"\(limit \S+\), scores by .*\. Use another runtime, or export with another .*\."
             )
             with pytest.raises(BundleError, match=rf"\A{message}\Z"):
