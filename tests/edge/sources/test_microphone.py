@@ -151,7 +151,7 @@ def test_a_server_that_dies_and_comes_back(server, listen, health, messages, tmp
         server.kill()
         heard.wait(lambda: heard.gaps, 2)
         assert not health.source_up
-        assert "broke off" in health.source
+        assert "capture failed" in health.source
         wait_until(lambda: "there is no sound device" in health.source)
         server.start()
         after = heard.wait_for_sound()
@@ -163,7 +163,7 @@ def test_a_server_that_dies_and_comes_back(server, listen, health, messages, tmp
         assert find(sound, heard.samples)[0][1] > 0.97
     assert heard.longest_pause_seconds <= 0.5
     wrong, back = messages()[-2:]
-    assert wrong.startswith("No sound from the default microphone: the capture broke off")
+    assert wrong.startswith("No sound from the default microphone: the capture failed")
     assert wrong.endswith("Trying again until there is.")
     missing = float(re.fullmatch(r"Listening to .* again; (\S+) s are missing\.", back)[1])
     assert missing == pytest.approx(sum(gap.seconds for gap in heard.gaps), abs=0.1)
@@ -177,7 +177,7 @@ def test_a_server_that_hangs_and_goes_on(server, listen, health, messages):
         server.stop()
         stopped_at = time.monotonic()
         heard.wait(lambda: heard.gaps, 3)
-        assert health.source == "no sound from the default microphone: nothing came for 1 s"
+        assert health.source == "no sound from the default microphone: no data for 1 s"
         assert time.monotonic() - stopped_at < 2
         heard.wait(lambda: time.monotonic() - stopped_at > 3)
         server.cont()
@@ -210,7 +210,7 @@ def test_a_named_source_is_waited_for_and_not_replaced(server, listen, messages,
         server.remove_sink("other")
         heard.wait(lambda: heard.gaps, 2)
         assert heard.gaps[0].reason == (
-            "other.monitor is gone, and the sound server gives vmic.monitor in its place"
+            "other.monitor is gone, and the sound server replaced it by vmic.monitor"
         )
         samples = heard.samples.size
         server.play(path).wait()
@@ -462,7 +462,7 @@ def test_names_stand_for_one_device(wanted, name):
 
 @pytest.mark.parametrize("wanted", ["USB PnP", "USB PnP Sound Device: Audio (hw:5,0)", "usb"])
 def test_names_that_may_be_several_devices_are_refused(wanted):
-    with pytest.raises(CaptureError, match=r"may be USB PnP .* or .*give the whole name"):
+    with pytest.raises(CaptureError, match=r"may be USB PnP .* or .*give the complete name"):
         match(wanted, NAMES)
 
 

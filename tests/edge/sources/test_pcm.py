@@ -19,7 +19,7 @@ def test_nan_in_a_pipe_leaves_a_gap(make_sound):
     stream = io.BytesIO(sound.astype("<f4").tobytes())
     items = list(pcm_source(stream, 32_000, 16_000, sample_format="f32le"))
     (place,) = [index for index, item in enumerate(items) if isinstance(item, Gap)]
-    assert items[place] == Gap(0.1, "samples that are no numbers")
+    assert items[place] == Gap(0.1, "NaN or infinite samples")
     for part, chunks in ((before, items[:place]), (after, items[place + 1 :])):
         expected = soxr.resample(part, 16_000, 32_000, quality="HQ")
         np.testing.assert_allclose(np.concatenate(chunks), expected, atol=1e-6)

@@ -217,7 +217,7 @@ def test_a_live_stream_whose_server_hangs_and_goes_on(server, listen, health, me
         before = heard.wait_for_sound(1)
         server.signal(signal.SIGSTOP)
         heard.wait(lambda: heard.gaps, 3)
-        assert health.source.endswith("/live: nothing came for 1 s")
+        assert health.source.endswith("/live: no data for 1 s")
         server.signal(signal.SIGCONT)
         after = heard.wait_for_sound(1)
         assert_keeps_time(before, after)
