@@ -9,7 +9,7 @@ it, and ends near the *start* of the last one. Two cues give the exact place:
    their start. This is accurate to half a hop; on recordings 20 dB above the noise, nine in ten
    estimates were within one hop.
 2. Where the level is steady (the background was as loud), the share of a window that a sound must
-   fill before the model detects it: about two fifths, see `HEARD_SHARE`.
+   fill before the model detects it: about two fifths, see `DETECTED_SHARE`.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from edge.inference.streaming import Classification
 
 # Median over the sounds and backgrounds tested; the interquartile range was 0.2 .. 0.5.
-HEARD_SHARE = 0.4
+DETECTED_SHARE = 0.4
 STEP_DB = 3.0
 
 
@@ -65,17 +65,17 @@ class Locator:
         first = len(spans) - 1 - back
         if first == 0:
             return spans[0].start_seconds
-        heard = spans[first]
+        detected = spans[first]
         for index in range(first, 0, -1):
-            if spans[index].end_seconds <= heard.start_seconds:
+            if spans[index].end_seconds <= detected.start_seconds:
                 break
             if self._rises(index):
                 # The first of consecutive rises: with little overlap, later ones are large too.
                 while index > 1 and self._rises(index - 1):
                     index -= 1
                 return _middle(spans[index - 1].end_seconds, spans[index].end_seconds)
-        share = HEARD_SHARE * (heard.end_seconds - heard.start_seconds)
-        return _middle(spans[first - 1].end_seconds, heard.end_seconds) - share
+        share = DETECTED_SHARE * (detected.end_seconds - detected.start_seconds)
+        return _middle(spans[first - 1].end_seconds, detected.end_seconds) - share
 
     def offset(self, back: int) -> float:
         """Estimate the offset of a sound last detected in the window `back` before the newest.
@@ -85,7 +85,7 @@ class Locator:
         """
         spans = self._spans
         last = len(spans) - 1 - back
-        heard, newest = spans[last], spans[-1]
+        detected, newest = spans[last], spans[-1]
         for index in range(last + 1, len(spans)):
             if self._rises(index, falls=True):
                 while index + 1 < len(spans) and self._rises(index + 1, falls=True):
@@ -93,9 +93,9 @@ class Locator:
                 if index == len(spans) - 1:  # Part of the sound may still be in this window.
                     return spans[index].start_seconds
                 return _middle(spans[index - 1].start_seconds, spans[index].start_seconds)
-        after = spans[last + 1] if back else heard
-        share = HEARD_SHARE * (heard.end_seconds - heard.start_seconds)
-        middle = _middle(heard.start_seconds, after.start_seconds)
+        after = spans[last + 1] if back else detected
+        share = DETECTED_SHARE * (detected.end_seconds - detected.start_seconds)
+        middle = _middle(detected.start_seconds, after.start_seconds)
         return min(middle + share, newest.end_seconds)
 
     def _rises(self, index: int, falls: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Sounds, and bundles around the tiny graphs of tests/data."""
+"""Fixtures: sounds, and bundles of the tiny graphs in tests/data."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,13 +36,13 @@ def make_sound() -> Callable[[int, int], FloatArray]:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[[str], bytes]:
-    """`tiny_model(inputs)`: the bare graph for `"log_mel"` or `"waveform"`."""
+    """`tiny_model(inputs)`: the graph without contract, for `"log_mel"` or `"waveform"`."""
     return lambda inputs: (DATA / f"tiny_{inputs}.tflite").read_bytes()
 
 
 @pytest.fixture(scope="session")
 def make_contract(tiny_model) -> Callable[..., BundleContract]:
-    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: fits the tiny graphs."""
+    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: matches the tiny graphs."""
 
     @cache
     def make(
@@ -65,7 +65,7 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
         )
         try:
             probe = measure_probe(tiny_model(inputs), contract)
-        except BundleError:  # a contract that does not fit
+        except BundleError:  # a contract that does not match the graph
             probe = Probe(scores=(0.0,) * len(labels), cosines=(0.0,) * len(labels))
         return replace(contract, probe=probe)
 
@@ -74,7 +74,7 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
 
 @pytest.fixture(scope="session", params=["log_mel", "waveform"])
 def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
-    """A whole bundle of either kind."""
+    """A complete bundle of each kind."""
     path = tmp_path_factory.mktemp("bundle") / f"{request.param}.tflite"
     write_bundle(path, tiny_model(request.param), make_contract(request.param))
     return path
@@ -82,7 +82,7 @@ def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
 
 @pytest.fixture(scope="session")
 def log_mel_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
-    """A whole log-mel bundle."""
+    """A complete log-mel bundle."""
     path = tmp_path_factory.mktemp("bundle") / "model.tflite"
     write_bundle(path, tiny_model("log_mel"), make_contract())
     return path

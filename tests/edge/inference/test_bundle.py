@@ -1,4 +1,4 @@
-"""A bundle is read back whole or refused."""
+"""A bundle is read back completely or refused."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_truncated_anywhere(whole):
 
 
 def test_flipped_bits_never_change_the_contract(whole, make_contract):
-    """Every byte of the zip, and bytes all over the model."""
+    """Tries every byte of the zip, and bytes throughout the model."""
     path, size = whole
     data = path.read_bytes()
     refused = 0
@@ -64,7 +64,7 @@ def test_flipped_bits_never_change_the_contract(whole, make_contract):
         except BundleError:
             refused += 1
         else:
-            assert position >= size  # A time stamp or the like in the zip's directory.
+            assert position >= size  # A time stamp or similar in the zip directory.
     assert refused > 0.8 * len(positions)
 
 
@@ -121,7 +121,7 @@ def test_only_flatbuffers_become_bundles(tmp_path, make_contract):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_contracts_without_a_probe_stay_here(tmp_path, tiny_model, make_contract):
+def test_contracts_without_a_probe_are_not_written(tmp_path, tiny_model, make_contract):
     with pytest.raises(ValueError, match="must have a `probe`"):
         write_bundle(
             tmp_path / "m.tflite", tiny_model("log_mel"), replace(make_contract(), probe=None)

@@ -1,4 +1,4 @@
-"""A level is what a meter would show."""
+"""The level of known signals is what a level meter shows."""
 
 import math
 
@@ -17,11 +17,11 @@ def test_sines_and_squares(gain_db):
     assert level_dbfs(gain * np.sign(SINE + 1e-9)) == pytest.approx(gain_db, abs=1e-3)
 
 
-def test_nothing_is_below_the_floor():
+def test_no_level_is_below_the_floor():
     assert level_dbfs(np.zeros(100, np.float32)) == FLOOR_DBFS
     assert level_dbfs(np.zeros(0, np.float32)) == FLOOR_DBFS
     assert level_dbfs(np.float32(1e-9) * SINE) == FLOOR_DBFS
 
 
-def test_absurd_peaks_have_a_level():
+def test_huge_peaks_have_a_finite_level():
     assert math.isfinite(level_dbfs(np.full(320_000, 1e12, np.float32)))

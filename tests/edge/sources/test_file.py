@@ -27,7 +27,9 @@ def one_shot(path, rate_hz):
         ("a.mp3", "MPEG_LAYER_III", 1),
     ],
 )
-def test_file_in_blocks_is_the_file_at_once(tmp_path, make_sound, name, subtype, channels, rate_hz):
+def test_file_in_blocks_matches_the_entire_file(
+    tmp_path, make_sound, name, subtype, channels, rate_hz
+):
     path = tmp_path / name
     sound = np.stack([make_sound(70_001, seed) for seed in range(channels)], axis=1)
     soundfile.write(path, sound, 44_100 if channels == 1 else 32_000, subtype=subtype)
@@ -51,7 +53,9 @@ def test_lengths_about_a_block(tmp_path, make_sound, samples, rate_hz):
     [("a.wav", "is cut short"), ("a.aiff", "is cut short"), ("a.flac", "is damaged")],
 )
 @pytest.mark.parametrize("rate_hz", [32_000, 44_100])
-def test_truncated_file_gives_what_it_has(tmp_path, make_sound, name, message, rate_hz):
+def test_a_truncated_file_yields_its_samples_and_fails(
+    tmp_path, make_sound, name, message, rate_hz
+):
     whole, cut = tmp_path / f"whole_{name}", tmp_path / name
     soundfile.write(whole, make_sound(44_100 * 8), 44_100)
     data = whole.read_bytes()
@@ -61,11 +65,11 @@ def test_truncated_file_gives_what_it_has(tmp_path, make_sound, name, message, r
     assert name in str(failure)
     expected = one_shot(whole, rate_hz)
     assert 3.9 < samples.size / rate_hz < 4.1
-    # The resampler's last half millisecond hears the end.
+    # The cut affects the resampler's last half millisecond.
     np.testing.assert_allclose(samples[:-100], expected[: samples.size - 100], atol=1e-6)
 
 
-def test_streamed_wav_of_unknown_length_is_whole(tmp_path, make_sound):
+def test_a_streamed_wav_of_unknown_length_is_complete(tmp_path, make_sound):
     """Recorders that write to a pipe cannot fill in the sizes."""
     path = tmp_path / "a.wav"
     soundfile.write(path, make_sound(50_000), 32_000)
@@ -78,7 +82,7 @@ def test_streamed_wav_of_unknown_length_is_whole(tmp_path, make_sound):
     assert samples.size == 50_000
 
 
-def test_what_is_no_sound_is_refused(tmp_path):
+def test_files_that_are_not_audio_are_refused(tmp_path):
     with pytest.raises(SourceError, match="No audio file at"):
         file_source(tmp_path / "missing.wav", 32_000)
     with pytest.raises(SourceError, match="No audio file at"):
@@ -89,7 +93,7 @@ def test_what_is_no_sound_is_refused(tmp_path):
         file_source(text, 32_000)
 
 
-def test_closed_recording_ends(tmp_path, make_sound):
+def test_a_closed_recording_ends(tmp_path, make_sound):
     path = tmp_path / "a.wav"
     soundfile.write(path, make_sound(44_100 * 3), 44_100)
     source = file_source(path, 32_000)
@@ -98,7 +102,7 @@ def test_closed_recording_ends(tmp_path, make_sound):
     assert list(source) == []
 
 
-def test_nan_is_refused_with_its_place(tmp_path, make_sound):
+def test_nan_is_refused_with_its_position(tmp_path, make_sound):
     path = tmp_path / "a.wav"
     sound = make_sound(64_000)
     sound[40_000] = np.nan

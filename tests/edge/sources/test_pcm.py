@@ -12,7 +12,7 @@ from tests.edge.listening import drain
 
 
 def test_nan_in_a_pipe_leaves_a_gap(make_sound):
-    """A pipe may be live: what comes after counts."""
+    """A pipe may be live: the stream continues after the gap."""
     sound = make_sound(16_000 * 2)
     sound[17_000] = np.nan
     before, after = sound[:16_000], sound[17_600:]
@@ -26,7 +26,7 @@ def test_nan_in_a_pipe_leaves_a_gap(make_sound):
 
 
 class Trickle(io.BytesIO):
-    """Reads of any length, also within a sample, as pipes and sockets give them."""
+    """Reads of any length, even within a sample, as from pipes and sockets."""
 
     def __init__(self, data, seed):
         super().__init__(data)
@@ -39,7 +39,7 @@ class Trickle(io.BytesIO):
 @pytest.mark.parametrize("rate_hz", [16_000, 32_000])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("sample_format", ["s16le", "f32le"])
-def test_pcm_is_the_wav(make_sound, sample_format, channels, rate_hz):
+def test_pcm_matches_the_wav(make_sound, sample_format, channels, rate_hz):
     sound = np.stack([make_sound(9000, seed) for seed in range(channels)], axis=1)
     if sample_format == "s16le":
         data = (sound * 32767).astype("<i2")
@@ -53,7 +53,7 @@ def test_pcm_is_the_wav(make_sound, sample_format, channels, rate_hz):
         np.testing.assert_allclose(samples, expected, atol=1e-6)
 
 
-def test_pcm_stream_that_fails_gives_what_it_had():
+def test_a_failing_pcm_stream_yields_its_samples_first():
     class Unplugged(io.BytesIO):
         def read(self, size=-1):
             data = super().read(size)
@@ -66,7 +66,7 @@ def test_pcm_stream_that_fails_gives_what_it_had():
     assert str(failure) == "The PCM stream failed: Input/output error."
 
 
-def test_pcm_arguments_are_checked_at_once():
+def test_invalid_pcm_arguments_are_refused_immediately():
     with pytest.raises(ValueError, match=r"one of s16le, f32le\. Received: u8"):
         pcm_source(io.BytesIO(), 16_000, 16_000, 1, "u8")
     with pytest.raises(ValueError, match=r"at least 1\. Received: 0 and 1"):
