@@ -12,7 +12,7 @@ from edge.inference.bundle import CONTRACT_NAME
 
 
 @pytest.fixture
-def whole(tmp_path, tiny_model, make_contract):
+def intact(tmp_path, tiny_model, make_contract):
     """Path of a fresh bundle, and the size of its model."""
     path, model = tmp_path / "model.tflite", tiny_model("log_mel")
     write_bundle(path, model, make_contract())
@@ -28,8 +28,8 @@ def rewrite_contract(path, size, change):
         archive.writestr(CONTRACT_NAME, json.dumps(change(values)))
 
 
-def test_round_trip(whole, make_contract):
-    path, _ = whole
+def test_round_trip(intact, make_contract):
+    path, _ = intact
     contract = read_contract(path)
     assert contract == make_contract()
     assert isinstance(contract, BundleContract)
@@ -40,8 +40,8 @@ def test_round_trip(whole, make_contract):
         assert archive.namelist() == [CONTRACT_NAME]
 
 
-def test_truncated_anywhere(whole):
-    path, size = whole
+def test_truncated_anywhere(intact):
+    path, size = intact
     data = path.read_bytes()
     for length in [0, 1, 100, size - 1, size, size + 1, size + 200, len(data) - 22, len(data) - 1]:
         path.write_bytes(data[:length])
@@ -49,9 +49,9 @@ def test_truncated_anywhere(whole):
             read_contract(path)
 
 
-def test_flipped_bits_never_change_the_contract(whole, make_contract):
+def test_flipped_bits_never_change_the_contract(intact, make_contract):
     """Tries every byte of the zip, and bytes throughout the model."""
-    path, size = whole
+    path, size = intact
     data = path.read_bytes()
     refused = 0
     positions = [*range(0, size, 97), *range(size, len(data))]
@@ -92,16 +92,16 @@ def test_flipped_bits_never_change_the_contract(whole, make_contract):
         (lambda v: [v], "not an object"),
     ],
 )
-def test_wrong_contracts_are_refused(whole, change, message):
-    path, size = whole
+def test_wrong_contracts_are_refused(intact, change, message):
+    path, size = intact
     rewrite_contract(path, size, change)
     with pytest.raises(BundleError, match=re.escape(message)):
         read_contract(path)
 
 
 @pytest.mark.parametrize("calibration", [None, {"temperature": 1.5}])
-def test_bundles_with_a_calibration_from_earlier_releases_load(whole, make_contract, calibration):
-    path, size = whole
+def test_bundles_with_a_calibration_from_earlier_releases_load(intact, make_contract, calibration):
+    path, size = intact
     rewrite_contract(path, size, lambda values: values | {"calibration": calibration})
     assert read_contract(path) == make_contract()
 

@@ -56,14 +56,14 @@ def test_lengths_about_a_block(tmp_path, make_sound, samples, rate_hz):
 def test_a_truncated_file_yields_its_samples_and_fails(
     tmp_path, make_sound, name, message, rate_hz
 ):
-    whole, cut = tmp_path / f"whole_{name}", tmp_path / name
-    soundfile.write(whole, make_sound(44_100 * 8), 44_100)
-    data = whole.read_bytes()
+    complete, cut = tmp_path / f"complete_{name}", tmp_path / name
+    soundfile.write(complete, make_sound(44_100 * 8), 44_100)
+    data = complete.read_bytes()
     cut.write_bytes(data[: len(data) // 2 + 7])
     samples, failure = drain(file_source(cut, rate_hz))
     assert message in str(failure)
     assert name in str(failure)
-    expected = one_shot(whole, rate_hz)
+    expected = one_shot(complete, rate_hz)
     assert 3.9 < samples.size / rate_hz < 4.1
     # The cut affects the resampler's last half millisecond.
     np.testing.assert_allclose(samples[:-100], expected[: samples.size - 100], atol=1e-6)
