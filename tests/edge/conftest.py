@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,8 @@ DATA = Path(__file__).parents[1] / "data"
 def make_sound() -> Callable[[int, int], FloatArray]:
     """`make_sound(samples, seed)`: noise, three tones and decaying clicks, at 32 kHz."""
 
-    def make(samples: int, seed: int = 0) -> FloatArray:
+    @lru_cache(maxsize=64)
+    def cached(samples: int, seed: int) -> FloatArray:
         rng = np.random.default_rng(seed)
         seconds = np.arange(samples) / 32_000
         sound = 0.01 * rng.normal(size=samples)
@@ -31,7 +32,7 @@ def make_sound() -> Callable[[int, int], FloatArray]:
         sound += 0.3 * np.exp(-since_click / 0.03) * rng.normal(size=samples)
         return sound.astype(np.float32)
 
-    return make
+    return lambda samples, seed=0: cached(samples, seed).copy()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,13 @@ def rewrite_contract(path, size, change):
         archive.writestr(CONTRACT_NAME, json.dumps(change(values)))
 
 
+def overwrite(path, position, byte):
+    """Replace one byte of a file."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(position)
+        file.write(bytes([byte]))
+
+
 def test_round_trip(intact, make_contract):
     path, _ = intact
     contract = read_contract(path)
@@ -56,15 +63,16 @@ def test_flipped_bits_never_change_the_contract(intact, make_contract):
     refused = 0
     positions = [*range(0, size, 97), *range(size, len(data))]
     for position in positions:
-        damaged = bytearray(data)
-        damaged[position] ^= 1 << (position % 8)
-        path.write_bytes(damaged)
+        # In place, since truncating a file takes longer than reading it.
+        overwrite(path, position, data[position] ^ 1 << (position % 8))
         try:
             assert read_contract(path) == make_contract()
         except BundleError:
             refused += 1
         else:
             assert position >= size  # A time stamp or similar in the zip directory.
+        overwrite(path, position, data[position])
+    assert path.read_bytes() == data
     assert refused > 0.8 * len(positions)
 
 
