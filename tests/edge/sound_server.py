@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 _PATIENCE_SECONDS = 10
@@ -23,6 +24,7 @@ pcm.bedroom { type pulse device "other.monitor" }
 """
 
 
+@cache
 def missing_programs() -> str | None:
     """The reason why tests with a sound server cannot run here, or None."""
     for program in ("pulseaudio", "pactl", "pacat", "paplay"):
@@ -30,7 +32,8 @@ def missing_programs() -> str | None:
             return f"needs {program} (apt-get install pulseaudio pulseaudio-utils)"
     if ctypes.util.find_library("portaudio") is None:
         return "needs PortAudio (apt-get install libportaudio2)"
-    if not any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so")):
+    plugin = "alsa-lib/libasound_module_pcm_pulse.so"
+    if not any((*Path("/usr/lib").glob(plugin), *Path("/usr/lib").glob(f"*/{plugin}"))):
         return "needs ALSA's PulseAudio plugin (apt-get install libasound2-plugins)"
     return None
 

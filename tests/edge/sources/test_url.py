@@ -124,8 +124,8 @@ def messages(caplog):
 
 @pytest.fixture
 def recording(tmp_path, make_sound):
-    """A stereo FLAC file of 6 s at 44.1 kHz, and its samples at `RATE`."""
-    sound = np.stack([make_sound(6 * 44_100, seed) for seed in (0, 1)], axis=1)
+    """A stereo FLAC file of 3 s at 44.1 kHz, and its samples at `RATE`."""
+    sound = np.stack([make_sound(3 * 44_100, seed) for seed in (0, 1)], axis=1)
     soundfile.write(tmp_path / "a.flac", sound, 44_100)
     return soxr.resample(sound.mean(axis=1), 44_100, RATE, quality="HQ")
 
@@ -170,7 +170,7 @@ def test_a_file_is_read_completely_and_ends(recording, listen, messages):
 def test_a_file_waits_for_a_slow_listener(recording, listen):
     with listen("a.flac", queue_seconds=0.5) as heard:
         heard.stall.clear()
-        time.sleep(1)
+        time.sleep(0.6)
         heard.stall.set()
         heard.wait_for_end()
     assert heard.gaps == []
@@ -186,10 +186,11 @@ def test_a_local_file_is_read_completely_and_ends(recording, tmp_path, scheme):
     assert_same_sound(heard.samples, recording)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_stream_reconnects_to_a_restarted_server(server, listen, health, messages):
     with listen("live?token=abc") as heard:
-        before = heard.wait_for_sound(1)
+        before = heard.wait_for_sound()
         name = f"http://127.0.0.1:{server.port}/live"
         assert health.source == name
         server.kill()
@@ -197,7 +198,7 @@ def test_a_live_stream_reconnects_to_a_restarted_server(server, listen, health, 
         assert not health.source_up
         heard.wait(lambda: "Connection refused" in health.source)
         server.start()
-        after = heard.wait_for_sound(1)
+        after = heard.wait_for_sound(0.6)
         assert_keeps_time(before, after)
         assert health.reconnects == 1
         assert health.source_up
@@ -211,19 +212,21 @@ def test_a_live_stream_reconnects_to_a_restarted_server(server, listen, health, 
     assert level == pytest.approx(0.25 / np.sqrt(2), rel=0.012)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_stream_resumes_with_a_hanging_server(server, listen, health, messages):
     with listen("live") as heard:
-        before = heard.wait_for_sound(1)
+        before = heard.wait_for_sound()
         server.signal(signal.SIGSTOP)
         heard.wait(lambda: heard.gaps, 3)
         assert health.source.endswith("/live: no data for 1 s")
         server.signal(signal.SIGCONT)
-        after = heard.wait_for_sound(1)
+        after = heard.wait_for_sound()
         assert_keeps_time(before, after)
     assert sum("Trying again" in message for message in messages()) == 1
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_stream_that_ends_is_reconnected(listen, health):
     with listen("live?blocks=30") as heard:
@@ -244,6 +247,7 @@ def test_a_missing_url_is_retried_and_messages_contain_no_secrets(server, listen
         assert secret not in message + health.source
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize("state", ["hanging", "down"])
 def test_close_is_quick_and_ends_ffmpeg(server, listen, health, state):
