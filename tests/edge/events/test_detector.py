@@ -299,9 +299,9 @@ def random_policy(rng):
 @pytest.mark.parametrize("seed", range(60))
 def test_events_of_random_scores_keep_the_policy(seed):
     rng = np.random.default_rng(seed)
-    policy, stream = random_policy(rng), random_stream(rng, 250)
+    policy, stream = random_policy(rng), random_stream(rng, 150)
     detector = Detector(policy, LABELS, 1.0)
-    calls, gaps = [], set(rng.integers(10, 240, 2).tolist())
+    calls, gaps = [], set(rng.integers(10, 140, 2).tolist())
     for index, item in enumerate(stream):
         if index in gaps:
             calls += [(index, event) for event in detector.end(item.start_seconds + 4, "gap")]
