@@ -1,4 +1,4 @@
-"""The messages that systemd receives, and those that it is spared."""
+"""The messages that the notifier sends to systemd, and when it sends none."""
 
 import os
 import socket

@@ -70,7 +70,7 @@ def test_previous_handlers_are_restored(handlers):
 
 
 def test_an_ignored_interrupt_stays_ignored():
-    """Shells start background jobs so."""
+    """Shells start background jobs with SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with Requests() as requests:
         signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""File sources give what resampling the entire file gives, or report where the file fails."""
+"""File sources match resampling the entire file, and report where a file fails."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""PCM sources give what decoding and resampling the bytes at once gives."""
+"""PCM sources match decoding and resampling all the bytes in one step."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Resampling in chunks gives what resampling the complete signal gives."""
+"""Resampling in chunks matches resampling the complete signal."""
 
 import numpy as np
 import pytest
