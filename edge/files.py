@@ -1,4 +1,4 @@
-"""Writing files so that a killed process or a full disk never leaves half of one."""
+"""Atomic file replacement: a killed process or a full disk never leaves a partial file."""
 
 import os
 import tempfile
@@ -12,11 +12,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, else it is removed.
 
     Raises:
-        OSError: if the directory cannot be written to; `path` is then as it was.
+        OSError: if the directory cannot be written to; `path` is then unchanged.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The name's end stays: writers such as matplotlib and Keras choose the format by it.
+    # Keep the suffix: writers such as matplotlib and Keras choose the format by it.
     handle, name = tempfile.mkstemp(prefix=".", suffix=f".{target.name}", dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes private files; give the result the rights an ordinary open() would.
+        # mkstemp makes private files; give the result the permissions of an ordinary open().
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)

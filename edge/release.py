@@ -1,10 +1,10 @@
-"""Which release this is."""
+"""The installed release."""
 
 from importlib import metadata
 
 
 def installed_version() -> str | None:
-    """The installed distribution's version; None where the code runs without being installed."""
+    """The version of the installed distribution; None if the code runs uninstalled."""
     try:
         return metadata.version("semanticac-keras")
     except metadata.PackageNotFoundError:

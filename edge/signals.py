@@ -1,4 +1,4 @@
-"""What signals ask of a process: to stop, or to read its configuration again."""
+"""Process signals as requests: to stop, or to reload the configuration."""
 
 import os
 import signal
@@ -7,19 +7,19 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
-# Windows has none.
+# Not defined on Windows.
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 class Requests:
-    """Turns signals into requests that the loop grants when it is ready to, as a context manager.
+    """A context manager that records signals as requests for the main loop to handle.
 
-    SIGTERM and SIGINT ask to stop; the second one of the same kind kills. SIGHUP asks to reload,
-    but where it means that our terminal is gone, to stop.
+    SIGTERM and SIGINT request a stop; a second signal of the same kind kills the process. SIGHUP
+    requests a reload, unless the process has lost its terminal: then it requests a stop.
 
     Attributes:
-        stop: the signal that asked, or None.
-        reload: whether a reload is asked for; who grants it sets it back.
+        stop: the signal that requested a stop, or None.
+        reload: whether a reload was requested; the main loop resets it.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Requests:
 
     def __enter__(self) -> Self:
         signals = [*_STOP, _HANGUP] if _HANGUP else [*_STOP]
-        # A shell lets its background jobs ignore the Ctrl-C that is meant for others.
+        # Shells make background jobs ignore Ctrl-C; keep it so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signals.remove(signal.SIGINT)
         self._handlers = {number: signal.signal(number, self._take) for number in signals}
@@ -45,7 +45,7 @@ class Requests:
             signal.signal(number, handler)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        """The handler: it only makes a note, as it may come in the middle of anything."""
+        """Handle a signal: only record it, since it may interrupt any code."""
         if number == _HANGUP and not (self._had_terminal and not _is_terminal()):
             self.reload = True
             return

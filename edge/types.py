@@ -1,4 +1,4 @@
-"""Types of arrays that all packages share."""
+"""Array types shared by all packages."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,1 +1,1 @@
-"""From the scores of windows to events: when a sound begins, when it ends, what is reported."""
+"""From window scores to events: when a sound begins, when it ends, and what is reported."""

@@ -1,4 +1,4 @@
-"""From the scores of windows to events: the one place that decides what is reported."""
+"""The event detector: decides from window scores which events are reported."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,25 +15,25 @@ __all__ = ["UNKNOWN", "Detector", "Policy"]
 
 
 _Floats = npt.NDArray[np.float64]
-# One window alone never starts an event, whatever the thresholds, unless smoothing is off.
-_LEAST_WINDOWS = 2
+# A single window never starts an event, whatever the thresholds, unless smoothing is off.
+_MIN_WINDOWS = 2
 
 
 class Detector:
-    """Turns classifications, in the order of the stream, into events.
+    """Turns the classifications of a stream, in order, into events.
 
-    What it says depends on the windows only, never on the clock. Every event is given twice, with
-    the same id: when it starts and when it ends; `end` ends what is open when the stream does.
+    The events depend on the windows only, never on the clock. Every event is returned twice, with
+    the same id: when it starts and when it ends. `end` closes the open events with the stream.
 
     Args:
         policy: what counts as an event.
         labels: the classes, in the order of the scores.
-        hop_seconds: time between the starts of two windows. The times of an event are right to a
-            hop at best, and none is shorter than half of one.
+        hop_seconds: time between the starts of two windows. Event times are accurate to one hop at
+            best, and no event is shorter than half a hop.
 
     Raises:
-        ValueError: if `policy.thresholds` names another label, or the labels have an "unknown" of
-            their own while the policy reports it.
+        ValueError: if `policy.thresholds` names a label that is not in `labels`, or `labels`
+            contains "unknown" and the policy reports unknown sounds.
     """
 
     def __init__(self, policy: Policy, labels: Sequence[str], hop_seconds: float) -> None:
@@ -46,17 +46,17 @@ class Detector:
                     f"`report_unknown` cannot be used: {UNKNOWN!r} is one of the model's labels."
                 )
             self.labels += (UNKNOWN,)
-        strangers = sorted(set(policy.thresholds) - set(self.labels))
-        if strangers:
+        unexpected = sorted(set(policy.thresholds) - set(self.labels))
+        if unexpected:
             raise ValueError(
                 f"`thresholds` must name labels of the model ({', '.join(self.labels)}). "
-                f"Received: {', '.join(strangers)}."
+                f"Received: {', '.join(unexpected)}."
             )
         self._hop_seconds = hop_seconds
         thresholds = [policy.thresholds.get(label, policy.threshold) for label in self.labels]
         self._on = np.array(thresholds)
         self._off = policy.release * self._on
-        # Scores of the last windows, newest first, (windows, labels).
+        # Scores of the last windows, newest first, shape (windows, labels).
         self._recent = np.zeros((policy.smoothing_windows, len(self.labels)))
         self._locator = Locator(lookback=policy.smoothing_windows)
         self._sounds: dict[int, _Sound] = {}
@@ -67,21 +67,21 @@ class Detector:
 
     @property
     def open(self) -> tuple[Event, ...]:
-        """The events that have started and not ended, as they stand, in the order of labels."""
+        """The events that have started and not ended, with their current scores, by label order."""
         return tuple(sound.event for _, sound in sorted(self._sounds.items()) if sound.event)
 
     def update(self, window: Classification, now: float | None = None) -> list[Event]:
-        """Take the next window.
+        """Process the next window.
 
         Args:
-            window: its scores are those of the labels given at the start.
+            window: classification with the labels passed to the constructor.
             now: Unix time of the window's end; None for a recording.
 
         Returns:
             The events that start or end, in the order of labels.
 
         Raises:
-            ValueError: if the window ends before the last one, or has other labels.
+            ValueError: if the window ends before the last one, or has different labels.
         """
         if window.labels != self._model_labels:
             raise ValueError(
@@ -96,10 +96,10 @@ class Detector:
         self._set_time(window.end_seconds, now)
         self._locator.append(window)
         self._recent[1:] = self._recent[:-1].copy()
-        self._recent[0] = self._heard(window)
+        self._recent[0] = self._effective_scores(window)
         smoothed = self._recent.mean(axis=0)
         reached = np.count_nonzero(self._recent >= self._on, axis=0)
-        begins = (smoothed >= self._on) & (reached >= min(_LEAST_WINDOWS, len(self._recent)))
+        begins = (smoothed >= self._on) & (reached >= min(_MIN_WINDOWS, len(self._recent)))
         begins[list(self._sounds)] = True
 
         events: list[Event] = []
@@ -122,24 +122,24 @@ class Detector:
         return events
 
     def end(self, seconds: float, reason: EndReason, now: float | None = None) -> list[Event]:
-        """End all open events, because the stream does.
+        """End all open events with the stream.
 
         Args:
-            seconds: where it ends: a sound that the last window still heard lasts until then.
-            reason: `"gap"` if it goes on later, at a later time; `"stopped"` if the next window is
-                that of another stream.
-            now: Unix time of `seconds`; the clock of the last window where None.
+            seconds: end of the stream; a sound still present in the last window lasts until then.
+            reason: `"gap"` if the stream resumes later; `"stopped"` if the next window belongs to
+                another stream.
+            now: Unix time of `seconds`; None uses the clock offset of the last window.
 
         Returns:
-            The events that end, in the order of labels; one whose start was held back until its
-            duration was known comes twice.
+            The events that end, in the order of labels. An event whose start was held back until
+            its duration was known appears twice.
         """
         if now is not None:
             self._set_time(seconds, now)
         events: list[Event] = []
         for label, sound in sorted(self._sounds.items()):
-            heard_to_the_end = sound.quiet_windows == 0
-            offset = seconds if heard_to_the_end else self._locator.offset(sound.quiet_windows)
+            lasts_to_end = sound.quiet_windows == 0
+            offset = seconds if lasts_to_end else self._locator.offset(sound.quiet_windows)
             events += self._finish(label, offset, reason)
         self._recent[:] = 0.0
         self._locator.clear()
@@ -152,24 +152,24 @@ class Detector:
         self._seconds = seconds
         self._unix_offset = None if now is None else now - seconds
 
-    def _heard(self, window: Classification) -> _Floats:
-        """What each label may count for in this window, (labels,)."""
-        heard = np.zeros(len(self.labels))
+    def _effective_scores(self, window: Classification) -> _Floats:
+        """The window's scores after the gate and the cosine floor, shape (labels,)."""
+        effective = np.zeros(len(self.labels))
         if window.gated:
-            return heard
-        scores = heard[: len(self._model_labels)]
+            return effective
+        scores = effective[: len(self._model_labels)]
         scores[:] = window.scores
         if self.policy.cosine_floor is not None:
             scores[window.cosines < self.policy.cosine_floor] = 0.0
         if self.policy.report_unknown:
-            heard[-1] = is_unknown(window, self.policy.cosine_floor)
-        return heard
+            effective[-1] = is_unknown(window, self.policy.cosine_floor)
+        return effective
 
     def _begin(self, label: int) -> "_Sound":
         recent = self._recent[:, label]
         first = int(np.flatnonzero(recent >= self._on[label])[-1])
         onset, ready = self._locator.onset(first), self._ready_seconds[label]
-        # What sounded before it may be reported could be over by then; what did not is not.
+        # A sound with its onset in the refractory time may have ended within it: no least duration.
         start, least = (onset, 0.5 * self._hop_seconds) if onset >= ready else (float(ready), 0.0)
         return _Sound(
             start_seconds=start,
@@ -179,7 +179,7 @@ class Detector:
         )
 
     def _report(self, label: int, end_seconds: float) -> list[Event]:
-        """Start the sound's event if it may, or bring it up to date."""
+        """Start the sound's event once its duration allows it, or update the event."""
         sound = self._sounds[label]
         if sound.event:
             sound.event = replace(
@@ -192,7 +192,7 @@ class Detector:
         duration = self._clip(sound, end_seconds) - sound.start_seconds
         if duration <= 0 or duration < self.policy.min_seconds:
             return []
-        # What has been said cannot be taken back, whatever the end turns out to be.
+        # A reported event cannot be withdrawn: whatever its end, it keeps a valid duration.
         sound.least_end_seconds = sound.start_seconds + max(
             self.policy.min_seconds, min(duration, 0.5 * self._hop_seconds)
         )
@@ -213,7 +213,7 @@ class Detector:
         return [sound.event]
 
     def _finish(self, label: int, end_seconds: float, reason: EndReason) -> list[Event]:
-        """Forget the sound, and end its event if it has one."""
+        """Remove the sound, and end its event if it has one."""
         started = self._report(label, end_seconds)
         sound = self._sounds.pop(label)
         event = sound.event
@@ -231,14 +231,14 @@ class Detector:
         return [*started, ended]
 
     def _clip(self, sound: "_Sound", end_seconds: float) -> float:
-        """The sound's end, no earlier than was said and no later than it may be."""
+        """Limit the sound's end to the least end already reported and the longest duration."""
         latest = sound.start_seconds + self.policy.max_seconds
         return min(max(end_seconds, sound.least_end_seconds), latest)
 
 
 @dataclass
 class _Sound:
-    """A label that is being heard; it may not be worth an event yet."""
+    """A sound in progress; it becomes an event once it lasts long enough."""
 
     start_seconds: float
     least_end_seconds: float

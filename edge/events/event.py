@@ -1,10 +1,10 @@
-"""An event: a sound that began, and always ends."""
+"""An event: a sound with a start and an end."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-# The label of events that no class is near to.
+# The label of events that resemble no class.
 UNKNOWN = "unknown"
 
 EndReason = Literal["quiet", "longest", "gap", "stopped"]
@@ -12,25 +12,25 @@ EndReason = Literal["quiet", "longest", "gap", "stopped"]
 
 @dataclass(frozen=True)
 class Event:
-    """A label that was heard for a while.
+    """One detected sound: its label, times, scores and level.
 
     The times are those of the sound, as `edge.events.locating` estimates them, not those of the
-    windows in which it was heard.
+    windows that contain it.
 
     Args:
-        id: unique, and sorts by the time of the start, see `event_id`.
-        label: the class; `"unknown"` where something sounds and no label is near.
-        start_seconds: when the sound began, in the stream.
-        end_seconds: when it ended; None while it lasts.
+        id: unique, and sorts by start time; see `event_id`.
+        label: the class; `"unknown"` for a sound that resembles no class.
+        start_seconds: start of the sound in the stream.
+        end_seconds: its end; None while it lasts.
         peak_score: highest smoothed score so far, 0 to 1.
         mean_score: mean smoothed score so far.
-        level_dbfs: loudest window's level, decibels below full scale.
-        started_at: start as Unix time, if the stream is live.
-        ended_at: end likewise; by the stream's time, so that a clock that is set meanwhile does
-            not change the duration.
-        end_reason: why it ended: the sound did (`"quiet"`), it reached the longest duration, the
-            stream broke, or listening stopped.
-        clip: file name of its recording, if one is made.
+        level_dbfs: level of the loudest window in dBFS.
+        started_at: Unix time of the start, if the stream is live.
+        ended_at: Unix time of the end, if the stream is live: `started_at` plus the duration, so
+            that setting the clock meanwhile does not change the duration.
+        end_reason: why the event ended: the sound ended (`"quiet"`), the event reached the
+            longest duration (`"longest"`), the stream broke (`"gap"`) or ended (`"stopped"`).
+        clip: file name of the recording, if there is one.
     """
 
     id: str
@@ -47,18 +47,18 @@ class Event:
 
     @property
     def state(self) -> Literal["started", "ended"]:
-        """Which of its two moments this is."""
+        """Whether this reports the start or the end."""
         return "started" if self.end_seconds is None else "ended"
 
     @property
     def duration_seconds(self) -> float | None:
-        """How long the sound lasted; None while it lasts."""
+        """Duration of the sound; None while it lasts."""
         return None if self.end_seconds is None else self.end_seconds - self.start_seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; every key is always there, with None for what is not known.
+        """Plain values; every key is always present, with None for unknown values.
 
-        Beside the fields: `type` (`"event"`), `state` (`"started"` or `"ended"`),
+        In addition to the fields: `type` (`"event"`), `state` (`"started"` or `"ended"`),
         `duration_seconds`, and the Unix times as ISO 8601 in UTC (`started_utc`, `ended_utc`).
         """
         values = asdict(self) | {
@@ -72,13 +72,13 @@ class Event:
 
 
 def event_id(number: int, start_seconds: float, started_at: float | None = None) -> str:
-    """A name for an event: fit for a file, a topic or a URL, and sorted by the start.
+    """Make an event id that is valid in file names, topics and URLs and sorts by start time.
 
     Args:
-        number: how many events came before it in this run: what starts in the same millisecond,
-            or again after the clock was set back, still differs.
+        number: number of earlier events in this run. It keeps ids unique within a millisecond and
+            after the clock was set back.
         start_seconds: start in the stream, used for recordings.
-        started_at: start as Unix time, used where there is one: two runs differ.
+        started_at: Unix time of the start, used for live streams: ids of two runs differ.
 
     Returns:
         `"20261123T101503.250Z-0007"`, or `"00000012.250-0007"` for a recording.
@@ -89,7 +89,7 @@ def event_id(number: int, start_seconds: float, started_at: float | None = None)
     return f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z-{number:04d}"
 
 
-# The order in which a reader of a line wants them.
+# In reading order.
 _KEYS = (
     "type",
     "state",
@@ -112,7 +112,7 @@ _DIGITS = {"peak_score": 6, "mean_score": 6, "level_dbfs": 2}
 
 
 def _rounded(key: str, value: Any) -> Any:
-    """Scores and levels as the windows give them, times to the millisecond."""
+    """Round scores and levels as in classifications, and times to the millisecond."""
     return round(value, _DIGITS.get(key, 3)) if isinstance(value, float) else value
 
 
@@ -123,5 +123,5 @@ def _iso_utc(unix_seconds: float | None) -> str | None:
 
 
 def _utc(unix_seconds: float) -> datetime:
-    # To the millisecond first: `isoformat` cuts, and 0.2499999 s would read as 249 ms.
+    # Round first: `isoformat` truncates, and 0.2499999 s would become 249 ms.
     return datetime.fromtimestamp(round(unix_seconds, 3), UTC)

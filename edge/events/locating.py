@@ -1,23 +1,23 @@
-"""When a sound began and ended, told from windows that are much longer than a hop.
+"""Onset and offset of a sound, estimated from windows that are much longer than a hop.
 
-A window of 5 s hears a bark of 1 s in five windows a second apart: the first one starts 4 s before
-the bark, the last one ends 4 s after it. So a sound begins near the *end* of the first window that
-hears it, and ends near the *start* of the last one. How near is decided by two signs:
+With 5 s windows and a hop of 1 s, a bark of 1 s is in five windows: the first starts 4 s before the
+bark, the last ends 4 s after it. So a sound begins near the *end* of the first window that detects
+it, and ends near the *start* of the last one. Two cues give the exact place:
 
-1. The level. A sound that stands out of its surroundings raises the level of the windows by
-   3 dB or more within a hop when its beginning enters at their end, and lowers it when its end
-   leaves at their start. That is right to half a hop; on recordings 20 dB above a noise, nine in
-   ten times came out within a whole one.
-2. Where the level says nothing (the sound before was as loud), how much of a window a sound must
-   fill before the model says its name: about two fifths, see `HEARD_SHARE`.
+1. The level. A sound that stands out from its background raises the level of the windows by 3 dB
+   or more within a hop when its onset enters at their end, and lowers it when its offset leaves at
+   their start. This is accurate to half a hop; on recordings 20 dB above the noise, nine in ten
+   estimates were within one hop.
+2. Where the level is steady (the background was as loud), the share of a window that a sound must
+   fill before the model detects it: about two fifths, see `DETECTED_SHARE`.
 """
 
 from typing import NamedTuple
 
 from edge.inference.streaming import Classification
 
-# Median over the sounds and backgrounds that were tried; the middle half lay in 0.2 .. 0.5.
-HEARD_SHARE = 0.4
+# Median over the sounds and backgrounds tested; the interquartile range was 0.2 .. 0.5.
+DETECTED_SHARE = 0.4
 STEP_DB = 3.0
 
 
@@ -28,10 +28,10 @@ class _Span(NamedTuple):
 
 
 class Locator:
-    """The times and levels of the newest windows.
+    """Estimates onsets and offsets from the times and levels of the newest windows.
 
     Args:
-        lookback: windows before the newest that may be asked for.
+        lookback: largest `back` of a query, in windows before the newest.
     """
 
     def __init__(self, lookback: int) -> None:
@@ -39,63 +39,63 @@ class Locator:
         self._spans: list[_Span] = []
 
     def append(self, window: Classification) -> None:
-        """Take the next window; forget those that no question can reach."""
+        """Add the next window; drop those that no query can reach."""
         spans = self._spans
         spans.append(_Span(window.start_seconds, window.end_seconds, window.level_dbfs))
-        oldest_asked = spans[max(0, len(spans) - 1 - self._lookback)]
-        while len(spans) > self._lookback + 2 and spans[1].end_seconds <= oldest_asked[0]:
+        oldest = spans[max(0, len(spans) - 1 - self._lookback)]
+        while len(spans) > self._lookback + 2 and spans[1].end_seconds <= oldest.start_seconds:
             del spans[0]
 
     def clear(self) -> None:
-        """Forget all windows; the next one is the first of its stream."""
+        """Drop all windows; the next one is the first of its stream."""
         self._spans.clear()
 
     def loudest(self, back: int) -> float:
-        """The highest level of the newest window and the `back` before it, in dBFS."""
+        """The highest level of the newest `back + 1` windows, in dBFS."""
         return max(span.level_dbfs for span in self._spans[-1 - back :])
 
     def onset(self, back: int) -> float:
-        """When a sound began that was first heard in the window `back` before the newest.
+        """Estimate the onset of a sound first detected in the window `back` before the newest.
 
         Returns:
-            Seconds in the stream; the window's start where it is the first of the stream, since
-            nothing is known of the time before.
+            Seconds in the stream; the start of the window if it is the first of the stream, since
+            nothing is known about the time before.
         """
         spans = self._spans
         first = len(spans) - 1 - back
         if first == 0:
             return spans[0].start_seconds
-        heard = spans[first]
+        detected = spans[first]
         for index in range(first, 0, -1):
-            if spans[index].end_seconds <= heard.start_seconds:
+            if spans[index].end_seconds <= detected.start_seconds:
                 break
             if self._rises(index):
-                # The first of several rises: at a small overlap the next one is large too.
+                # The first of consecutive rises: with little overlap, later ones are large too.
                 while index > 1 and self._rises(index - 1):
                     index -= 1
                 return _middle(spans[index - 1].end_seconds, spans[index].end_seconds)
-        share = HEARD_SHARE * (heard.end_seconds - heard.start_seconds)
-        return _middle(spans[first - 1].end_seconds, heard.end_seconds) - share
+        share = DETECTED_SHARE * (detected.end_seconds - detected.start_seconds)
+        return _middle(spans[first - 1].end_seconds, detected.end_seconds) - share
 
     def offset(self, back: int) -> float:
-        """When a sound ended that was last heard in the window `back` before the newest.
+        """Estimate the offset of a sound last detected in the window `back` before the newest.
 
         Returns:
             Seconds in the stream, at most the newest window's end.
         """
         spans = self._spans
         last = len(spans) - 1 - back
-        heard, newest = spans[last], spans[-1]
+        detected, newest = spans[last], spans[-1]
         for index in range(last + 1, len(spans)):
             if self._rises(index, falls=True):
                 while index + 1 < len(spans) and self._rises(index + 1, falls=True):
                     index += 1
-                if index == len(spans) - 1:  # Some of it may be in this window yet.
+                if index == len(spans) - 1:  # Part of the sound may still be in this window.
                     return spans[index].start_seconds
                 return _middle(spans[index - 1].start_seconds, spans[index].start_seconds)
-        after = spans[last + 1] if back else heard
-        share = HEARD_SHARE * (heard.end_seconds - heard.start_seconds)
-        middle = _middle(heard.start_seconds, after.start_seconds)
+        after = spans[last + 1] if back else detected
+        share = DETECTED_SHARE * (detected.end_seconds - detected.start_seconds)
+        middle = _middle(detected.start_seconds, after.start_seconds)
         return min(middle + share, newest.end_seconds)
 
     def _rises(self, index: int, falls: bool = False) -> bool:

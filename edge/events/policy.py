@@ -1,4 +1,4 @@
-"""What counts as an event."""
+"""The rules that decide what counts as an event."""
 
 import math
 from collections.abc import Mapping
@@ -9,33 +9,34 @@ from edge.inference.streaming import Classification
 
 @dataclass(frozen=True)
 class Policy:
-    """What counts as an event.
+    """The rules that decide what counts as an event.
 
-    A label's score is smoothed over the last windows. An event starts once the smoothed score, and
-    at least two of the smoothed ones themselves, reach the label's threshold; it ends once the
-    smoothed score is below `release` times the threshold. Labels are decided each on its own:
-    events of several may overlap.
+    Each label's score is averaged over the last windows. An event starts once the smoothed score
+    and at least two of the averaged scores reach the label's threshold; it ends once the smoothed
+    score falls below `release` times the threshold. Labels are independent: their events may
+    overlap.
 
     Args:
-        threshold: smoothed score from which an event starts, above 0, at most 1.
-        thresholds: the same for single labels, in place of `threshold`.
-        smoothing_windows: windows in the mean; those before the stream count as silence. 1 is off.
-            As many as overlap each other (window / hop) keep out most; more miss short sounds.
-        release: share of the threshold below which an event ends, above 0, at most 1.
-        min_seconds: sounds shorter than this are not reported; the start waits that long.
-        max_seconds: an event that lasts longer ends; the sound's rest is another event.
-        refractory_seconds: after an event's end, none of the same label starts for so long. A
-            sound that goes on after it is reported from there.
-        cosine_floor: cosine similarity that a label must reach to count in a window, from -1 to 1;
-            where no label does, the window is "unknown". None: any will do.
-        report_unknown: make events of "unknown".
+        threshold: smoothed score at which an event starts, above 0, at most 1.
+        thresholds: thresholds of individual labels, which replace `threshold`.
+        smoothing_windows: windows in the mean; those before the stream count as silence. 1 turns
+            smoothing off. As many as overlap (window / hop) reject most false alarms; more miss
+            short sounds.
+        release: fraction of the threshold below which an event ends, above 0, at most 1.
+        min_seconds: shorter sounds are not reported; the start is reported after this time.
+        max_seconds: a longer event ends, and the rest of the sound becomes another event.
+        refractory_seconds: time after an event's end in which no event of the same label starts.
+            A sound that outlasts it is reported from its end.
+        cosine_floor: cosine similarity, -1 to 1, that a label must reach to count in a window. A
+            window in which no label reaches it is "unknown". None disables the floor.
+        report_unknown: report events of "unknown".
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of range.
     """
 
-    # Two clear windows of three are enough: a bark of a moment is in no more where a window spans
-    # two or three hops.
+    # Two clear windows of three suffice: with windows of two or three hops, a short bark is in no
+    # more.
     threshold: float = 0.6
     thresholds: Mapping[str, float] = field(default_factory=dict)
     smoothing_windows: int = 3
@@ -72,13 +73,13 @@ class Policy:
         _check(
             floor is not None or not self.report_unknown,
             "report_unknown",
-            "used with a cosine_floor, without which nothing is unknown",
+            "used with a cosine_floor, which defines unknown sounds",
             self.report_unknown,
         )
 
 
 def is_unknown(window: Classification, cosine_floor: float | None) -> bool:
-    """Whether something sounds in the window and no label is near enough."""
+    """Whether the window has sound and every label is below the cosine floor."""
     return (
         cosine_floor is not None and not window.gated and float(window.cosines.max()) < cosine_floor
     )

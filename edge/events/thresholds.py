@@ -1,4 +1,4 @@
-"""A file of thresholds, one a label, that `semanticac-edge tune` writes and people may edit."""
+"""Threshold files: one threshold per label, written by `semanticac-edge tune`, editable by hand."""
 
 import json
 import os
@@ -12,7 +12,7 @@ _TABLE = "thresholds"
 
 
 class ThresholdsError(ValueError):
-    """A file of thresholds is damaged, or does not fit the model."""
+    """A threshold file is damaged or does not fit the model."""
 
 
 def read_thresholds(
@@ -25,21 +25,21 @@ def read_thresholds(
         "rain" = 0.8
 
     Args:
-        path: the file. Labels it does not name are left to `Policy.threshold`.
-        labels: those of the model; any where None.
+        path: the file. `Policy.threshold` applies to labels that it does not name.
+        labels: labels of the model; None accepts any label.
 
     Returns:
         Threshold by label, for `Policy.thresholds`.
 
     Raises:
         OSError: if the file cannot be read.
-        ThresholdsError: if it is no such file, a threshold is not above 0 and at most 1, or a
-            label is not the model's.
+        ThresholdsError: if it is not a threshold file, a threshold is not above 0 and at most 1,
+            or the model does not have a label.
     """
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # No TOML, or no UTF-8.
-        raise ThresholdsError(f"{path} is no file of thresholds: {error}.") from error
+    except ValueError as error:  # Invalid TOML or UTF-8.
+        raise ThresholdsError(f"{path} is not a threshold file: {error}.") from error
     table = content.pop(_TABLE, None)
     if not isinstance(table, dict) or content:
         found = ", ".join([*content, *([_TABLE] if table is not None else [])]) or "nothing"
@@ -64,16 +64,16 @@ def read_thresholds(
 def write_thresholds(
     path: str | os.PathLike[str], thresholds: Mapping[str, float], comments: Sequence[str] = ()
 ) -> None:
-    """Write what `read_thresholds` reads, or leave the file as it was.
+    """Write a file that `read_thresholds` reads, or leave the existing file unchanged.
 
     Args:
         path: the file.
-        thresholds: by label, above 0 and at most 1.
-        comments: lines at its top, for people.
+        thresholds: thresholds by label, above 0 and at most 1.
+        comments: comment lines at the top of the file.
 
     Raises:
         OSError: if the file cannot be written.
-        ValueError: if a threshold is out of its range.
+        ValueError: if a threshold is out of range.
     """
     for label, value in thresholds.items():
         if not 0 < value <= 1:
@@ -88,5 +88,5 @@ def write_thresholds(
 
 
 def _quoted(label: str) -> str:
-    """A TOML basic string: JSON's, but for one more character that must be escaped."""
+    """A TOML basic string: a JSON string, with one more character escaped."""
     return json.dumps(label, ensure_ascii=False).replace("\x7f", "\\u007f")

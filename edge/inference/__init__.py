@@ -1,1 +1,1 @@
-"""From samples to scores: the front end, the bundle, its interpreter, the stream around them."""
+"""From samples to scores: front end, bundle, interpreter and streaming classifier."""

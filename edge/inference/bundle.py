@@ -1,7 +1,7 @@
 """The bundle: one `.tflite` file with its contract in an appended zip.
 
 The zip follows the TFLite convention for associated files: interpreters read the flatbuffer from
-the front and ignore the rest, any zip tool lists the rest. Nothing else travels to the device.
+the front and ignore the rest; any zip tool lists the rest. The device needs no other file.
 """
 
 import hashlib
@@ -21,23 +21,26 @@ Quantization = Literal["float32", "float16", "dynamic_int8"]
 SCHEMA_VERSION = 2
 CONTRACT_NAME = "semanticac.json"
 
+# Keys of earlier releases that nothing ever used.
+_OBSOLETE_KEYS = ("calibration",)
+
 _FLATBUFFER_IDENTIFIER = b"TFL3"
 
 
 class BundleError(Exception):
-    """A bundle is missing, damaged, or made for another version."""
+    """A bundle is missing, damaged, or of another version."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The model's output for the sound of `edge.inference.probe.probe_input`, measured at export.
+    """The model's output for `edge.inference.probe.probe_input`, measured at export.
 
     Args:
-        scores: one for each label.
-        cosines: likewise.
+        scores: one score per label.
+        cosines: one cosine similarity per label.
 
     Raises:
-        ValueError: if they are not as many.
+        ValueError: if their numbers differ.
     """
 
     scores: tuple[float, ...]
@@ -53,26 +56,25 @@ class Probe:
 
 @dataclass(frozen=True)
 class BundleContract:
-    """Everything the device must know about the model beside it.
+    """Everything the device needs to know about the model.
 
     Args:
-        front_end: how sound becomes the model's input.
-        inputs: what the graph takes: `"log_mel"` (1, frames, mels) or `"waveform"` (1, samples).
+        front_end: how samples become the model's input.
+        inputs: the graph's input: `"log_mel"` (1, frames, mels) or `"waveform"` (1, samples).
         labels: class names, in the order of the `scores` and `cosines` outputs.
-        prompts: the text each label's embedding was made from.
+        prompts: the text that each label's embedding was computed from.
         embedding_dim: size of the `embedding` output.
         logit_scale: factor on the cosine similarities before the softmax.
         quantization: `"float32"`, `"float16"` or `"dynamic_int8"`.
-        probe: what devices must compute again before they trust themselves with the model; see
+        probe: output that a device must reproduce before it uses the model; see
             `edge.inference.interpreter.measure_probe`. Every bundle has one.
-        parity: largest differences to the Keras model measured at export.
-        calibration: score calibration, if the model has one.
-        training: receipt: dataset, folds, accuracy, versions.
+        parity: largest differences from the Keras model, measured at export.
+        training: training record: dataset, folds, accuracy, versions.
         licence: terms of the weights.
 
     Raises:
-        ValueError: if `inputs` or `quantization` is unknown, the labels are none, doubled or no
-            text, or the prompts or the probe's answers are not as many.
+        ValueError: if `inputs` or `quantization` is unknown, the labels are empty, repeated or not
+            text, or the number of prompts or probe outputs differs from the number of labels.
     """
 
     front_end: FrontEnd
@@ -84,7 +86,6 @@ class BundleContract:
     quantization: Quantization
     probe: Probe | None = None
     parity: dict[str, float] = field(default_factory=dict)
-    calibration: dict[str, Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
 
@@ -106,24 +107,24 @@ class BundleContract:
             )
         if self.probe and len(self.probe.scores) != len(self.labels):
             raise ValueError(
-                f"`probe` must answer for each of the {len(self.labels)} labels. "
+                f"`probe` must have an output for each of the {len(self.labels)} labels. "
                 f"Received: {len(self.probe.scores)}."
             )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of the graph's input, batch included."""
+        """Shape of the graph's input, including the batch axis."""
         if self.inputs == "waveform":
             return (1, self.front_end.window_samples)
         return (1, self.front_end.num_frames, self.front_end.num_mels)
 
 
 def write_bundle(path: str | os.PathLike[str], model: bytes, contract: BundleContract) -> None:
-    """Write `model` (a TFLite flatbuffer) and its contract as one file, or leave `path` as it was.
+    """Write `model` (a TFLite flatbuffer) and its contract as one file, or leave `path` unchanged.
 
     Raises:
         OSError: if the file cannot be written.
-        ValueError: if `model` is no TFLite flatbuffer, or the contract lacks its probe.
+        ValueError: if `model` is not a TFLite flatbuffer, or the contract has no probe.
     """
     if contract.probe is None:
         raise ValueError(
@@ -143,10 +144,11 @@ def write_bundle(path: str | os.PathLike[str], model: bytes, contract: BundleCon
 
 
 def read_contract(path: str | os.PathLike[str]) -> BundleContract:
-    """Read a bundle's contract and check the whole file against it.
+    """Read a bundle's contract and check the entire file against it.
 
     Raises:
-        BundleError: if the file is missing, no bundle, truncated, altered, or of another schema.
+        BundleError: if the file is missing, not a bundle, truncated, altered, or has another
+            schema version.
     """
     path = Path(path)
     values = _read_json(path)
@@ -156,6 +158,8 @@ def read_contract(path: str | os.PathLike[str]) -> BundleContract:
             f"{path} has contract version {version}, this runtime reads {SCHEMA_VERSION}. "
             "Export the model again with the matching semanticac-keras."
         )
+    for key in _OBSOLETE_KEYS:
+        values.pop(key, None)
     try:
         size, digest = int(values.pop("model_bytes")), values.pop("model_sha256")
         contract = BundleContract(
@@ -165,7 +169,7 @@ def read_contract(path: str | os.PathLike[str]) -> BundleContract:
                 "labels": tuple(values["labels"]),
                 "prompts": tuple(values["prompts"]),
                 "probe": Probe(
-                    **{name: tuple(map(float, said)) for name, said in values["probe"].items()}
+                    **{name: tuple(map(float, output)) for name, output in values["probe"].items()}
                 ),
             }
         )
@@ -183,10 +187,10 @@ def _read_json(path: Path) -> dict[str, Any]:
             values = json.loads(archive.read(CONTRACT_NAME))
     except PermissionError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
-    # A damaged directory makes zipfile raise well beyond BadZipFile.
+    # A damaged zip directory makes zipfile raise many exceptions besides BadZipFile.
     except (zipfile.BadZipFile, EOFError, LookupError, OSError, RuntimeError, ValueError) as error:
         raise BundleError(
-            f"{path} is not a whole semanticac bundle ({error}). "
+            f"{path} is not a complete semanticac bundle ({error}). "
             "Copy it again, or make one with semanticac_keras.export_tflite."
         ) from error
     if not isinstance(values, dict):

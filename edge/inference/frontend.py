@@ -12,17 +12,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from edge.inference.ring import Ring
 from edge.types import FloatArray
 
-# Frames per block: what a block needs stays in the cache, which makes it four times as fast.
+# Frames per block: the working memory of a block fits the cache, which is four times as fast.
 _BLOCK_FRAMES = 128
-# Larger float32 products wake OpenBLAS's threads, which then cost ten times the work itself.
+# Larger float32 products wake OpenBLAS's threads, which cost ten times the computation itself.
 _SINGLE_THREAD_MULTIPLIES = 1 << 18
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What turns sound into the encoder's input. The defaults are HTS-AT's.
+    """Parameters of the log-mel front end. The defaults are HTS-AT's.
 
     Args:
         sample_rate_hz: rate of the mono waveform.
@@ -32,10 +33,10 @@ class FrontEnd:
         fmin_hz: lower edge of the lowest band.
         fmax_hz: upper edge of the highest band, at most half the sample rate.
         amin: power below which the logarithm is clipped.
-        window_seconds: length of the clip that the classifier sees at once.
+        window_seconds: length of one classifier window.
 
     Raises:
-        ValueError: if the numbers do not fit together.
+        ValueError: if the numbers are inconsistent.
     """
 
     sample_rate_hz: int = 32_000
@@ -79,11 +80,11 @@ class FrontEnd:
 
     @property
     def frames_per_second(self) -> float:
-        """Log-mel frames in a second of audio."""
+        """Log-mel frames per second of audio."""
         return self.sample_rate_hz / self.hop_length
 
     def frames_in(self, num_samples: int) -> int:
-        """Frames that `log_mel` makes of `num_samples` samples."""
+        """Number of frames that `log_mel` computes from `num_samples` samples."""
         return 1 + num_samples // self.hop_length if num_samples else 0
 
     def window(self) -> FloatArray:
@@ -114,7 +115,7 @@ def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
         front_end: the contract.
 
     Returns:
-        float32 decibels, shape (1 + samples // hop_length, num_mels); no frames of no samples.
+        float32 decibels, shape (1 + samples // hop_length, num_mels); no frames for no samples.
 
     Raises:
         ValueError: if the waveform is not one-dimensional.
@@ -129,8 +130,8 @@ def log_mel(waveform: npt.ArrayLike, front_end: FrontEnd) -> FloatArray:
 class StreamingLogMel:
     """Log-mel frames of a stream that arrives in chunks of any size.
 
-    The frames of all `push` calls and the final `flush`, joined, are `log_mel` of the whole
-    stream: both ends are reflected as there. Frame t is out once
+    The frames of all `push` calls and the final `flush`, joined, equal `log_mel` of the complete
+    stream, including the reflected ends. Frame t is returned once
     `hop_length * t + n_fft // 2` samples have arrived (frame 0: one more).
 
     Args:
@@ -140,19 +141,19 @@ class StreamingLogMel:
     def __init__(self, front_end: FrontEnd) -> None:
         self.front_end = front_end
         self._block_samples = _BLOCK_FRAMES * front_end.hop_length
-        # Less than a frame waits for what comes; a block more is the most that is taken at once.
-        self._buffer = np.empty(front_end.n_fft + self._block_samples, np.float32)
+        # Less than one frame waits for more samples, and `push` adds at most a block at a time.
+        self._samples = Ring(front_end.n_fft + self._block_samples, np.float32)
         self._frames = _Frames(front_end)
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next chunk starts a new one."""
+        """Drop the stream; the next chunk starts a new one."""
+        self._samples.reset()
         self._started = False
-        # Room for the reflected start.
-        self._filled = self.front_end.n_fft // 2
+        self._next_start = 0  # first sample of the next frame
 
     def push(self, chunk: npt.ArrayLike) -> FloatArray:
-        """Take the next samples, shape (samples,); return the frames they complete, (n, mels)."""
+        """Add samples, shape (samples,); return the frames they complete, (frames, mels)."""
         chunk = _as_mono(chunk)
         if chunk.size <= self._block_samples:
             return self._take(chunk)
@@ -163,29 +164,28 @@ class StreamingLogMel:
 
     def flush(self) -> FloatArray:
         """End the stream: return its last frames and reset."""
-        half = self.front_end.n_fft // 2
+        rest = self._samples.rows(self._next_start, self._samples.seen)
         if self._started:
-            reflected = np.pad(self._buffer[: self._filled], (0, half), mode="reflect")
-            frames = self._frames.log_mel(reflected)
+            half = self.front_end.n_fft // 2
+            frames = self._frames.log_mel(np.pad(rest, (0, half), mode="reflect"))
         else:
-            frames = log_mel(self._buffer[half : self._filled], self.front_end)
+            frames = log_mel(rest, self.front_end)
         self.reset()
         return frames
 
     def _take(self, samples: FloatArray) -> FloatArray:
-        """The frames that a block of samples, or less, completes."""
-        n_fft = self.front_end.n_fft
-        self._buffer[self._filled : self._filled + samples.size] = samples
-        self._filled += samples.size
+        """Compute the frames completed by at most a block of samples."""
+        ring, half = self._samples, self.front_end.n_fft // 2
+        ring.append(samples)
         if not self._started:
-            if self._filled <= n_fft:
+            if ring.seen <= half:
                 return np.zeros((0, self.front_end.num_mels), np.float32)
-            self._buffer[: n_fft // 2] = self._buffer[n_fft : n_fft // 2 : -1]
+            padded = np.pad(ring.rows(0, ring.seen), (half, 0), mode="reflect")
+            ring.reset()
+            ring.append(padded)
             self._started = True
-        frames = self._frames.log_mel(self._buffer[: self._filled])
-        rest = self._buffer[len(frames) * self.front_end.hop_length : self._filled]
-        self._buffer[: rest.size] = rest
-        self._filled = rest.size
+        frames = self._frames.log_mel(ring.rows(self._next_start, ring.seen))
+        self._next_start += len(frames) * self.front_end.hop_length
         return frames
 
 
@@ -197,7 +197,7 @@ def _as_mono(waveform: npt.ArrayLike) -> FloatArray:
 
 
 class _Frames:
-    """Makes log-mel frames, block by block, in memory that is taken once.
+    """Computes log-mel frames, block by block, in preallocated memory.
 
     Args:
         front_end: the contract.
@@ -208,11 +208,11 @@ class _Frames:
         self._windowed = np.empty((_BLOCK_FRAMES, front_end.n_fft), np.float32)
         self._power = np.empty((_BLOCK_FRAMES, front_end.n_fft // 2 + 1), np.float32)
         self._spectrum = np.empty(self._power.shape, np.complex64)
-        # numpy 1 transforms to complex128, in memory of its own.
+        # numpy 1 computes complex128 spectra and allocates them itself.
         self._has_out = np.fft.rfft(np.zeros(2, np.float32)).dtype == np.complex64
 
     def log_mel(self, padded: FloatArray) -> FloatArray:
-        """Every whole frame of `padded`, in decibels, (frames, mels)."""
+        """Every complete frame of `padded`, in decibels, (frames, mels)."""
         front_end = self._front_end
         frames = max(0, 1 + (padded.size - front_end.n_fft) // front_end.hop_length)
         out = np.empty((frames, front_end.num_mels), np.float32)
@@ -228,16 +228,16 @@ class _Frames:
         return np.multiply(out, np.float32(10.0), out=out)
 
     def _mel_power(self, windows: FloatArray, out: FloatArray) -> None:
-        """Mel power of a block of frames at most, on one core."""
+        """Compute the mel power of up to a block of frames, on one core."""
         frames, mel_matrix = len(windows), self._front_end.mel_matrix()
         windowed, power = self._windowed[:frames], self._power[:frames]
         np.multiply(windows, self._front_end.window(), out=windowed)
         if self._has_out:
-            out_spectrum: Any = self._spectrum[:frames]  # numpy's types know complex128 alone
+            out_spectrum: Any = self._spectrum[:frames]  # numpy's stubs accept only complex128
             spectrum = np.fft.rfft(windowed, axis=-1, out=out_spectrum)
         else:
             spectrum = np.fft.rfft(windowed, axis=-1)
-        squares = spectrum.view(spectrum.real.dtype)  # real and imaginary parts in turns
+        squares = spectrum.view(spectrum.real.dtype)  # real and imaginary parts interleaved
         np.square(squares, out=squares)
         np.add(squares[:, ::2], squares[:, 1::2], out=power, casting="same_kind")
         rows = max(1, _SINGLE_THREAD_MULTIPLIES // mel_matrix.size)

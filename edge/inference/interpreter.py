@@ -20,15 +20,15 @@ _RUNTIMES = {
     "tflite-runtime": "tflite_runtime.interpreter",
 }
 
-# How far a cosine may be from what it was at export. Kernels that sum in another order were seen to
-# differ by 2e-7, integer ones, which round activations in ways of their own, by 1.2e-3; the limits
-# leave room for other models and processors, and for arithmetic in half precision. A kernel that
+# Largest difference of a cosine from its value at export. Kernels that sum in another order
+# differed by 2e-7; integer kernels, which round activations differently, by 1.2e-3. The limits
+# leave room for other models and processors, and for half-precision arithmetic. A kernel that
 # misreads its weights is off by tenths.
 _COSINE_LIMITS = {"float32": 1e-3, "float16": 1e-2, "dynamic_int8": 2e-2}
 
 
 class Prediction(NamedTuple):
-    """What the model says about one window.
+    """The model's outputs for one window.
 
     Args:
         scores: the scaled softmax of the cosines, float32 (labels,).
@@ -42,22 +42,22 @@ class Prediction(NamedTuple):
 
 
 class Interpreter:
-    """Runs a bundle on the CPU. The file is copied: what happens to it afterwards does not matter.
+    """Runs a bundle on the CPU. The file is copied; later changes to it have no effect.
 
-    Before it is used, the model must say of a known sound what it said where it was exported.
+    Before it is used, the model must reproduce its output for the probe at export.
 
     Args:
         path: the `.tflite` bundle.
         num_threads: CPU threads of the graph, at least 1.
 
     Attributes:
-        contract: what the bundle says about its model.
-        runtime: name and version of what runs it.
+        contract: the bundle's contract.
+        runtime: name and version of the LiteRT runtime.
 
     Raises:
         BundleError: if the bundle is missing or damaged, its graph breaks its contract, or the
-            runtime here cannot load it or computes it wrongly.
-        RuntimeError: if no LiteRT runtime is installed, or not with the numpy it needs.
+            installed runtime cannot load it or computes it wrongly.
+        RuntimeError: if no LiteRT runtime is installed, or it does not work with this numpy.
         ValueError: if `num_threads` is below 1.
     """
 
@@ -79,14 +79,14 @@ class Interpreter:
 
         Args:
             inputs: float32, without the batch axis: log-mel decibels (num_frames, num_mels) or
-                samples (window_samples,), as `contract.inputs` says.
+                samples (window_samples,), according to `contract.inputs`.
 
         Returns:
             Copies of the graph's outputs.
 
         Raises:
-            RuntimeError: if the graph fails, or answers with NaN or infinity.
-            ValueError: if `inputs` has another shape or dtype.
+            RuntimeError: if the graph fails, or its scores are NaN or infinite.
+            ValueError: if `inputs` has the wrong shape or dtype.
         """
         expected = self.contract.input_shape[1:]
         if inputs.shape != expected or inputs.dtype != np.float32:
@@ -95,16 +95,16 @@ class Interpreter:
             )
         prediction = self._graph.run(inputs)
         if not np.isfinite(prediction.scores).all():
-            raise RuntimeError("The model answered with NaN or infinite scores. Export it again.")
+            raise RuntimeError("The model returned NaN or infinite scores. Export it again.")
         return prediction
 
 
 def measure_probe(model: bytes, contract: BundleContract) -> Probe:
-    """What a graph says of the known sound here, for its contract.
+    """Measure a graph's output for the probe input, for its contract.
 
     Args:
         model: the flatbuffer.
-        contract: fits it; its own `probe` is not used.
+        contract: its contract; `contract.probe` is ignored.
 
     Raises:
         BundleError: if the graph cannot be loaded, or breaks the contract.
@@ -119,11 +119,11 @@ def measure_probe(model: bytes, contract: BundleContract) -> Probe:
 
 
 class _Graph:
-    """A graph in whichever runtime is installed.
+    """A graph in the installed runtime.
 
     Args:
-        contract: what its tensors must fit.
-        options: the runtime's: where the model is, and threads.
+        contract: the contract that its tensors must match.
+        options: arguments of the runtime's interpreter: the model and the number of threads.
     """
 
     def __init__(self, contract: BundleContract, **options: Any) -> None:
@@ -134,7 +134,7 @@ class _Graph:
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise BundleError(f"{self.runtime} cannot load the graph: {reason}") from error
-        except SystemError as error:  # tflite-runtime is built for numpy 1, and imports with 2
+        except SystemError as error:  # tflite-runtime needs numpy 1, but can be imported with 2
             raise RuntimeError(
                 f"{self.runtime} does not work with numpy {np.__version__}: pip install 'numpy<2'"
             ) from error
@@ -147,7 +147,7 @@ class _Graph:
 
 
 def _runtime() -> tuple[str, Any]:
-    """Name and version of the first runtime that can be imported, and its `Interpreter` class."""
+    """Find the first runtime that can be imported: name and version, and `Interpreter` class."""
     broken = ""
     for distribution, module in _RUNTIMES.items():
         try:
@@ -166,30 +166,30 @@ def _runtime() -> tuple[str, Any]:
 
 
 def _check_probe(graph: _Graph, contract: BundleContract) -> None:
-    """Refuse a graph that does not say here what it said at export."""
+    """Refuse a graph that does not reproduce its probe output at export."""
     assert contract.probe is not None, "a contract that was read has a probe"
     try:
-        said = graph.run(probe_input(contract))
+        output = graph.run(probe_input(contract))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{graph.runtime} cannot run the graph: {reason}") from error
-    cosines = float(np.abs(said.cosines - np.array(contract.probe.cosines)).max())
-    scores = float(np.abs(said.scores - np.array(contract.probe.scores)).max())
+    cosines = float(np.abs(output.cosines - np.array(contract.probe.cosines)).max())
+    scores = float(np.abs(output.scores - np.array(contract.probe.scores)).max())
     cosine_limit = _COSINE_LIMITS[contract.quantization]
-    # The most that a softmax makes of such differences.
+    # The largest change of a softmax output under such differences.
     score_limit = cosine_limit * contract.logit_scale / 2
-    # `not <=` so that NaN fails as well.
+    # `not <=` so that NaN fails too.
     if not cosines <= cosine_limit or not scores <= score_limit:
         raise BundleError(
             f"{graph.runtime} computes the {contract.quantization} model wrongly: for the bundle's "
-            f"probe cosines differ by {cosines:.2g} from those at export (limit {cosine_limit:g}), "
-            f"scores by {scores:.2g} (limit {score_limit:.2g}). Use another runtime, or export "
-            "with another quantization."
+            f"probe, cosines differ by {cosines:.2g} from those at export (limit "
+            f"{cosine_limit:g}), scores by {scores:.2g} (limit {score_limit:.2g}). Use another "
+            "runtime, or export with another quantization."
         )
 
 
 def _tensors(model: Any, contract: BundleContract) -> tuple[int, list[int]]:
-    """Index of the input, and those of a `Prediction`'s parts, once all match the contract."""
+    """Check all tensors against the contract; return the indices of the input and the outputs."""
     signatures = model.get_signature_list()
     signature = signatures.get(_SIGNATURE, {})
     if (
@@ -202,7 +202,7 @@ def _tensors(model: Any, contract: BundleContract) -> tuple[int, list[int]]:
             f"{', '.join(Prediction._fields)}. Received: {signatures or 'no signature'}. "
             "Re-export the bundle."
         )
-    # A runner that stays alive makes `invoke` refuse: it counts references to the interpreter.
+    # Keep no reference to the runner: `invoke` counts references to the interpreter and refuses.
     runner = model.get_signature_runner(_SIGNATURE)
     details = {**runner.get_input_details(), **runner.get_output_details()}
     shapes = {name: tuple(int(n) for n in detail["shape"]) for name, detail in details.items()}

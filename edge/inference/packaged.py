@@ -1,4 +1,4 @@
-"""The model that comes with the package, for those who name none."""
+"""The packaged model, used when no model is given."""
 
 from importlib import resources
 from pathlib import Path
@@ -10,15 +10,15 @@ DIRECTORY = Path(str(resources.files("edge") / "models"))
 
 
 class PackagedModel(NamedTuple):
-    """Its files; `training.reproduce` makes them.
+    """The files of the packaged model, made by `training.reproduce`.
 
     Args:
         bundle: the model.
-        settings: where the bundle is, and the decisions that fit it, as a configuration file: they
-            count where nothing else is given.
-        thresholds: of its labels, with those decisions.
-        card: what it hears, what it was made of, how good it is, in Markdown.
-        figures: the card's figures, and the receipt of the training, as JSON.
+        settings: configuration file with the bundle's path and the decision settings tuned for
+            it: defaults that every other setting overrides.
+        thresholds: thresholds of its labels, tuned with those settings.
+        card: model card: classes, training data and measured quality, in Markdown.
+        figures: the card's figures and the training record, as JSON.
     """
 
     bundle: Path
@@ -29,18 +29,18 @@ class PackagedModel(NamedTuple):
 
     @classmethod
     def at(cls, directory: Path, name: str) -> "PackagedModel":
-        """The files of that name in a directory, whether or not they are there."""
+        """The paths of a model's files in a directory, whether or not they exist."""
         endings = (".tflite", ".toml", ".thresholds.toml", ".md", ".json")
         return cls(*(directory / f"{name}{ending}" for ending in endings))
 
 
 def packaged_model() -> PackagedModel | None:
-    """The model of this installation; None where it has none, as a checkout may."""
+    """The model of this installation; None if it has none, as in some checkouts."""
     model = PackagedModel.at(DIRECTORY, NAME)
     return model if model.bundle.is_file() else None
 
 
 def is_packaged(path: Path) -> bool:
-    """Whether a bundle is the packaged one."""
+    """Whether a path is the packaged bundle."""
     model = packaged_model()
     return model is not None and path == model.bundle

@@ -1,4 +1,4 @@
-"""A sound that every machine makes alike: a model must say the same of it on each."""
+"""A deterministic test sound: a model's output for it must agree between machines."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +9,10 @@ from edge.types import FloatArray
 
 
 def probe_input(contract: BundleContract) -> FloatArray:
-    """What the contract's graph gets of one window of chirps, without the batch axis.
+    """The graph's input for one window of chirps, without the batch axis.
 
     The chirps are computed in double precision. Fast ones put energy into every band of every
-    frame, so that no decibel hangs on rounding; slow ones make every frame differ.
+    frame, so that no decibel value depends on rounding; slow ones make every frame different.
 
     Returns:
         float32 log-mels (num_frames, num_mels), or samples (window_samples,).
@@ -30,7 +30,7 @@ def probe_input(contract: BundleContract) -> FloatArray:
 def _chirp(
     from_hz: float, to_hz: float, num_samples: int, sample_rate_hz: int
 ) -> npt.NDArray[np.float64]:
-    """A sine whose frequency changes at a constant pace, (num_samples,)."""
+    """A linear chirp, shape (num_samples,)."""
     seconds = np.arange(num_samples) / sample_rate_hz
     hz_per_second = (to_hz - from_hz) * sample_rate_hz / num_samples
     cycles = seconds * (from_hz + hz_per_second * seconds / 2)

@@ -1,4 +1,4 @@
-"""A stream of samples in, one classification for every window out."""
+"""The streaming classifier: samples in, one classification per window out."""
 
 import math
 import os
@@ -17,26 +17,25 @@ from edge.types import FloatArray
 # Full scale is 1. Beyond about 1e15 the power spectrum overflows float32.
 _PEAK_LIMIT = 1e12
 _HOP_SECONDS_LIMIT = 1e9
-# Log-mel frames' worth of samples that are taken at once.
+# Largest piece of a chunk that is processed at a time, in log-mel frames.
 _PIECE_FRAMES = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """What the model says about one window.
+    """The model's outputs for one window, with its times and level.
 
     Args:
         start_seconds: start of the window in the stream.
-        end_seconds: its end; the end of the stream where that comes first.
-        scores: one score for each label, float32, shape (labels,).
+        end_seconds: end of the window, or of the stream if that is earlier.
+        scores: one score per label, float32, shape (labels,).
         embedding: the window's audio embedding, float32, shape (embedding_dim,).
         labels: class names in the order of `scores` and `cosines`.
         cosines: cosine similarity to each label's text, float32, shape (labels,); the scores are
             their scaled softmax.
-        level_dbfs: RMS level of the window's own samples, decibels below full scale, at least
-            -120.
-        gated: the window was too quiet to run the model: scores and embedding are all 0, cosines
-            all -1.
+        level_dbfs: RMS level of the window's own samples in dBFS, at least -120.
+        gated: whether the window was too quiet to run the model: scores and embedding are then
+            all 0, cosines all -1.
     """
 
     start_seconds: float
@@ -71,31 +70,31 @@ class Classification:
 class StreamingClassifier:
     """Classifies overlapping windows of a stream that arrives in chunks of any size.
 
-    Window k sees the log-mel frames `[k * hop_frames, k * hop_frames + num_frames)` of the whole
-    stream (a waveform bundle: the samples from `k * hop_frames * hop_length` on), so the result
-    does not depend on the chunks and equals that of the file at once. A log-mel window comes out
-    `n_fft // 2` samples after its end, when its last frame is complete.
+    Window k contains the log-mel frames `[k * hop_frames, k * hop_frames + num_frames)` of the
+    complete stream (a waveform bundle: the samples from `k * hop_frames * hop_length` on). So the
+    result does not depend on the chunks and equals that of the complete file. A log-mel window is
+    classified `n_fft // 2` samples after its end, when its last frame is complete.
 
     The end of the stream is never lost: if it lies beyond the last window, `flush` adds a window
     that ends with it. A stream shorter than a window is repeated until it fills one, as in
     training.
 
     Args:
-        model: path of a bundle, or an `Interpreter` that holds one.
+        model: path of a bundle, or an `Interpreter`.
         hop_seconds: time between the starts of two windows, rounded to whole log-mel frames
-            (at least one) for both kinds of bundle. Above the window's length it leaves gaps.
-        num_threads: CPU threads of the graph; used only where `model` is a path.
-        gate_dbfs: level below which a window is not worth running the model; none by default.
+            (at least one) for both kinds of bundle. A hop above the window length leaves gaps.
+        num_threads: CPU threads of the graph; used only if `model` is a path.
+        gate_dbfs: level below which the model does not run on a window; None runs it on all.
 
     Attributes:
         contract: the bundle's contract.
-        front_end: its front end; chunks must come at `front_end.sample_rate_hz`.
+        front_end: its front end; chunks must have the rate `front_end.sample_rate_hz`.
         labels: its class names.
         hop_seconds: the hop after rounding.
 
     Raises:
         BundleError: if the bundle cannot be used.
-        ValueError: if `hop_seconds` is not a positive number, or `gate_dbfs` no number.
+        ValueError: if `hop_seconds` is not a positive number, or `gate_dbfs` is NaN.
     """
 
     def __init__(
@@ -120,41 +119,42 @@ class StreamingClassifier:
         hop_frames = max(1, round(hop_seconds * self.front_end.frames_per_second))
         self.hop_seconds = hop_frames * hop_length / self.front_end.sample_rate_hz
 
-        # Chunks are taken in pieces, so that what must be kept of them has a bound.
+        # Chunks are processed in pieces, which bounds the buffers.
         self._piece_samples = _PIECE_FRAMES * hop_length
         kept_samples = window_samples + self.front_end.n_fft + self._piece_samples
-        self._samples = Ring(kept_samples)
-        # What the model takes a window of: log-mel frames, or the samples themselves.
+        self._samples = Ring(kept_samples, np.float32)
+        # Rows of the model's input: log-mel frames, or the samples themselves.
         self._log_mel: StreamingLogMel | None = None
         self._rows, self._row_samples = self._samples, 1
         self._window_rows = self.contract.input_shape[1]
         if self.contract.inputs == "log_mel":
             self._log_mel = StreamingLogMel(self.front_end)
-            self._rows = Ring(self.front_end.frames_in(kept_samples), (self.front_end.num_mels,))
+            kept_frames = self.front_end.frames_in(kept_samples)
+            self._rows = Ring(kept_frames, np.float32, (self.front_end.num_mels,))
             self._row_samples = hop_length
         self._hop_rows = hop_frames * hop_length // self._row_samples
-        self._heard_samples = 0  # what the log-mel has had
+        self._framed_samples = 0  # samples pushed to `_log_mel`
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next chunk starts a new one at 0 s."""
+        """Drop the stream; the next chunk starts a new one at 0 s."""
         self._origin_samples = 0
         self._restart()
 
     def push(self, chunk: FloatArray) -> list[Classification]:
-        """Take the next samples and classify the windows they complete.
+        """Add the next samples and classify the windows they complete.
 
         Args:
-            chunk: float32 samples, full scale 1, mono, at the bundle's rate, shape (samples,);
-                any number of them, also none.
+            chunk: float32 samples, full scale 1, mono, at the bundle's rate, shape (samples,),
+                possibly empty.
 
         Returns:
             The classifications of the windows now complete, in order.
 
         Raises:
             RuntimeError: if the model fails; the rest of the chunk is lost.
-            ValueError: if the chunk has another shape or dtype or holds NaN or infinity. It is
-                then ignored as a whole, and the stream can go on.
+            ValueError: if the chunk has the wrong shape or dtype or contains NaN or infinity. The
+                entire chunk is then ignored, and the stream can continue.
         """
         _check_chunk(chunk)
         result = []
@@ -165,10 +165,10 @@ class StreamingClassifier:
         return result
 
     def skip(self, seconds: float) -> None:
-        """Leave out sound that is missing from the stream.
+        """Skip sound that is missing from the stream.
 
-        The stream's time goes on; the next window starts with the next sample, as in a new
-        stream, and none spans the gap.
+        The stream's time advances; the next window starts with the next sample, as in a new
+        stream, and no window spans the gap.
 
         Args:
             seconds: length of the gap, rounded to whole samples.
@@ -183,11 +183,11 @@ class StreamingClassifier:
         self._restart()
 
     def flush(self) -> list[Classification]:
-        """End the stream, classify what is left of it, and reset.
+        """End the stream, classify the rest of it, and reset.
 
         Returns:
-            The classifications still owed; none for a stream, or the part of it after a gap,
-            without samples.
+            The remaining classifications; an empty list if there are no samples since the start
+            or the last gap.
         """
         try:
             if self._samples.seen == 0:
@@ -206,23 +206,24 @@ class StreamingClassifier:
             self.reset()
 
     def _update_frames(self, defer: bool = False) -> None:
-        """Make the log-mel frames of the samples that have come.
+        """Compute the log-mel frames of the new samples.
 
-        Many frames at once take less time than few, so they may wait for a piece, or a window.
+        Frames are cheaper in large batches, so with `defer` they wait until a piece or a window
+        is complete.
         """
         if self._log_mel is None:
             return
         seen, front_end = self._samples.seen, self.front_end
         last_row = self._next_row + self._window_rows - 1
         is_due = seen >= last_row * front_end.hop_length + front_end.n_fft // 2
-        if is_due or not defer or seen - self._heard_samples >= self._piece_samples:
-            self._rows.append(self._log_mel.push(self._samples.rows(self._heard_samples, seen)))
-            self._heard_samples = seen
+        if is_due or not defer or seen - self._framed_samples >= self._piece_samples:
+            self._rows.append(self._log_mel.push(self._samples.rows(self._framed_samples, seen)))
+            self._framed_samples = seen
 
     def _restart(self) -> None:
-        """Forget all samples; the next one is the first of a window."""
+        """Drop all samples; the next one is the first of a window."""
         self._next_row = 0
-        self._heard_samples = 0
+        self._framed_samples = 0
         self._samples.reset()
         self._rows.reset()
         if self._log_mel:
@@ -236,14 +237,14 @@ class StreamingClassifier:
         return result
 
     def _classify(self, row: int) -> Classification:
-        """Classify the window that starts with that row."""
+        """Classify the window that starts at `row`."""
         start = row * self._row_samples
         end = min(start + self.front_end.window_samples, self._samples.seen)
         window = self._rows.rows(row, row + self._window_rows)
         return self._classification(start, self._samples.rows(start, end), window)
 
     def _classify_short(self) -> Classification:
-        """Repeat a stream that never filled a window."""
+        """Classify a stream shorter than a window, repeated until it fills one."""
         samples = self._samples.rows(0, self._samples.seen)
         repeated = np.resize(samples, self.front_end.window_samples)
         window = log_mel(repeated, self.front_end) if self._log_mel else repeated
@@ -269,7 +270,7 @@ class StreamingClassifier:
         )
 
     def _silence(self) -> Prediction:
-        """What is said of a window in place of the model."""
+        """The prediction for a gated window."""
         num_labels = len(self.labels)
         return Prediction(
             scores=np.zeros(num_labels, np.float32),

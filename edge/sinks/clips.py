@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge.events.event import Event
 from edge.files import replacing
 from edge.health import Health, OutputHealth
+from edge.inference.ring import Ring
 from edge.sinks.base import Sink
 from edge.sinks.slugs import slug
 from edge.sources.base import Gap
@@ -101,7 +102,7 @@ class ClipSink(Sink):
         self._max = round(max_seconds * sample_rate_hz)
         self._late = round(late_seconds * sample_rate_hz)
         # A piece of a chunk comes on top, see `audio`.
-        self._recent = _Recent(self._max + self._late + self._rate)
+        self._recent = Ring(self._max + self._late + self._rate, np.int16)
         self._open: dict[str, _Cut] = {}
         self._ending: list[_Cut] = []
         own_health = OutputHealth() if health is None else health.output(self.name)
@@ -111,7 +112,7 @@ class ClipSink(Sink):
         """Keep the samples, and write the clips that they complete."""
         # In pieces, so that a clip is cut before later samples overwrite it.
         for start in range(0, len(chunk), self._rate):
-            self._recent.append(chunk[start : start + self._rate])
+            self._recent.append(_as_int16(chunk[start : start + self._rate]))
             self._cut_complete()
 
     def gap(self, gap: Gap) -> None:
@@ -154,7 +155,8 @@ class ClipSink(Sink):
     def _write(self, cut: _Cut) -> None:
         if not cut.done:
             cut.done = True
-            self._writer.put(cut.name, cut.label, self._recent.between(cut.start, cut.stop))
+            samples = self._recent.available(cut.start, cut.stop).copy()
+            self._writer.put(cut.name, cut.label, samples)
 
 
 def clip_name(event: Event) -> str:
@@ -162,40 +164,11 @@ def clip_name(event: Event) -> str:
     return f"{event.id}_{slug(event.label)[:_MAX_SLUG]}.wav"
 
 
-class _Recent:
-    """The newest `size` samples of a stream as int16, by their position in it."""
-
-    def __init__(self, size: int) -> None:
-        self.seen = 0
-        self._first = 0
-        self._samples = np.zeros(size, np.int16)
-
-    def append(self, chunk: FloatArray) -> None:
-        """Add the next samples, full scale 1, at most `size`."""
-        finite = np.nan_to_num(chunk, nan=0.0, posinf=1.0, neginf=-1.0)
-        pcm = np.clip(np.rint(finite * 32768.0), -32768, 32767).astype(np.int16)
-        start = self.seen % self._samples.size
-        before_wrap = pcm[: self._samples.size - start]
-        self._samples[start : start + before_wrap.size] = before_wrap
-        self._samples[: pcm.size - before_wrap.size] = pcm[before_wrap.size :]
-        self.seen += pcm.size
-
-    def skip(self, samples: int) -> None:
-        """Go on later in the stream."""
-        self.seen += samples
-        self._first = self.seen
-
-    def between(self, start: int, stop: int) -> npt.NDArray[np.int16]:
-        """A copy of what is still there from `start` up to `stop`."""
-        size = self._samples.size
-        start = max(start, self._first, self.seen - size)
-        stop = min(stop, self.seen)
-        if stop <= start:
-            return np.zeros(0, np.int16)
-        first, last = start % size, (stop - 1) % size + 1
-        if first < last:
-            return self._samples[first:last].copy()
-        return np.concatenate([self._samples[first:], self._samples[:last]])
+def _as_int16(chunk: FloatArray) -> npt.NDArray[np.int16]:
+    """Convert samples, full scale 1, to 16 bits; values beyond full scale are clipped, NaN is 0."""
+    finite = np.nan_to_num(chunk, nan=0.0, posinf=1.0, neginf=-1.0)
+    pcm: npt.NDArray[np.int16] = np.clip(np.rint(finite * 32768.0), -32768, 32767).astype(np.int16)
+    return pcm
 
 
 class _Writer:

@@ -1,4 +1,4 @@
-"""Where sound comes from: one small file a kind of source, all alike (see `base.Source`)."""
+"""Sources of sound: one module per kind, all with the interface of `base.Source`."""
 
 from edge.sources.base import Gap, Source, SourceError
 from edge.sources.file import file_source

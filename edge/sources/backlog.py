@@ -1,4 +1,4 @@
-"""What waits between the thread that captures and the one that listens."""
+"""A bounded queue between the capturing thread and the listening one."""
 
 import threading
 from collections import deque
@@ -10,10 +10,10 @@ _DROPPED = "the listener fell behind"
 
 
 class Backlog:
-    """A queue of chunks and gaps that holds so much sound and no more.
+    """A queue of chunks and gaps that holds a limited amount of sound.
 
     Args:
-        limit_samples: the most that it holds.
+        limit_samples: largest number of samples in the queue.
         sample_rate_hz: rate of the chunks.
     """
 
@@ -27,12 +27,12 @@ class Backlog:
         self._changed = threading.Condition()
 
     def put(self, item: FloatArray | Gap, wait: bool = False) -> None:
-        """Add the next item; gaps that meet become one.
+        """Add the next item; adjacent gaps are merged.
 
         Args:
             item: a chunk or a gap.
-            wait: where the backlog is full, wait until it is not (or `close`), instead of dropping
-                what is oldest and leaving a gap in its place.
+            wait: if the queue is full, wait until it has room or is closed, instead of replacing
+                the oldest items by a gap.
         """
         with self._changed:
             if wait:
@@ -51,13 +51,13 @@ class Backlog:
             self._changed.notify_all()
 
     def get(self, timeout_seconds: float) -> FloatArray | Gap | None:
-        """Take the oldest item.
+        """Remove and return the oldest item.
 
         Returns:
-            None if none has come within the timeout, or the backlog is closed.
+            The item; None if none arrived within the timeout, or the queue is closed and empty.
 
         Raises:
-            Exception: what `close` was given, after the last item.
+            Exception: the failure passed to `close`, after the last item.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed, timeout_seconds)
@@ -73,15 +73,15 @@ class Backlog:
 
     @property
     def ended(self) -> bool:
-        """Nothing is left and nothing will come."""
+        """Whether the queue is closed and empty."""
         return self._closed and not self._items
 
     def close(self, failure: Exception | None = None, discard: bool = False) -> None:
-        """Nothing comes after this.
+        """Accept no more items.
 
         Args:
-            failure: raise it in `get` after the last item.
-            discard: forget what is in it.
+            failure: exception that `get` raises after the last item.
+            discard: drop the items in the queue.
         """
         with self._changed:
             self._closed, self._failure = True, failure
@@ -91,7 +91,7 @@ class Backlog:
             self._changed.notify_all()
 
     def _drop(self) -> None:
-        """Turn the oldest items into a gap, until the rest is within the limit."""
+        """Replace the oldest items by a gap until the rest is within the limit."""
         if self._samples <= self._limit:
             return
         seconds = 0.0

@@ -1,4 +1,4 @@
-"""What every source of sound gives: chunks of samples, and gaps where it has none."""
+"""The interface of sources: chunks of samples, and gaps where sound is missing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from edge.types import FloatArray
 
 
 class SourceError(Exception):
-    """A source is missing, unreadable, or ended before it should."""
+    """A source is missing, unreadable, or ended too early."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Sound that is missing between the chunk before and the next one.
+    """Missing sound between the previous chunk and the next.
 
     Args:
-        seconds: its length by the monotonic clock.
-        reason: what happened, in a few words, for people.
+        seconds: its duration by the monotonic clock.
+        reason: the cause in a few words, for people.
     """
 
     seconds: float
@@ -27,13 +27,13 @@ class Gap:
 class Source(Protocol):
     """A stream of mono float32 chunks (samples,) at the model's rate, full scale 1.
 
-    A live source yields at least every half second, be it a chunk without samples, so that whoever
-    listens can do other things. A recording ends; a live source goes on until `close`. A source
-    that fails for good first gives what it has, then raises `SourceError`.
+    A live source yields at least every half second, if need be an empty chunk, so that the listener
+    can do other things. A recording ends; a live source continues until `close`. A source that
+    fails permanently yields the sound it has, then raises `SourceError`.
     """
 
     def __iter__(self) -> Iterator[FloatArray | Gap]:
-        """Start; once."""
+        """Start the source; call it once."""
 
     def close(self) -> None:
-        """Stop, from any thread: the iterator ends soon. Devices and processes are released."""
+        """Stop, from any thread: the iterator ends soon. Releases devices and processes."""

@@ -1,4 +1,4 @@
-"""A process of ours that writes sound to one pipe and words to another."""
+"""A child process that writes audio to stdout and messages to stderr."""
 
 import contextlib
 import os
@@ -11,30 +11,30 @@ from collections.abc import Callable, Sequence
 
 _WAIT_SECONDS = 0.5
 _LAST_WAIT_SECONDS = 5.0
-_WORDS_BYTES = 65_536
+_MESSAGE_BYTES = 65_536
 
 
 class StallError(Exception):
-    """The process wrote nothing for too long."""
+    """The process wrote no audio for too long."""
 
 
 class Child:
-    """Starts a process and reads what it writes.
+    """Starts a process and reads its output.
 
-    It leads a process group of its own: a Ctrl-C in the terminal is ours alone to handle, and
-    `kill` takes whatever it started with it.
+    The process leads its own process group: a Ctrl-C in the terminal does not reach it, and `kill`
+    also ends the processes that it started.
 
     Args:
         command: program and arguments.
-        said: is called with each line that the process writes to stderr, from within `read`.
+        on_message: called with each line that the process writes to stderr, from within `read`.
 
     Raises:
-        OSError: if it cannot be started.
+        OSError: if the process cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], said: Callable[[str], None]) -> None:
-        self._said = said
-        self._words = b""
+    def __init__(self, command: Sequence[str], on_message: Callable[[str], None]) -> None:
+        self._on_message = on_message
+        self._partial_line = b""
         self._ending = threading.RLock()
         self._ended = False
         self._process = subprocess.Popen(
@@ -47,44 +47,44 @@ class Child:
         )
         assert self._process.stdout
         assert self._process.stderr
-        self._sound_fd = self._process.stdout.fileno()
-        self._words_fd = self._process.stderr.fileno()
+        self._audio_fd = self._process.stdout.fileno()
+        self._message_fd = self._process.stderr.fileno()
         self._selector = selectors.DefaultSelector()
-        for fd in (self._sound_fd, self._words_fd):
+        for fd in (self._audio_fd, self._message_fd):
             self._selector.register(fd, selectors.EVENT_READ)
 
     def read(self, size: int, patience_seconds: float) -> bytes:
         """Read the next bytes from stdout.
 
         Args:
-            size: at most so many.
-            patience_seconds: how long to wait. Time in which this process was stopped counts for
-                half a second at most: it is not held against the other.
+            size: largest number of bytes.
+            patience_seconds: longest wait. Time during which this process itself was stopped counts
+                as half a second at most.
 
         Returns:
-            Nothing at the end, and after `kill`.
+            The bytes; empty at the end of the stream and after `kill`.
 
         Raises:
-            StallError: if nothing comes.
+            StallError: if no bytes arrive in time.
         """
         waited = 0.0
         while waited < patience_seconds:
             start = time.monotonic()
             ready = [key.fd for key, _ in self._selector.select(_WAIT_SECONDS)]
-            # Words first: they may be about the sound.
-            if self._words_fd in ready:
-                self._listen()
-            if self._sound_fd in ready:
-                return os.read(self._sound_fd, size)
+            # Messages first: they may be about the audio.
+            if self._message_fd in ready:
+                self._read_messages()
+            if self._audio_fd in ready:
+                return os.read(self._audio_fd, size)
             waited += min(time.monotonic() - start, _WAIT_SECONDS)
-        raise StallError(f"nothing came for {patience_seconds:g} s")
+        raise StallError(f"no data for {patience_seconds:g} s")
 
     def read_exactly(self, size: int, patience_seconds: float) -> bytes:
-        """Read so many bytes from stdout, waiting up to `patience_seconds` for each part.
+        """Read `size` bytes from stdout, waiting up to `patience_seconds` for each part.
 
         Raises:
-            EOFError: if it ends before.
-            StallError: if nothing comes.
+            EOFError: if the stream ends first.
+            StallError: if no bytes arrive in time.
         """
         data = b""
         while len(data) < size:
@@ -95,18 +95,18 @@ class Child:
         return data
 
     def finish(self) -> int:
-        """Hear the last words, end what is left of the process, and free its pipes; once.
+        """Read the last messages, end the process and close its pipes; call it once.
 
         Returns:
             The exit status, negative after a signal.
         """
-        self._selector.unregister(self._sound_fd)
+        self._selector.unregister(self._audio_fd)
         while self._selector.get_map() and self._selector.select(_WAIT_SECONDS):
-            self._listen()
+            self._read_messages()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_WAIT_SECONDS)
         self.kill()
-        # One that hangs in a driver outlives even that; it must not keep us.
+        # A process that hangs in a driver survives even SIGKILL; do not wait for it.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_WAIT_SECONDS)
         with self._ending:
@@ -118,20 +118,20 @@ class Child:
         return self._process.returncode or 0
 
     def kill(self) -> None:
-        """End the process and what it started at once; from any thread, any number of times."""
+        """Kill the process and those it started, from any thread, any number of times."""
         with self._ending, contextlib.suppress(ProcessLookupError, PermissionError):
             if not self._ended:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _listen(self) -> None:
-        """Read words that are there, and hand on whole lines."""
-        data = os.read(self._words_fd, _WORDS_BYTES)
+    def _read_messages(self) -> None:
+        """Read available messages and pass on the complete lines."""
+        data = os.read(self._message_fd, _MESSAGE_BYTES)
         if not data:
-            self._selector.unregister(self._words_fd)
+            self._selector.unregister(self._message_fd)
             data = b"\n"
-        *lines, self._words = (self._words + data).split(b"\n")
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         for line in lines:
             if line.strip():
-                self._said(line.decode(errors="replace").strip())
-        # Words without an end are no line.
-        self._words = self._words[-_WORDS_BYTES:]
+                self._on_message(line.decode(errors="replace").strip())
+        # Bounded memory for output that never ends a line.
+        self._partial_line = self._partial_line[-_MESSAGE_BYTES:]

@@ -1,4 +1,4 @@
-"""A recording in a file."""
+"""Audio files as a source."""
 
 import os
 import re
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _BLOCK_SECONDS = 0.5
 
-# libsndfile's log of a header that promises more than the file holds.
-_PROMISED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
-# Recorders that write to a pipe put sizes from about 2 GiB up for "unknown".
+# libsndfile's log entry for a header that announces more bytes than the file has.
+_ANNOUNCED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
+# Recorders that write to a pipe use sizes from about 2 GiB up for "unknown".
 _UNKNOWN_BYTES = 0x7FFF_0000
 
 
 def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[FloatArray]:
-    """Stream an audio file (WAV, FLAC, OGG, MP3, ...), a block at a time.
+    """Stream an audio file (WAV, FLAC, OGG, MP3, ...) block by block.
 
     Args:
         path: the file; its channels are averaged.
@@ -33,11 +33,11 @@ def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[
 
     Returns:
         Source of float32 chunks, shape (samples,), about half a second each. It raises
-        `SourceError` where the file is damaged or ends before its header says (an OGG does not
-        say, it is read as far as it goes).
+        `SourceError` where the file is damaged or shorter than its header announces (OGG headers
+        have no length: a cut OGG file ends without an error).
 
     Raises:
-        SourceError: if the file is missing or no audio.
+        SourceError: if the file is missing or not audio.
     """
     import soundfile
 
@@ -51,7 +51,7 @@ def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[
 
 
 def _chunks(sound: "SoundFile", resampler: Resampler) -> Generator[FloatArray, None, None]:
-    """Mono chunks of the resampler's rate; what it holds comes before a failure."""
+    """Mono chunks at the resampler's output rate; its remaining samples come before a failure."""
     with closing(_blocks(sound)) as blocks:
         try:
             for block in blocks:
@@ -89,16 +89,16 @@ def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
 
 
 def _cut_short(sound: "SoundFile", frames: int) -> str:
-    """Say how the file ends before its header promises, if it does."""
+    """Describe how the file is shorter than its header announces; empty if it is complete."""
     if frames < sound.frames:
-        return f"is cut short: its header promises {sound.frames} frames, {frames} are there."
-    # For WAV, AIFF and AU libsndfile corrects `frames` to the file and leaves a note.
-    for promised, held in _PROMISED_BYTES.findall(sound.extra_info):
-        if int(held) < int(promised) < _UNKNOWN_BYTES:
-            return f"is cut short: its header promises {promised} bytes, {held} are there."
+        return f"is cut short: its header announces {sound.frames} frames, the file has {frames}."
+    # For WAV, AIFF and AU, libsndfile reduces `frames` to the file's size and logs that.
+    for announced, actual in _ANNOUNCED_BYTES.findall(sound.extra_info):
+        if int(actual) < int(announced) < _UNKNOWN_BYTES:
+            return f"is cut short: its header announces {announced} bytes, the file has {actual}."
     return ""
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words, on one line."""
+    """libsndfile's message on one line."""
     return " ".join(str(getattr(error, "error_string", error)).split())

@@ -1,4 +1,4 @@
-"""A pipe whose reader can be called off."""
+"""A pipe whose reader can be interrupted."""
 
 import os
 import select
@@ -9,13 +9,13 @@ _POLL_SECONDS = 0.25
 
 
 class InterruptiblePipe:
-    """Reads a pipe, and finds it at its end as soon as nobody wants to go on.
+    """Reads a pipe, and reports its end as soon as `should_stop` returns true.
 
-    A plain read waits for as long as the other side says nothing, whatever signal comes meanwhile.
+    A plain read would block until the writer sends something, whatever signal arrives meanwhile.
 
     Args:
-        stream: the pipe, of which nothing has been read yet.
-        should_stop: is asked a few times a second.
+        stream: the pipe, from which nothing has been read yet.
+        should_stop: called a few times per second.
     """
 
     def __init__(self, stream: BinaryIO, should_stop: Callable[[], bool]) -> None:
@@ -23,7 +23,7 @@ class InterruptiblePipe:
         self._should_stop = should_stop
 
     def read(self, size: int) -> bytes:
-        """Wait for the next bytes, at most `size`; nothing at the end."""
+        """Wait for the next bytes, at most `size`; empty at the end."""
         while not self._should_stop():
             if select.select([self._fd], [], [], _POLL_SECONDS)[0]:
                 return os.read(self._fd, size)

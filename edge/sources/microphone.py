@@ -1,4 +1,4 @@
-"""A microphone: any device that PortAudio finds, or that the sound server has."""
+"""Microphones: any device that PortAudio or the sound server has."""
 
 import importlib.util
 import json
@@ -20,15 +20,16 @@ _LIST_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Device:
-    """Something to capture from.
+    """A capture device.
 
     Args:
-        name: any part of it that no other has stands for it.
-        index: stands for it until devices come or go; None for the sound server's own.
-        host: what makes it available: ALSA, Core Audio, ..., or the sound server.
-        channels: all are captured, and averaged.
-        rate_hz: its own rate.
-        is_default: it is captured from where no other is asked for.
+        name: its name; any unique part of it selects the device.
+        index: its number, valid until devices are added or removed; None for the sound server's
+            own devices.
+        host: the audio system that provides it: ALSA, Core Audio, ..., or the sound server.
+        channels: number of channels; all are captured and averaged.
+        rate_hz: native sample rate.
+        is_default: whether it is captured when no device is named.
     """
 
     name: str
@@ -40,20 +41,20 @@ class Device:
 
 
 class MicrophoneSource(SupervisedSource):
-    """Captures from a microphone, for as long as it takes.
+    """Captures from a microphone until `close`, whatever happens to the device.
 
-    A child process does (see `edge.sources.recorder`), at the device's own rate. The default
-    device is followed where the sound server moves it; a named one is waited for when it is gone,
-    even if the server offers another in its place.
+    A child process captures (see `edge.sources.recorder`), at the device's native rate. Without a
+    named device, the capture follows the sound server's default. A named device that is gone is
+    waited for, even if the server offers another one instead.
 
     Args:
         sample_rate_hz: rate of the chunks.
-        device: name, part of a name, or index; None for the default one. Names last: an index
-            becomes its device's name once that is open.
-        health: where to say how the source is doing; gaps are the listener's to count.
-        queue_seconds: sound that may wait for the listener; then the oldest is dropped.
-        stall_seconds: the device has failed when nothing comes for so long.
-        retry_seconds: shortest and longest pause before another try.
+        device: name, part of a name, or index; None for the default device. Names are stable: an
+            index is replaced by the device's name once the device is open.
+        health: receives the source's state; the listener counts the gaps.
+        queue_seconds: sound that may wait for the listener; beyond it, the oldest is dropped.
+        stall_seconds: time without samples after which the device counts as failed.
+        retry_seconds: shortest and longest pause before another attempt.
 
     Raises:
         ImportError: if sounddevice is not installed.
@@ -78,7 +79,7 @@ class MicrophoneSource(SupervisedSource):
             start_seconds=10.0,
             stall_seconds=stall_seconds,
             retry_seconds=retry_seconds,
-            # The device gives blocks of 0.1 s.
+            # The recorder writes blocks of 0.1 s.
             tolerance_seconds=0.1,
             settle_seconds=0.5,
         )
@@ -95,30 +96,29 @@ class MicrophoneSource(SupervisedSource):
 
     def _is_over(self, status: int, seconds: float) -> bool:
         if status == recorder.UNUSABLE:
-            raise SourceError(f"No sound from {self._name}: {self._last_words}.")
+            raise SourceError(f"No sound from {self._name}: {self._last_message}.")
         return False
 
-    def _hear(self, words: str) -> None:
-        if words.startswith(recorder.OPENED):
+    def _on_message(self, message: str) -> None:
+        if message.startswith(recorder.OPENED):
             if self._device.isdecimal():
-                # Numbers are handed out anew when devices come and go.
-                self._device = words.removeprefix(recorder.OPENED)
-        elif words.startswith(recorder.CAPTURING):
-            capturing = words.removeprefix(recorder.CAPTURING)
+                # Indices change when devices are added or removed.
+                self._device = message.removeprefix(recorder.OPENED)
+        elif message.startswith(recorder.CAPTURING):
+            capturing = message.removeprefix(recorder.CAPTURING)
             if capturing != self._capturing:
                 self._capturing = capturing
                 self._describe(f"{self._name}, {capturing}")
         else:
-            super()._hear(words)
+            super()._on_message(message)
 
 
 def list_devices() -> list[Device]:
-    """List what can be captured from: PortAudio's devices, the default host's first, and the
-    sound server's own.
+    """List the capture devices: PortAudio's, the default host's first, then the sound server's.
 
     Raises:
         ImportError: if sounddevice is not installed.
-        SourceError: if PortAudio is missing, or hangs.
+        SourceError: if PortAudio is missing or hangs.
     """
     _require_sounddevice()
     try:
@@ -133,7 +133,7 @@ def list_devices() -> list[Device]:
 
 
 def _recorder(*arguments: str) -> list[str]:
-    """The command that runs the recorder, with nothing importable but what is installed."""
+    """The command that runs the recorder, which can import only installed packages."""
     return [sys.executable, "-P", str(Path(recorder.__file__)), *arguments]
 
 

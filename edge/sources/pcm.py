@@ -1,4 +1,4 @@
-"""Raw samples from a pipe."""
+"""Raw PCM samples from a pipe."""
 
 from collections.abc import Generator
 from typing import BinaryIO, Literal
@@ -12,14 +12,14 @@ from edge.types import FloatArray
 
 SampleFormat = Literal["s16le", "f32le"]
 
-# A pipe may be live: short reads keep the delay short.
+# A pipe may be live: short reads keep latency low.
 _BLOCK_SECONDS = 0.1
-# Type and full scale.
+# Sample type and full scale.
 _FORMATS = {"s16le": ("<i2", 32768.0), "f32le": ("<f4", 1.0)}
 
 
 class PcmDecoder:
-    """Makes frames of bytes that may end anywhere in a sample.
+    """Decodes frames from bytes that may end anywhere in a sample.
 
     Args:
         channels: interleaved channels.
@@ -33,7 +33,7 @@ class PcmDecoder:
         self.frame_bytes = np.dtype(self._dtype).itemsize * channels
 
     def push(self, data: bytes) -> FloatArray:
-        """Return the frames that are now whole, float32 (frames, channels)."""
+        """Add bytes; return the frames they complete, float32 (frames, channels)."""
         data = self._rest + data
         frames = len(data) // self.frame_bytes
         self._rest = data[frames * self.frame_bytes :]
@@ -62,11 +62,11 @@ def pcm_source(
         sample_format: `"s16le"` or `"f32le"` (full scale 1), little-endian.
 
     Returns:
-        Source of float32 chunks, shape (samples,), about 0.1 s each, with gaps in place of those
-        that hold NaN or infinity. It raises `SourceError` where the stream fails.
+        Source of float32 chunks, shape (samples,), about 0.1 s each. A gap replaces each chunk
+        with NaN or infinity. It raises `SourceError` where the stream fails.
 
     Raises:
-        ValueError: if the format is unknown, or the rate or the channels are below 1.
+        ValueError: if the format is unknown, or the rate or number of channels is below 1.
     """
     if sample_format not in _FORMATS:
         raise ValueError(
@@ -85,7 +85,7 @@ def pcm_source(
 def _chunks(
     stream: BinaryIO, rate_hz: int, decoder: PcmDecoder, resampler: Resampler
 ) -> Generator[FloatArray | Gap, None, None]:
-    """Mono chunks of the resampler's rate."""
+    """Mono chunks at the resampler's output rate."""
     block_bytes = decoder.frame_bytes * max(1, round(_BLOCK_SECONDS * rate_hz))
     while True:
         try:
@@ -100,5 +100,5 @@ def _chunks(
             yield resampler.push(mono(frames))
         else:
             yield resampler.flush()
-            yield Gap(len(frames) / rate_hz, "samples that are no numbers")
+            yield Gap(len(frames) / rate_hz, "NaN or infinite samples")
     yield resampler.flush()

@@ -1,11 +1,10 @@
-"""The process that captures from a sound device: samples to stdout, words to stderr.
+"""The process that captures from a sound device: samples to stdout, messages to stderr.
 
-A process of its own, as nothing else gets rid of PortAudio. It lists the devices once, when it is
-initialised, so finding one that came later means terminating it; a read from a sound server that
-hangs never returns, and terminating PortAudio under that read aborts the process. This process is
-small, and can be killed.
+PortAudio needs its own process. It lists the devices only when it is initialised, so finding a new
+device means terminating it; a read from a sound server that hangs never returns, and terminating
+PortAudio during that read aborts the process. This process is small and can be killed.
 
-It stands alone, without numpy or anything of this package:
+It is self-contained, without numpy or anything else of this package:
 
     python recorder.py [DEVICE]   HEADER, then float32 samples, channels interleaved
     python recorder.py --list     the devices as JSON
@@ -25,68 +24,68 @@ from typing import Any
 
 # Rate and channels.
 HEADER = struct.Struct("<II")
-# Words: the device that was opened; what it captures, again when the sound server moves it.
+# Messages: the opened device; the captured source, again whenever the sound server changes it.
 OPENED = "opened "
 CAPTURING = "capturing "
-# Exit status where another try would be in vain.
+# Exit status if another attempt would be futile.
 UNUSABLE = 3
 
 _BLOCK_SECONDS = 0.1
-# Room in the device's buffer, should this process have to wait for a core.
+# Size of the device's buffer, for when this process has to wait for a core.
 _LATENCY_SECONDS = 0.5
-# A device with more channels than sound cards have leads to a sound server, which mixes them.
-_MOST_CHANNELS = 16
-# ALSA's ways to a PulseAudio server, or a PipeWire that stands in for one.
+# A device with more channels than any sound card leads to a sound server, which mixes them.
+_MAX_CHANNELS = 16
+# ALSA devices that lead to a PulseAudio server, or to PipeWire in its place.
 _SERVER_DEVICES = ("pulse", "default")
-_SERVER_PATIENCE_SECONDS = 5.0
-# A device's name less its card's number, which changes with the order of plugging in.
+_SERVER_TIMEOUT_SECONDS = 5.0
+# The card number in a device's name, which depends on the order of plugging in.
 _CARD = re.compile(r" \(hw:\d+,\d+\)$")
 
 
 class CaptureError(Exception):
-    """Why there is no sound."""
+    """The capture failed; the message is the reason."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the process.
 
     Args:
-        arguments: after the program's name.
+        arguments: command-line arguments after the program's name.
 
     Returns:
-        Exit status: 0, 1 after a failure, `UNUSABLE` where PortAudio is missing.
+        Exit status: 0, 1 after a failure, `UNUSABLE` if PortAudio is missing.
     """
-    say = _own_stderr()
+    send = _redirect_stderr()
     try:
         import sounddevice
     except (ImportError, OSError) as error:
-        say(f"{error}; install it, as by: apt-get install libportaudio2")
+        send(f"{error}; install it, as by: apt-get install libportaudio2")
         return UNUSABLE
-    except Exception as error:  # PortAudio's own, which is of the module that failed to load.
-        say(_reason(error))
+    except Exception as error:  # PortAudioError, defined in the module that failed to load.
+        send(_reason(error))
         return 1
     try:
         if arguments == ["--list"]:
             print(json.dumps(_devices(sounddevice) + _server_sources()))
         else:
-            _record(sounddevice, arguments[0] if arguments else "", say)
+            _record(sounddevice, arguments[0] if arguments else "", send)
     except BrokenPipeError:
         pass
     except (CaptureError, sounddevice.PortAudioError) as error:
-        say(_reason(error))
+        send(_reason(error))
         return 1
     return 0
 
 
-def _record(sounddevice: Any, wanted: str, say: Callable[[str], None]) -> None:
-    """Write what the device gives, for as long as it gives and someone reads."""
-    # Our reader keeps stdin open: once that ends, so do we, even within a read that hangs.
+def _record(sounddevice: Any, requested: str, send: Callable[[str], None]) -> None:
+    """Write samples until the device fails or the reader is gone."""
+    # The reader keeps stdin open: when it closes, this process ends, even during a hanging read.
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    device, source = _find(wanted, _devices(sounddevice))
+    device, source = _find(requested, _devices(sounddevice))
     if source:
         os.environ["PULSE_SOURCE"] = source
     rate_hz = device["rate_hz"]
-    channels = device["channels"] if device["channels"] <= _MOST_CHANNELS else 1
+    channels = device["channels"] if device["channels"] <= _MAX_CHANNELS else 1
     try:
         stream = sounddevice.RawInputStream(
             rate_hz,
@@ -100,23 +99,23 @@ def _record(sounddevice: Any, wanted: str, say: Callable[[str], None]) -> None:
         raise CaptureError(
             f"{source or device['name']} cannot be opened: {_reason(error)}"
         ) from error
-    say(OPENED + (source or device["name"]))
-    follows = not source and (not wanted or device["name"] in _SERVER_DEVICES)
-    watching = (device["name"], source, follows, say)
+    send(OPENED + (source or device["name"]))
+    follows = not source and (not requested or device["name"] in _SERVER_DEVICES)
+    watching = (device["name"], source, follows, send)
     threading.Thread(target=_watch, args=watching, daemon=True).start()
     sys.stdout.buffer.write(HEADER.pack(rate_hz, channels))
     while True:
         try:
-            # The overflow flag is no use: sound is lost without it. Our reader goes by the clock.
+            # Ignore the overflow flag: sound gets lost without it. The reader uses the clock.
             block, _ = stream.read(round(_BLOCK_SECONDS * rate_hz))
         except sounddevice.PortAudioError as error:
-            raise CaptureError(f"the capture broke off: {_reason(error)}") from error
+            raise CaptureError(f"the capture failed: {_reason(error)}") from error
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
 
 
 def _devices(sounddevice: Any) -> list[dict[str, Any]]:
-    """PortAudio's inputs, those of its default host first."""
+    """PortAudio's input devices, those of its default host first."""
     hosts = sounddevice.query_hostapis()
     default = sounddevice.default.device[0]
     devices = [
@@ -135,56 +134,57 @@ def _devices(sounddevice: Any) -> list[dict[str, Any]]:
     return sorted(devices, key=lambda device: device["host"] != default_host)
 
 
-def _find(wanted: str, devices: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
-    """Return the device to open and, if it is one of the sound server's, its name there."""
+def _find(requested: str, devices: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """Return the device to open and, for a source of the sound server, its name there."""
     if not devices:
         raise CaptureError("there is no sound device to capture from, and no sound server")
-    if not wanted:
+    if not requested:
         return next((device for device in devices if device["is_default"]), devices[0]), ""
-    if wanted.isdecimal():
+    if requested.isdecimal():
         for device in devices:
-            if device["index"] == int(wanted):
+            if device["index"] == int(requested):
                 return device, ""
-        raise CaptureError(f"there is no sound device {wanted} to capture from")
+        raise CaptureError(f"there is no sound device {requested} to capture from")
     names = list(dict.fromkeys(device["name"] for device in devices))
-    if name := match(wanted, names):
+    if name := match(requested, names):
         return next(device for device in devices if device["name"] == name), ""
     ways = [device for device in devices if device["name"] in _SERVER_DEVICES]
-    if ways and (source := match(wanted, [source["name"] for source in _server_sources()])):
+    if ways and (source := match(requested, [source["name"] for source in _server_sources()])):
         return ways[0], source
-    raise CaptureError(f"there is no sound device {wanted!r}")
+    raise CaptureError(f"there is no sound device {requested!r}")
 
 
-def match(wanted: str, names: list[str]) -> str | None:
-    """Find the device that is meant.
+def match(requested: str, names: list[str]) -> str | None:
+    """Find the requested device.
 
     Args:
-        wanted: a name in whole, or less the number of its card, or in part; case does not matter.
-        names: of all there are.
+        requested: a complete name, a name without its card number, or part of a name; case does
+            not matter.
+        names: names of all devices.
 
     Returns:
-        Its whole name, or None.
+        The complete name, or None.
 
     Raises:
-        CaptureError: if several may be meant.
+        CaptureError: if several devices match.
     """
-    wanted = wanted.casefold()
+    requested = requested.casefold()
     for fits in (
-        lambda name: name == wanted,
-        lambda name: _CARD.sub("", name) == _CARD.sub("", wanted),
-        # What is being played may sound like a microphone's name, and is none.
-        lambda name: wanted in name and not name.endswith(".monitor"),
+        lambda name: name == requested,
+        lambda name: _CARD.sub("", name) == _CARD.sub("", requested),
+        # A monitor captures what is played; its name may contain a microphone's name.
+        lambda name: requested in name and not name.endswith(".monitor"),
     ):
         found = [name for name in names if fits(name.casefold())]
         if len(found) > 1:
-            raise CaptureError(f"{wanted!r} may be {' or '.join(found)}; give the whole name")
+            raise CaptureError(f"{requested!r} may be {' or '.join(found)}; give the complete name")
         if found:
             return found[0]
     return None
 
 
 def _server_sources() -> list[dict[str, Any]]:
-    """The sound server's own devices, which PortAudio does not list."""
+    """The sound server's sources, which PortAudio does not list."""
     return [
         {
             "name": name,
@@ -200,10 +200,10 @@ def _server_sources() -> list[dict[str, Any]]:
     ]
 
 
-def _watch(device_name: str, source: str, follows: bool, say: Callable[[str], None]) -> None:
-    """Say what is captured. When a sound server puts another source in its place, end, or follow.
+def _watch(device_name: str, source: str, follows: bool, send: Callable[[str], None]) -> None:
+    """Report the captured source. When the sound server replaces it, follow or end.
 
-    A server does that without a word when a source vanishes; nothing in the samples shows it.
+    A server silently replaces a source that vanishes; the samples do not show it.
     """
     try:
         changes = subprocess.Popen(
@@ -214,10 +214,10 @@ def _watch(device_name: str, source: str, follows: bool, say: Callable[[str], No
             env=os.environ | {"LC_ALL": "C"},
         )
     except OSError:
-        say(CAPTURING + device_name)
+        send(CAPTURING + device_name)
         return
     now = _server_source()
-    say(CAPTURING + (now or device_name))
+    send(CAPTURING + (now or device_name))
     if not now:
         changes.kill()
         return
@@ -227,18 +227,18 @@ def _watch(device_name: str, source: str, follows: bool, say: Callable[[str], No
             now = _server_source()
         if now and now != source:
             if not follows:
-                say(f"{source} is gone, and the sound server gives {now} in its place")
+                send(f"{source} is gone, and the sound server replaced it by {now}")
                 os._exit(1)
             source = now
-            say(CAPTURING + source)
+            send(CAPTURING + source)
 
 
 def _server_source() -> str | None:
     """The name of the sound server's source that this process captures from, if any."""
-    mine = f'application.process.id = "{os.getpid()}"'
+    this_process = f'application.process.id = "{os.getpid()}"'
     for output in _pactl("list", "source-outputs").split("Source Output #"):
         index = re.search(r"^\s*Source: (\d+)$", output, re.M)
-        if index and mine in output:
+        if index and this_process in output:
             sources = _pactl("list", "short", "sources")
             name = re.search(rf"^{index[1]}\t(\S+)", sources, re.M)
             return name and name[1]
@@ -246,7 +246,7 @@ def _server_source() -> str | None:
 
 
 def _pactl(*arguments: str) -> str:
-    """What the sound server answers; nothing where there is none, or it hangs."""
+    """The output of `pactl`; empty if there is no sound server or it hangs."""
     try:
         return subprocess.run(
             ["pactl", *arguments],
@@ -254,7 +254,7 @@ def _pactl(*arguments: str) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | {"LC_ALL": "C"},
-            timeout=_SERVER_PATIENCE_SECONDS,
+            timeout=_SERVER_TIMEOUT_SECONDS,
             text=True,
             check=False,
         ).stdout
@@ -262,39 +262,39 @@ def _pactl(*arguments: str) -> str:
         return ""
 
 
-def _own_stderr() -> Callable[[str], None]:
-    """Keep stderr for our words: ALSA and PortAudio talk there too, at length and about nothing."""
-    words = os.fdopen(os.dup(2), "w", buffering=1)
+def _redirect_stderr() -> Callable[[str], None]:
+    """Silence ALSA's and PortAudio's output; return a function that writes a message to stderr."""
+    messages = os.fdopen(os.dup(2), "w", buffering=1)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 2)
     os.close(silence)
 
-    def say(text: str) -> None:
-        print(" ".join(text.split()), file=words)
+    def send(text: str) -> None:
+        print(" ".join(text.split()), file=messages)
 
-    return say
+    return send
 
 
 def _end_with_stdin() -> None:
-    """End when nobody holds stdin any more, whatever another thread hangs in."""
+    """End the process when stdin closes, even if another thread hangs."""
     while os.read(0, 1):
         pass
-    if os.getpgrp() == os.getpid():  # As our reader starts us: end what we started, too.
+    if os.getpgrp() == os.getpid():  # Started by `Child`: end the child processes too.
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(0)
 
 
 def _reason(error: Exception) -> str:
-    """PortAudio's words, and those of the system below it."""
+    """PortAudio's message, with that of the audio system below it."""
     if isinstance(error, CaptureError) or not error.args:
         return str(error)
-    words, *_, host = *error.args, None
-    return f"{words} ({host[2]})" if isinstance(host, tuple) and host[2] else str(words)
+    text, *_, host = *error.args, None
+    return f"{text} ({host[2]})" if isinstance(host, tuple) and host[2] else str(text)
 
 
 if __name__ == "__main__":
     exit_status = main(sys.argv[1:])
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    # PortAudio's own end may hang with the sound server.
+    # PortAudio's termination may hang with the sound server.
     os._exit(exit_status)

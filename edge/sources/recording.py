@@ -1,4 +1,4 @@
-"""A source that has an end."""
+"""A source with an end."""
 
 from collections.abc import Generator
 from typing import Generic, Self, TypeVar
@@ -11,10 +11,10 @@ _Item = TypeVar("_Item")
 
 
 class Recording(Generic[_Item]):
-    """Gives what a recording holds until its end, or until `close`.
+    """Yields the items of a recording until its end or `close`.
 
     Args:
-        items: chunks, as `edge.sources.base.Source` has them; and gaps, if there may be some.
+        items: chunks as in `edge.sources.base.Source`, and possibly gaps.
     """
 
     def __init__(self, items: Generator[_Item, None, None]) -> None:
@@ -26,17 +26,17 @@ class Recording(Generic[_Item]):
 
     def __next__(self) -> _Item:
         if self._closed:
-            # Only here, in the reading thread, is the generator sure to be idle.
+            # Only in the reading thread is the generator guaranteed to be idle.
             self._items.close()
         return next(self._items)
 
     def close(self) -> None:
-        """Stop, from any thread; a read that waits for a pipe ends when something comes."""
+        """Stop, from any thread; a blocked read of a pipe ends when data arrives."""
         self._closed = True
 
 
 def mono(frames: FloatArray) -> FloatArray:
-    """Average the channels of (frames, channels), into new memory."""
+    """Average the channels of (frames, channels) into a new array, shape (frames,)."""
     if frames.shape[1] == 1:
         return frames[:, 0].copy()
     samples: FloatArray = frames.mean(axis=1, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Samples at one rate in, samples at another out."""
+"""Sample rate conversion of a stream."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from edge.types import FloatArray
 
 
 class Resampler:
-    """Changes the rate of a stream that arrives in chunks; they do not show in the result.
+    """Resamples a stream that arrives in chunks; the result does not depend on the chunks.
 
     Args:
-        from_rate_hz: rate of what comes in.
-        to_rate_hz: rate of what goes out; the same leaves the samples as they are.
+        from_rate_hz: input rate.
+        to_rate_hz: output rate; if it equals the input rate, samples pass through unchanged.
 
     Raises:
         ImportError: if the rates differ and soxr is not installed.
@@ -26,14 +26,14 @@ class Resampler:
             )
 
     def push(self, chunk: FloatArray) -> FloatArray:
-        """Take the next samples (n,) and return what is now known, often a little less."""
+        """Add samples (n,) and return the output so far, which lags slightly behind."""
         if self._stream is None:
             return chunk
         resampled: FloatArray = self._stream.resample_chunk(chunk)
         return resampled
 
     def flush(self) -> FloatArray:
-        """End the stream and return what is left of it; the next `push` starts a new one."""
+        """End the stream and return the rest of it; the next `push` starts a new one."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         tail: FloatArray = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,21 +1,21 @@
-"""The time of day at a moment of a live stream."""
+"""Unix time for positions in a live stream."""
 
 import math
 import time
 
 from edge.sources.timeline import clock
 
-# Sound cards' clocks differ from ours by a few hundred parts in a million.
+# Sound cards' clocks differ from the system clock by a few hundred parts per million.
 _DRIFT = 1e-3
 
 
 class StreamClock:
-    """Maps the stream's time to Unix time.
+    """Maps stream time to Unix time.
 
-    Chunks come late, above all where the listener was held up and finds a backlog, but never
-    early. So the least delay there was is the stream's, and a later chunk's greater one its own;
-    but for what the sound card's clock loses to ours. What the stream lacks is in its time, as a
-    gap. When the time of day is set, the new one counts at once.
+    Chunks arrive late, above all when the listener was blocked and finds a backlog, but never
+    early. So the smallest delay so far is the stream's, and any extra delay is the chunk's own,
+    except for the drift of the sound card's clock. Gaps are part of stream time. When the time of
+    day is set, the new time applies immediately.
     """
 
     def __init__(self) -> None:
@@ -23,13 +23,13 @@ class StreamClock:
         self._seconds = 0.0
 
     def take(self, seconds: float) -> None:
-        """The stream has just come so far."""
+        """Record that the stream has just reached `seconds`."""
         drift = _DRIFT * max(0.0, seconds - self._seconds)
         self._lag = min(clock() - seconds, self._lag + drift)
         self._seconds = seconds
 
     def unix_time(self, seconds: float) -> float:
-        """When it was so far into the stream; now, before anything has come."""
+        """Unix time of the position `seconds`; the current time before any sound has arrived."""
         if math.isinf(self._lag):
             return time.time()
         return time.time() - (clock() - self._lag - seconds)

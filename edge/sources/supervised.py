@@ -1,4 +1,4 @@
-"""Keeps a live source alive: starts its process, watches it, and starts it again."""
+"""Supervision of a live source: starts its process, watches it and restarts it."""
 
 import abc
 import logging
@@ -19,34 +19,34 @@ from edge.types import FloatArray
 _log = logging.getLogger("semanticac_edge")
 
 _READ_BYTES = 65_536
-# A live source owes its listener a chunk every half second, be it an empty one.
+# A live source must yield at least every half second, if need be an empty chunk.
 _PAUSE_SECONDS = 0.3
-# A connection that lasts this long counts as good: the next one is tried soon after it is lost.
+# After a connection that lasted this long, the next attempt follows the shortest pause.
 _GOOD_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _NO_SAMPLES = np.zeros(0, np.float32)
 
 
 class SupervisedSource(abc.ABC):
-    """A live source that a child process captures; a kind of source says which and how.
+    """A live source captured by a child process; each subclass defines the process.
 
-    A thread starts the process and reads it. Whatever goes wrong (the process ends, or writes
-    nothing for too long) is logged once; the process is ended and started again, after a pause that
-    doubles from the shortest to the longest, until sound comes; then that is logged once. The
-    listener gets the sound, gaps that add up to what is missing by the clock, and empty chunks
-    meanwhile. A break is reported when it is noticed, with the gap so far, and the rest of it when
-    the sound is back: who only adds gaps up need not care.
+    A thread starts the process and reads its output. A failure (the process ends, or writes nothing
+    for too long) is logged once; the process is killed and restarted until sound arrives, after
+    pauses that double from the shortest to the longest; the recovery is logged once too. The
+    listener receives the sound, gaps that add up to the sound missing by the clock, and empty
+    chunks meanwhile. An interruption is reported as soon as it is noticed, with the gap so far, and
+    again with the rest of the gap when the sound is back.
 
-    What the listener does not take waits, `queue_seconds` of it; then the oldest is dropped.
+    Up to `queue_seconds` of sound wait for the listener; beyond that, the oldest is dropped.
 
     Args:
-        name: what is captured, for messages.
+        name: the source's name in messages.
         sample_rate_hz: rate of the chunks.
-        health: where to say how the source is doing; gaps are the listener's to count.
+        health: receives the source's state; the listener counts the gaps.
         queue_seconds: sound that may wait for the listener.
-        start_seconds: how long the process may take until sound comes.
-        stall_seconds: how long it may then write nothing.
-        retry_seconds: shortest and longest pause before another try.
+        start_seconds: longest time until the process writes its first sound.
+        stall_seconds: longest time that it may then write nothing.
+        retry_seconds: shortest and longest pause before another attempt.
         tolerance_seconds: see `Timeline`.
         settle_seconds: see `Timeline`.
     """
@@ -76,7 +76,7 @@ class SupervisedSource(abc.ABC):
         self._resampler = Resampler(sample_rate_hz, sample_rate_hz)
         self._captured_rate_hz = sample_rate_hz
         self._description = name
-        self._last_words = ""
+        self._last_message = ""
         self._up_since: float | None = None
         self._missing_seconds: float | None = None
         self._closing = threading.Event()
@@ -99,7 +99,7 @@ class SupervisedSource(abc.ABC):
             self.close()
 
     def close(self) -> None:
-        """Stop, from any thread or a signal handler: end the process and forget what waits."""
+        """Stop, from any thread or a signal handler: kill the process and drop waiting sound."""
         self._closing.set()
         self._backlog.close(discard=True)
         with self._child_lock:
@@ -110,26 +110,26 @@ class SupervisedSource(abc.ABC):
 
     @abc.abstractmethod
     def _command(self) -> Sequence[str]:
-        """The process to start."""
+        """Program and arguments of the process."""
 
     @abc.abstractmethod
     def _format(self, child: Child) -> tuple[int, int, SampleFormat]:
-        """Rate, channels and format of what the process writes, read from it if it says."""
+        """Rate, channels and format of the process's output; reads its header, if it has one."""
 
     @abc.abstractmethod
     def _is_over(self, status: int, seconds: float) -> bool:
-        """Whether the process, which gave so much sound and ended, has come to the source's end.
+        """Whether a process that ended after `seconds` of sound has reached the source's end.
 
         Raises:
-            SourceError: if another try would be in vain.
+            SourceError: if another attempt would be futile.
         """
 
-    def _hear(self, words: str) -> None:
-        """A line of the process' words; the last one is why it ended."""
-        self._last_words = words
+    def _on_message(self, message: str) -> None:
+        """Handle a line that the process wrote to stderr; the last one tells why it ended."""
+        self._last_message = message
 
     def _describe(self, description: str) -> None:
-        """Say what is captured, when that is known more closely or changes."""
+        """Update the description of what is captured, and report it if sound is arriving."""
         self._description = description
         if self._up_since is not None:
             self._health.set_source(True, description)
@@ -137,11 +137,11 @@ class SupervisedSource(abc.ABC):
 
     @property
     def _waits_for_listener(self) -> bool:
-        """Whether a full queue holds up the capture, as nothing is lost by that."""
+        """Whether the capture waits while the queue is full, instead of dropping sound."""
         return False
 
     def _supervise(self) -> None:
-        """The thread: capture, and when that fails, again."""
+        """Run the thread: capture, and restart the capture after failures."""
         self._timeline = Timeline(clock(), self._tolerance_seconds, self._settle_seconds)
         failure: Exception | None = None
         shortest, longest = self._retry_seconds
@@ -153,7 +153,7 @@ class SupervisedSource(abc.ABC):
                 self._go_down(reason)
                 self._closing.wait(pause)
                 pause = min(2 * pause, longest)
-            self._hand_on(self._timeline.end())
+            self._forward(self._timeline.end())
             self._put(self._resampler.flush())
         except Exception as error:
             failure = error
@@ -161,10 +161,10 @@ class SupervisedSource(abc.ABC):
         self._backlog.close(failure)
 
     def _capture(self) -> str | None:
-        """Run the process to its end; say why it ended, or None if that was the source's."""
-        self._last_words = ""
+        """Run the process to its end; return the reason, or None at the end of the source."""
+        self._last_message = ""
         try:
-            child = Child(self._command(), self._hear)
+            child = Child(self._command(), self._on_message)
         except OSError as error:
             return f"cannot start: {error}"
         with self._child_lock:
@@ -194,22 +194,22 @@ class SupervisedSource(abc.ABC):
             return stall
         if self._is_over(status, seconds):
             return None
-        return self._last_words or _describe_status(status)
+        return self._last_message or _describe_status(status)
 
     def _take(self, samples: FloatArray) -> None:
-        """Hand on the next samples (n,), and what the clock says about them."""
+        """Forward the next samples (n,), with gaps where the clock shows a loss."""
         if samples.size:
             seconds = samples.size / self._captured_rate_hz
             items = self._timeline.push(clock(), samples, seconds)
             if items:
                 self._go_up(items)
-            self._hand_on(items)
+            self._forward(items)
 
-    def _hand_on(self, items: Iterable[FloatArray | Gap]) -> None:
-        """Put items into the backlog, at the listener's rate."""
+    def _forward(self, items: Iterable[FloatArray | Gap]) -> None:
+        """Put items into the backlog, resampled to the listener's rate."""
         for item in items:
             if not isinstance(item, Gap) and not np.isfinite(item).all():
-                item = Gap(item.size / self._captured_rate_hz, "samples that are no numbers")
+                item = Gap(item.size / self._captured_rate_hz, "NaN or infinite samples")
             if isinstance(item, Gap):
                 self._put(self._resampler.flush())
                 self._put(item)
@@ -221,7 +221,7 @@ class SupervisedSource(abc.ABC):
             self._backlog.put(item, wait=self._waits_for_listener)
 
     def _go_up(self, items: list[FloatArray | Gap]) -> None:
-        """Sound comes; say so if it did not before."""
+        """Record that sound arrives; report it if it did not before."""
         if self._up_since is not None:
             return
         self._up_since = clock()
@@ -235,9 +235,9 @@ class SupervisedSource(abc.ABC):
             _log.info("Listening to %s again; %.1f s are missing.", self._name, missing)
 
     def _go_down(self, reason: str) -> None:
-        """No sound comes; say so if it did before."""
+        """Record that the sound stopped; report it if it arrived before."""
         items = self._timeline.interrupt(clock(), reason)
-        self._hand_on(items)
+        self._forward(items)
         self._health.set_source(False, f"no sound from {self._name}: {reason}")
         self._up_since = None
         if self._missing_seconds is None:
@@ -248,7 +248,7 @@ class SupervisedSource(abc.ABC):
 
 def _describe_status(status: int) -> str:
     if status < 0:
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"
     return f"failed with status {status}" if status else "ended"
 
 

@@ -1,4 +1,4 @@
-"""What is missing from a live stream, found by the clock."""
+"""Detection of missing sound in a live stream by the clock."""
 
 import statistics
 import time
@@ -6,47 +6,48 @@ import time
 from edge.sources.base import Gap
 from edge.types import FloatArray
 
-# Quartz is right to 100 ppm, cheap sound cards to a few hundred: a lag that moves faster is loss.
+# Quartz is accurate to 100 ppm, cheap sound cards to a few hundred: a lag that changes faster is
+# loss.
 _DRIFT = 1e-3
-# Lags this close are the same one.
+# Lags this close count as equal.
 _NEAR_SECONDS = 0.05
-# However fast it comes: there is memory for so much.
-_MOST_HELD_SECONDS = 60.0
+# Bounds the memory, however fast sound arrives.
+_MAX_HELD_SECONDS = 60.0
 _LOST = "samples were lost"
 
 
 def clock() -> float:
-    """Seconds that no one sets and that count while the machine sleeps."""
-    # Python's monotonic clock stands still meanwhile on Linux.
+    """Monotonic time in seconds that includes the time the machine was suspended."""
+    # On Linux, Python's monotonic clock stops during suspension.
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
 
 
 class Timeline:
-    """Puts gaps between the chunks of a live stream, so that its time keeps up with the clock.
+    """Inserts gaps between the chunks of a live stream, so that its time keeps up with the clock.
 
-    The lag of a chunk is the clock's time less the stream's at its end: chunks and gaps so far.
-    Three things move it, each in its own way:
+    The lag of a chunk is the clock's time minus the stream's time (chunks and gaps) at the end of
+    the chunk. Three causes change it, each in its own way:
 
-    - A busy machine delivers late. The lag jumps up and comes back with the backlog, which arrives
-      as fast as it can be read.
-    - The sound card's clock is not ours. The lag moves slowly, by less than a thousandth; what is
-      usual follows it at no more than that.
-    - Sound is lost. The lag goes up and stays.
+    - A busy machine delivers late. The lag jumps up and returns to normal with the backlog, which
+      arrives as fast as it can be read.
+    - The sound card's clock drifts. The lag changes slowly, by less than one in a thousand, and the
+      usual lag follows it no faster.
+    - Sound is lost. The lag rises and stays.
 
-    So a chunk whose lag is above the usual by more than `tolerance_seconds` is held back, with
-    those after it. If the lag comes back, they were late. If it has not within `settle_seconds`,
-    the least it has come down to says how much is missing, and the first chunk about as late as
-    that comes after the gap. Losses below the tolerance add up until they are above it.
+    So a chunk whose lag exceeds the usual lag by more than `tolerance_seconds` is held back, with
+    the chunks after it. If the lag returns to normal, they were late. If it does not within
+    `settle_seconds`, its minimum in that time tells how much is missing, and the gap goes before
+    the first chunk with about this lag. Losses below the tolerance accumulate until they exceed it.
 
     The first chunks of a connection are held back for `settle_seconds` too: the first may have
     waited in a buffer.
 
     Args:
-        now: the clock's time, where the stream's starts should the connection fail at first;
-            otherwise it starts with the first chunk.
-        tolerance_seconds: more than the lag's usual jitter, about a block; infinite where late
-            never means lost.
+        now: the clock's time. The stream starts then if the first connection fails, and with its
+            first chunk otherwise.
+        tolerance_seconds: more than the usual jitter of the lag, about a block; infinite if late
+            chunks never mean loss.
         settle_seconds: longer than it takes to read a backlog.
     """
 
@@ -63,15 +64,15 @@ class Timeline:
         self._held_seconds = 0.0
 
     def push(self, now: float, chunk: FloatArray, seconds: float) -> list[FloatArray | Gap]:
-        """Take the next chunk.
+        """Add the next chunk.
 
         Args:
-            now: the clock's time when it came.
+            now: the clock's time when the chunk arrived.
             chunk: samples at any rate.
-            seconds: its length.
+            seconds: duration of the chunk.
 
         Returns:
-            What can be handed on by now: chunks as they came, and gaps.
+            The items released by now: unchanged chunks, and gaps.
         """
         if not self._connected and self._interruption is None and not self._held:
             self._zero = now - seconds
@@ -89,18 +90,18 @@ class Timeline:
         if in_time:
             return self._release()
         settled = now - self._held_since >= self._settle
-        return self._conclude() if settled or self._held_seconds > _MOST_HELD_SECONDS else []
+        return self._conclude() if settled or self._held_seconds > _MAX_HELD_SECONDS else []
 
     def interrupt(self, now: float, reason: str) -> list[FloatArray | Gap]:
-        """The connection is lost, or could not be made.
+        """Record that the connection was lost or could not be made.
 
         Args:
             now: the clock's time.
-            reason: for the gap.
+            reason: reason of the gap.
 
         Returns:
-            The chunks held back and, if there was a connection, the gap so far. What more is
-            missing when the next chunk comes is another gap before it.
+            The chunks held back and, if there was a connection, the gap so far. The rest becomes
+            another gap before the next chunk.
         """
         items = self.end()
         if self._connected:
@@ -111,14 +112,14 @@ class Timeline:
         return items
 
     def end(self) -> list[FloatArray | Gap]:
-        """Return the chunks held back; no more will come from this connection."""
+        """End the connection and return the chunks held back."""
         return self._conclude() if self._held else []
 
     def _lag(self, now: float) -> float:
         return now - self._zero - self._stream_seconds
 
     def _conclude(self) -> list[FloatArray | Gap]:
-        """The lag has settled: decide about the chunks held back."""
+        """Release the chunks held back, with a gap if the settled lag shows a loss."""
         near = min(lag for _, lag in self._held) + _NEAR_SECONDS
         settled = statistics.median(lag for _, lag in self._held if lag <= near)
         first, self._connected = not self._connected, True
@@ -140,7 +141,7 @@ class Timeline:
         return chunks
 
     def _gap(self, seconds: float, reason: str) -> Gap:
-        # A stream that catches up by itself may have less than nothing missing; it is still broken.
+        # A stream that catches up may have a negative lag; it was still interrupted.
         seconds = max(seconds, 0.0)
         self._stream_seconds += seconds
         return Gap(seconds, reason)

@@ -1,4 +1,4 @@
-"""A stream or file on the network, played by ffmpeg."""
+"""A stream or file on the network, read with ffmpeg."""
 
 import math
 import re
@@ -11,12 +11,12 @@ from edge.sources.child import Child
 from edge.sources.pcm import SampleFormat
 from edge.sources.supervised import SupervisedSource
 
-# What ffmpeg says at the levels it says it.
+# ffmpeg's messages, with their log levels.
 _DURATION = re.compile(r"\[info\]\s+Duration: (\d+):(\d\d):(\d\d\.\d+)")
 _ERROR = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
-# Some lengths are guessed from the bit rate.
+# Some durations are estimates from the bit rate.
 _NEARLY = 0.9
-# ffmpeg takes 5 s to find out what some streams are.
+# ffmpeg takes up to 5 s to detect the format of some streams.
 _START_SECONDS = 20.0
 
 # Up to the last "@": passwords are not always escaped.
@@ -25,24 +25,24 @@ _QUERY = re.compile(r"\?[^\s:]*")
 
 
 class UrlSource(SupervisedSource):
-    """Plays a URL with ffmpeg, for as long as it takes.
+    """Reads a URL with ffmpeg, and reconnects whenever a live stream breaks.
 
-    What has a length, such as a file on a web server, ends there, and waits for a slow listener.
-    What has none, such as a camera or a radio station, is live: it is connected to again whenever
-    it ends, and drops its oldest sound where the listener falls behind.
+    A URL with a duration, such as a file on a web server, ends there and waits for a slow listener.
+    A URL without one, such as a camera or a radio station, is live: it is reconnected whenever it
+    ends, and its oldest sound is dropped when the listener falls behind.
 
-    Only from one connection to the next is sound missing: within one, what comes late came late
-    over the network, in bursts of seconds.
+    Sound is missing only between connections: within one, sound can be late by seconds, since
+    networks deliver in bursts, but is never lost.
 
     Args:
-        url: RTSP, HTTP, or whatever else ffmpeg opens. Neither password nor query gets into
-            messages; other users of the machine can see both among ffmpeg's arguments.
+        url: RTSP, HTTP, or any other URL that ffmpeg opens. Messages contain neither password nor
+            query; other users of the machine can see both among ffmpeg's arguments.
         sample_rate_hz: rate of the chunks.
-        health: where to say how the source is doing; gaps are the listener's to count.
+        health: receives the source's state; the listener counts the gaps.
         queue_seconds: sound that may wait for the listener.
-        stall_seconds: the stream has failed when nothing comes for so long; some come in pieces
-            of 10 s.
-        retry_seconds: shortest and longest pause before another try.
+        stall_seconds: time without samples after which the stream counts as failed; some streams
+            arrive in segments of 10 s.
+        retry_seconds: shortest and longest pause before another attempt.
 
     Raises:
         SourceError: if ffmpeg is not installed.
@@ -73,7 +73,7 @@ class UrlSource(SupervisedSource):
             stall_seconds=stall_seconds,
             retry_seconds=retry_seconds,
             tolerance_seconds=math.inf,
-            # What ffmpeg took in to find out what it is comes in one burst.
+            # The data that ffmpeg read to detect the format arrives in one burst.
             settle_seconds=0.5,
         )
 
@@ -81,32 +81,32 @@ class UrlSource(SupervisedSource):
         self._duration_seconds = None
         command = [self._ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
         if self._url.lower().startswith("rtsp"):
-            # By UDP, packets get lost and nothing says so.
+            # With UDP, packets are lost silently.
             command += ["-rtsp_transport", "tcp"]
         command += ["-i", self._url, "-vn", "-sn", "-dn"]
-        # To 16 bits ffmpeg averages channels; to floats it would add them up.
+        # For 16-bit output, ffmpeg averages the channels; for floats it would sum them.
         return [*command, "-ac", "1", "-ar", str(self._rate_hz), "-f", "s16le", "pipe:1"]
 
     def _format(self, child: Child) -> tuple[int, int, SampleFormat]:
         return self._rate_hz, 1, "s16le"
 
     def _is_over(self, status: int, seconds: float) -> bool:
-        whole = self._duration_seconds
-        return status == 0 and whole is not None and seconds >= _NEARLY * whole
+        duration = self._duration_seconds
+        return status == 0 and duration is not None and seconds >= _NEARLY * duration
 
     @property
     def _waits_for_listener(self) -> bool:
         return self._duration_seconds is not None
 
-    def _hear(self, words: str) -> None:
-        if found := _DURATION.match(words):
+    def _on_message(self, message: str) -> None:
+        if found := _DURATION.match(message):
             hours, minutes, seconds = map(float, found.groups())
             self._duration_seconds = 60 * (60 * hours + minutes) + seconds
-        elif found := _ERROR.search(words):
+        elif found := _ERROR.search(message):
             text = without_secrets(found[1].replace(self._url, self._name))
-            super()._hear(text.removeprefix(f"{self._name}: "))
+            super()._on_message(text.removeprefix(f"{self._name}: "))
 
 
 def without_secrets(text: str) -> str:
-    """Take user, password and query out of the URLs in a text."""
+    """Remove user, password and query from the URLs in a text."""
     return _QUERY.sub("", _USER.sub("//", text))

@@ -1,8 +1,8 @@
-"""Sounds, and bundles around the tiny graphs of tests/data."""
+"""Fixtures: sounds, and bundles of the tiny graphs in tests/data."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,8 @@ DATA = Path(__file__).parents[1] / "data"
 def make_sound() -> Callable[[int, int], FloatArray]:
     """`make_sound(samples, seed)`: noise, three tones and decaying clicks, at 32 kHz."""
 
-    def make(samples: int, seed: int = 0) -> FloatArray:
+    @lru_cache(maxsize=64)
+    def cached(samples: int, seed: int) -> FloatArray:
         rng = np.random.default_rng(seed)
         seconds = np.arange(samples) / 32_000
         sound = 0.01 * rng.normal(size=samples)
@@ -31,18 +32,18 @@ def make_sound() -> Callable[[int, int], FloatArray]:
         sound += 0.3 * np.exp(-since_click / 0.03) * rng.normal(size=samples)
         return sound.astype(np.float32)
 
-    return make
+    return lambda samples, seed=0: cached(samples, seed).copy()
 
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[[str], bytes]:
-    """`tiny_model(inputs)`: the bare graph for `"log_mel"` or `"waveform"`."""
+    """`tiny_model(inputs)`: the graph without contract, for `"log_mel"` or `"waveform"`."""
     return lambda inputs: (DATA / f"tiny_{inputs}.tflite").read_bytes()
 
 
 @pytest.fixture(scope="session")
 def make_contract(tiny_model) -> Callable[..., BundleContract]:
-    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: fits the tiny graphs."""
+    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: matches the tiny graphs."""
 
     @cache
     def make(
@@ -60,13 +61,12 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
             logit_scale=1 / 0.07,
             quantization="float32",
             parity={"scores": 1e-6},
-            calibration={"temperature": 1.5},
             training={"dataset": "none"},
             licence="Apache-2.0",
         )
         try:
             probe = measure_probe(tiny_model(inputs), contract)
-        except BundleError:  # a contract that does not fit
+        except BundleError:  # a contract that does not match the graph
             probe = Probe(scores=(0.0,) * len(labels), cosines=(0.0,) * len(labels))
         return replace(contract, probe=probe)
 
@@ -75,7 +75,7 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
 
 @pytest.fixture(scope="session", params=["log_mel", "waveform"])
 def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
-    """A whole bundle of either kind."""
+    """A complete bundle of each kind."""
     path = tmp_path_factory.mktemp("bundle") / f"{request.param}.tflite"
     write_bundle(path, tiny_model(request.param), make_contract(request.param))
     return path
@@ -83,7 +83,7 @@ def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
 
 @pytest.fixture(scope="session")
 def log_mel_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
-    """A whole log-mel bundle."""
+    """A complete log-mel bundle."""
     path = tmp_path_factory.mktemp("bundle") / "model.tflite"
     write_bundle(path, tiny_model("log_mel"), make_contract())
     return path

@@ -1,4 +1,4 @@
-"""A listener for tests: takes what a source gives, and notes when."""
+"""Listeners for tests: collect the items of a source."""
 
 import threading
 import time
@@ -6,22 +6,36 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge.sources import Gap, Source
+from edge.sources import Gap, Source, SourceError
 from edge.types import FloatArray
 
-# Chunks come every 0.1 s, or many at once.
+# Chunks arrive every 0.1 s, or in bursts.
 _PAUSE_SECONDS = 0.03
+
+
+def drain(source: Source) -> tuple[FloatArray, SourceError | None]:
+    """All samples of a source without gaps, and the error that ended it, if any."""
+    chunks, failure = [np.zeros(0, np.float32)], None
+    try:
+        for chunk in source:
+            assert isinstance(chunk, np.ndarray)
+            assert chunk.dtype == np.float32
+            assert chunk.ndim == 1
+            chunks.append(chunk)
+    except SourceError as error:
+        failure = error
+    return np.concatenate(chunks), failure
 
 
 class Listening:
     """Listens to a source in a thread, from `__enter__` to `__exit__`.
 
     Attributes:
-        items: chunks and gaps with the monotonic time each came at.
-        longest_pause_seconds: between two of them.
-        failure: what the source raised.
-        started_at: monotonic time.
-        stall: clear it, and nothing is taken until it is set again.
+        items: chunks and gaps, each with the monotonic time of its arrival.
+        longest_pause_seconds: longest time between two items.
+        failure: the exception that the source raised.
+        started_at: monotonic time of the start.
+        stall: while this event is cleared, no items are taken.
     """
 
     def __init__(self, source: Source, sample_rate_hz: int) -> None:
@@ -47,22 +61,22 @@ class Listening:
         assert not self._thread.is_alive(), "the source does not end"
 
     def close(self) -> None:
-        """Close the source, from this thread."""
+        """Close the source from the calling thread."""
         self._source.close()
 
-    def wait(self, what: Callable[[], bool], timeout_seconds: float = 15.0) -> None:
-        """Wait until something holds."""
+    def wait(self, condition: Callable[[], bool], timeout_seconds: float = 15.0) -> None:
+        """Wait until a condition holds."""
         deadline = time.monotonic() + timeout_seconds
-        while not what():
+        while not condition():
             assert self._thread.is_alive(), f"the source ended: {self.failure}"
-            assert time.monotonic() < deadline, f"waited in vain; gaps: {self.gaps}"
+            assert time.monotonic() < deadline, f"timed out; gaps: {self.gaps}"
             time.sleep(0.01)
 
     def wait_for_sound(self, seconds: float = 0.3) -> tuple[float, float]:
-        """Wait until so much sound more has come, and then for a pause between two chunks.
+        """Wait until `seconds` more sound has arrived, and then for a pause between two chunks.
 
         Returns:
-            The monotonic time when the last chunk came, and the stream's time.
+            The monotonic time of the last chunk's arrival, and the stream's time.
         """
         samples = self.samples.size
         self.wait(
@@ -74,7 +88,7 @@ class Listening:
         return self.position
 
     def wait_for_end(self, timeout_seconds: float = 15.0) -> None:
-        """Wait until the source has ended by itself."""
+        """Wait until the source ends by itself."""
         self._thread.join(timeout_seconds)
         assert not self._thread.is_alive(), "the source does not end"
 
@@ -91,7 +105,7 @@ class Listening:
 
     @property
     def position(self) -> tuple[float, float]:
-        """When the last chunk with samples came, and how long the stream was then."""
+        """Arrival time of the last chunk with samples, and the stream's time at its end."""
         items = list(self.items)
         while items and (isinstance(items[-1][1], Gap) or items[-1][1].size == 0):
             items.pop()

@@ -1,6 +1,6 @@
-"""A real sound server whose null sinks are microphones: what is played into one is captured there.
+"""A real sound server whose null sinks act as microphones that capture what is played into them.
 
-PulseAudio runs with a home and a socket of its own and leaves the machine's sound alone.
+PulseAudio runs with its own home and socket and does not touch the machine's sound.
 """
 
 import ctypes.util
@@ -10,40 +10,43 @@ import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 _PATIENCE_SECONDS = 10
-# PortAudio's default device, and the one named `pulse`, both lead to the server.
+# PortAudio's default device and the device `pulse` both lead to the server.
 _ALSA_CONFIGURATION = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
 pcm.pulse { type pulse }
-# A device of its own by name, as a user may set one up: the second sink's monitor.
+# A user-defined ALSA device: the second sink's monitor.
 pcm.bedroom { type pulse device "other.monitor" }
 """
 
 
+@cache
 def missing_programs() -> str | None:
-    """Say what the sound server or a capture from it lacks here, if anything."""
+    """The reason why tests with a sound server cannot run here, or None."""
     for program in ("pulseaudio", "pactl", "pacat", "paplay"):
         if shutil.which(program) is None:
             return f"needs {program} (apt-get install pulseaudio pulseaudio-utils)"
     if ctypes.util.find_library("portaudio") is None:
         return "needs PortAudio (apt-get install libportaudio2)"
-    if not any(Path("/usr/lib").glob("**/alsa-lib/libasound_module_pcm_pulse.so")):
-        return "needs ALSA's way to PulseAudio (apt-get install libasound2-plugins)"
+    plugin = "alsa-lib/libasound_module_pcm_pulse.so"
+    if not any((*Path("/usr/lib").glob(plugin), *Path("/usr/lib").glob(f"*/{plugin}"))):
+        return "needs ALSA's PulseAudio plugin (apt-get install libasound2-plugins)"
     return None
 
 
 class SoundServer:
-    """Starts a PulseAudio server, and does to it what happens to servers.
+    """A PulseAudio server that can be started, killed, stopped and resumed.
 
     Args:
-        sinks: names of the null sinks; the first one's monitor is the default source.
-        rate_hz: their rate; they are mono.
+        sinks: names of the null sinks; the monitor of the first is the default source.
+        rate_hz: sample rate of the sinks, which are mono.
 
     Attributes:
-        environment: what a process needs to find this server and no other.
+        environment: variables that make a process use this server.
     """
 
     def __init__(self, sinks: tuple[str, ...] = ("vmic",), rate_hz: int = 44_100) -> None:
@@ -62,7 +65,7 @@ class SoundServer:
         self._players: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start the server and its sinks; return when it answers."""
+        """Start the server and its sinks; return when it responds."""
         self._socket.unlink(missing_ok=True)
         command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
         command += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}"]
@@ -77,7 +80,7 @@ class SoundServer:
         self.set_default(self.sinks[0])
 
     def kill(self) -> None:
-        """End the server at once, as a crash does."""
+        """Kill the server, as a crash would."""
         if self._server:
             self._server.kill()
             self._server.wait()
@@ -89,11 +92,11 @@ class SoundServer:
         self._server.send_signal(signal.SIGSTOP)
 
     def cont(self) -> None:
-        """Let a hung server go on (SIGCONT)."""
+        """Resume a hung server (SIGCONT)."""
         self._server.send_signal(signal.SIGCONT)
 
     def add_sink(self, sink: str) -> None:
-        """Plug a microphone in: a null sink, kept awake by silence."""
+        """Plug in a microphone: a null sink that silence keeps awake."""
         self.control(
             "load-module",
             "module-null-sink",
@@ -105,14 +108,14 @@ class SoundServer:
         self._players[sink] = self._spawn(
             [
                 *("pacat", "--raw", f"--rate={self.rate_hz}", "--channels=1", f"--device={sink}"),
-                # Else the sink wakes up every 2 s, and whatever changes takes effect then.
+                # Otherwise the sink wakes up only every 2 s, and delays every change until then.
                 "--latency-msec=50",
             ],
             stdin=Path("/dev/zero"),
         )
 
     def remove_sink(self, sink: str) -> None:
-        """Unplug it; the server moves whoever captures from it to another one, if there is one."""
+        """Unplug a microphone; the server moves its recorders to another one, if there is one."""
         for line in self.control("list", "short", "modules").splitlines():
             index, name, *arguments = line.split()
             if name == "module-null-sink" and f"sink_name={sink}" in arguments:
@@ -120,13 +123,13 @@ class SoundServer:
         self._end_silence(sink)
 
     def set_default(self, sink: str) -> None:
-        """Make what is played into this sink the default source."""
+        """Make the sink's monitor the default source."""
         self.control("set-default-source", f"{sink}.monitor")
 
     def play(self, wav: str | os.PathLike[str], sink: str | None = None) -> subprocess.Popen[bytes]:
-        """Play a WAV file into a sink, the first one by default; `wait` on the result for its end.
+        """Play a WAV file into a sink, by default the first; `wait` on the result for its end.
 
-        The server starts it within about 0.1 s.
+        Playback starts within about 0.1 s.
         """
         return self._spawn(["paplay", f"--device={sink or self.sinks[0]}", os.fspath(wav)])
 
@@ -143,7 +146,7 @@ class SoundServer:
         return done.stdout
 
     def close(self) -> None:
-        """End everything, also a hung server."""
+        """Kill all processes, even a hung server, and remove the files."""
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 

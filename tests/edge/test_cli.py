@@ -157,7 +157,7 @@ def test_truncated_recording_is_classified_to_its_end(bundle, recording):
         (["--file", "missing.wav", "--model", "{bundle}"], "No audio file at missing.wav."),
         (["--file", "{bundle}", "--model", "{bundle}"], "cannot be read as audio: Format not"),
         (["--file", "missing.wav", "--model", "missing.tflite"], "No model at missing.tflite."),
-        (["--file", "{bundle}", "--model", __file__], "is not a whole semanticac bundle"),
+        (["--file", "{bundle}", "--model", __file__], "is not a complete semanticac bundle"),
     ],
 )
 def test_errors_are_one_line_and_status_1(bundle, arguments, message):

@@ -59,7 +59,7 @@ def test_a_bad_model_hides_nothing_else(check, recording, tmp_path):
     thresholds.write_text("[thresholds]\nrain = 7\n")
     results = check("--file", recording, "--thresholds", thresholds, model=bad)
     assert results["model"] == (False, results["model"][1])
-    assert "is not a whole semanticac bundle" in results["model"][1]
+    assert "is not a complete semanticac bundle" in results["model"][1]
     assert not results["decisions"][0]
     assert "the threshold of 'rain' must be above 0" in results["decisions"][1]
     assert results["source"][0]

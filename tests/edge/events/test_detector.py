@@ -1,4 +1,4 @@
-"""Events come from scores by one set of rules, and say when the sound really was."""
+"""Events follow from scores by the policy, with times close to those of the sound."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ PLAIN = Policy(threshold=0.5, release=0.6)
 
 
 def window(end_seconds, scores, *, level_dbfs=-40.0, cosines=None, gated=False, seconds=5.0):
-    """One classification; the scores of `LABELS` that are not given are 0."""
+    """One classification; missing scores are 0."""
     scores = np.resize(np.array([*scores, 0.0, 0.0], np.float32), len(LABELS))
     cosines = scores if cosines is None else np.array(cosines, np.float32)
     return Classification(
@@ -32,7 +32,7 @@ def window(end_seconds, scores, *, level_dbfs=-40.0, cosines=None, gated=False, 
 
 
 def windows(rows, hop_seconds=1.0, **options):
-    """A stream whose windows have the scores `rows`, (windows,) for dogs or (windows, labels)."""
+    """A stream of windows with the scores `rows`, (windows,) for dogs or (windows, labels)."""
     rows = np.asarray(rows, float).reshape(len(rows), -1)
     return [
         window(WINDOW_SECONDS + index * hop_seconds, row, **options)
@@ -41,7 +41,7 @@ def windows(rows, hop_seconds=1.0, **options):
 
 
 def detect(stream, policy=None, hop_seconds=1.0, stop_seconds=None):
-    """All events of a whole stream, as they come."""
+    """All events of a complete stream, in order."""
     detector = Detector(policy or PLAIN, LABELS, hop_seconds)
     events = [event for item in stream for event in detector.update(item)]
     events += detector.end(stop_seconds or stream[-1].end_seconds, "stopped")
@@ -100,7 +100,7 @@ def test_each_label_has_its_own_threshold_and_its_own_events():
     assert rain.start_seconds < dog.end_seconds
 
 
-def test_the_longest_event_ends_and_goes_on_as_another_after_the_refractory_time():
+def test_an_event_of_maximum_length_ends_and_another_starts_after_the_refractory_time():
     policy = replace(PLAIN, max_seconds=20.0, refractory_seconds=7.0)
     events = ended(detect(windows(np.full(60, 0.9)), policy))
     assert [event.end_reason for event in events] == ["longest", "longest", "stopped"]
@@ -109,27 +109,27 @@ def test_the_longest_event_ends_and_goes_on_as_another_after_the_refractory_time
     assert [event.end_seconds for event in events] == [20.0, 47.0, 64.0]
 
 
-def test_a_sound_that_is_over_within_the_refractory_time_is_not_reported():
+def test_a_sound_within_the_refractory_time_is_not_reported():
     rows = np.zeros(60)
     rows[5:10] = rows[18:23] = rows[40:45] = 0.9
     assert len(ended(detect(windows(rows), replace(PLAIN, refractory_seconds=5.0)))) == 3
     assert len(ended(detect(windows(rows), replace(PLAIN, refractory_seconds=20.0)))) == 2
 
 
-def test_a_start_waits_until_the_sound_has_lasted():
+def test_a_start_is_reported_after_the_minimum_duration():
     policy = replace(PLAIN, min_seconds=4.0)
     assert detect(windows([0, *[0.9] * 4, *[0] * 5]), policy) == []
     detector = Detector(policy, LABELS, 1.0)
     for item in windows([0, *[0.9] * 20]):
         for event in detector.update(item):
-            # It is known to sound until two fifths into the window.
+            # The sound is known to last until two fifths into the window.
             assert item.start_seconds + 2.0 - event.start_seconds >= 4.0
             assert item.start_seconds + 1.0 - event.start_seconds < 4.0
             return
     pytest.fail("a long sound was not reported")
 
 
-def test_gated_windows_are_silence():
+def test_gated_windows_count_as_silence():
     loud, quiet = np.full(8, 0.9), window(0, [0.9], gated=True)
     stream = windows([0, *loud, *[0] * 6])
     stream[9:] = [
@@ -140,7 +140,7 @@ def test_gated_windows_are_silence():
     assert event.end_reason == "quiet"
 
 
-def test_a_label_that_is_not_near_does_not_count():
+def test_a_label_below_the_cosine_floor_does_not_count():
     near = windows(np.full(8, 0.9), cosines=[0.7, 0.1, 0.1])
     far = windows(np.full(8, 0.9), cosines=[0.5, 0.1, 0.1])
     policy = replace(PLAIN, cosine_floor=0.6)
@@ -152,7 +152,7 @@ def test_a_label_that_is_not_near_does_not_count():
     assert not is_unknown(replace(far[0], gated=True), 0.6)
 
 
-def test_unknown_is_an_event_only_where_it_is_asked_for():
+def test_unknown_is_an_event_only_if_requested():
     far = windows(np.full(8, 0.9), cosines=[0.5, 0.1, 0.1])
     policy = replace(PLAIN, cosine_floor=0.6, report_unknown=True)
     (event,) = ended(detect(far, policy))
@@ -163,7 +163,7 @@ def test_unknown_is_an_event_only_where_it_is_asked_for():
 def sound_windows(a, b, seconds, hop_seconds, share, snr_db=None, stream_seconds=None):
     """The windows of a stream with one sound from `a` to `b`.
 
-    The model hears it where it fills `share` of the window, or half of it is inside.
+    The model detects it if it fills `share` of the window, or half of it is inside.
     """
     end, stop = seconds, stream_seconds or b + 3 * seconds
     while end <= stop:
@@ -177,7 +177,9 @@ def sound_windows(a, b, seconds, hop_seconds, share, snr_db=None, stream_seconds
 @pytest.mark.parametrize("duration", [0.4, 1.0, 3.0, 20.0])
 @pytest.mark.parametrize(("seconds", "hop_seconds"), [(2.5, 0.5), (2.5, 1), (5, 1), (10, 1)])
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_a_sound_that_stands_out_is_placed_within_a_hop(duration, seconds, hop_seconds, share):
+def test_a_sound_louder_than_its_background_is_located_within_a_hop(
+    duration, seconds, hop_seconds, share
+):
     for phase in np.linspace(0, hop_seconds, 7):
         a = 2 * seconds + phase
         stream = list(sound_windows(a, a + duration, seconds, hop_seconds, share, snr_db=20))
@@ -189,7 +191,7 @@ def test_a_sound_that_stands_out_is_placed_within_a_hop(duration, seconds, hop_s
 
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
 @pytest.mark.parametrize(("seconds", "hop_seconds"), [(2.5, 1), (5, 1), (10, 1)])
-def test_without_a_step_in_level_it_is_placed_by_the_share_of_a_window(share, seconds, hop_seconds):
+def test_at_a_steady_level_the_share_of_a_window_locates_the_sound(share, seconds, hop_seconds):
     duration = seconds + 2.0
     for phase in np.linspace(0, hop_seconds, 7):
         a = 2 * seconds + phase
@@ -200,7 +202,7 @@ def test_without_a_step_in_level_it_is_placed_by_the_share_of_a_window(share, se
         assert event.end_seconds == pytest.approx(a + duration, abs=tolerance)
 
 
-def test_an_earlier_step_in_level_is_not_taken_for_the_onset():
+def test_an_earlier_step_in_level_is_not_the_onset():
     a, b = 30.0, 40.0
     stream = list(sound_windows(a, b, 5.0, 1.0, 0.4))
     slam = [
@@ -210,20 +212,20 @@ def test_an_earlier_step_in_level_is_not_taken_for_the_onset():
     assert detect(slam)[-1].start_seconds == detect(stream)[-1].start_seconds
 
 
-def test_a_sound_at_either_end_of_the_stream_reaches_it():
+def test_a_sound_throughout_the_stream_starts_and_ends_with_it():
     stream = windows(np.full(20, 0.9))
     (event,) = ended(detect(stream, stop_seconds=24.7))
     assert (event.start_seconds, event.end_seconds) == (0.0, 24.7)
     assert event.end_reason == "stopped"
 
 
-def test_a_sound_in_the_first_window_has_no_known_start_but_an_end():
+def test_a_sound_in_the_first_window_starts_with_the_stream():
     (event,) = ended(detect(list(sound_windows(2.4, 3.2, 5.0, 1.0, 0.1, snr_db=20))))
     assert event.start_seconds == 0.0
     assert event.end_seconds == pytest.approx(3.2, abs=1.0)
 
 
-def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
+def test_a_gap_ends_open_events_and_no_event_spans_it():
     before, after = windows(np.full(6, 0.9)), windows(np.full(6, 0.9))
     detector = Detector(replace(PLAIN, refractory_seconds=0.0), LABELS, 1.0)
     for item in before:
@@ -240,7 +242,7 @@ def test_a_gap_ends_what_is_open_and_nothing_is_bridged():
     assert again.start_seconds == 40.0
 
 
-def test_windows_come_in_order_and_from_the_model():
+def test_windows_out_of_order_or_of_another_model_are_refused():
     detector = Detector(PLAIN, LABELS, 1.0)
     detector.update(window(9.0, [0.1]))
     with pytest.raises(ValueError, match=r"end after the last one, at 9\.0 s"):
@@ -268,7 +270,7 @@ def test_unix_times_follow_the_stream_even_when_the_clock_is_set():
 
 
 def random_stream(rng, num_windows):
-    """Scores that wander, jump and rest, now and then gated or all alike."""
+    """Scores that wander, jump and rest; some windows are gated."""
     switch = rng.random((num_windows, len(LABELS))) < 0.15
     rows = np.zeros((num_windows, len(LABELS)))
     level = rng.random(len(LABELS))
@@ -295,11 +297,11 @@ def random_policy(rng):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_the_scores(seed):
+def test_events_of_random_scores_keep_the_policy(seed):
     rng = np.random.default_rng(seed)
-    policy, stream = random_policy(rng), random_stream(rng, 250)
+    policy, stream = random_policy(rng), random_stream(rng, 150)
     detector = Detector(policy, LABELS, 1.0)
-    calls, gaps = [], set(rng.integers(10, 240, 2).tolist())
+    calls, gaps = [], set(rng.integers(10, 140, 2).tolist())
     for index, item in enumerate(stream):
         if index in gaps:
             calls += [(index, event) for event in detector.end(item.start_seconds + 4, "gap")]
@@ -317,6 +319,7 @@ def test_whatever_the_scores(seed):
     assert list(starts) == [event.id for _, event in calls if event.state == "started"]
     assert starts.keys() == ends.keys()
     scores = np.array([item.scores * (not item.gated) for item in stream])
+    smoothed_scores = smooth(scores, policy.smoothing_windows, gaps)
     previous = {}
     for identity in sorted(ends):
         (began, start), (finished, event) = starts[identity], ends[identity]
@@ -331,7 +334,7 @@ def test_whatever_the_scores(seed):
 
         label = LABELS.index(event.label)
         threshold = policy.thresholds.get(event.label, policy.threshold)
-        smoothed = smooth(scores[:, label], policy.smoothing_windows, gaps)
+        smoothed = smoothed_scores[:, label]
         assert event.peak_score >= threshold
         assert event.peak_score >= event.mean_score >= policy.release * threshold
         assert (smoothed[began:finished] >= policy.release * threshold - 1e-9).all()
@@ -342,37 +345,15 @@ def test_whatever_the_scores(seed):
 
 
 def smooth(scores, num_windows, gaps):
-    """The mean of the last windows since the last gap, straight from the definition."""
-    result = np.zeros(len(scores))
+    """The mean of the last windows since the last gap, by definition."""
+    result = np.zeros_like(scores, float)
     for index in range(len(scores)):
         since = max((gap for gap in gaps if gap <= index), default=0)
-        result[index] = scores[max(since, index - num_windows + 1) : index + 1].sum()
+        result[index] = scores[max(since, index - num_windows + 1) : index + 1].sum(axis=0)
     return result / num_windows
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"threshold": 0.0}, "threshold of 'threshold' must be above 0, at most 1. Received: 0"),
-        ({"thresholds": {"dog": 1.5}}, "threshold of 'dog' must be above 0, at most 1"),
-        ({"thresholds": {"dog": math.nan}}, "threshold of 'dog'"),
-        ({"smoothing_windows": 0}, "smoothing_windows must be at least 1"),
-        ({"smoothing_windows": 2.5}, "smoothing_windows"),
-        ({"release": 1.1}, "release must be above 0, at most 1"),
-        ({"min_seconds": -1.0}, "min_seconds must be at least 0"),
-        ({"min_seconds": 9.0, "max_seconds": 5.0}, "max_seconds must be finite, above 0 and at"),
-        ({"max_seconds": math.inf}, "max_seconds"),
-        ({"refractory_seconds": math.nan}, "refractory_seconds"),
-        ({"cosine_floor": 2.0}, "cosine_floor must be in -1 .. 1"),
-        ({"report_unknown": True}, "report_unknown must be used with a cosine_floor"),
-    ],
-)
-def test_a_policy_out_of_range_is_refused(values, message):
-    with pytest.raises(ValueError, match=message):
-        Policy(**values)
-
-
-def test_thresholds_are_for_labels_of_the_model():
+def test_thresholds_of_unknown_labels_are_refused():
     with pytest.raises(ValueError, match=r"\(dog, rain, siren\)\. Received: cat"):
         Detector(Policy(thresholds={"cat": 0.5}), LABELS, 1.0)
     with pytest.raises(ValueError, match="'unknown' is one of the model's labels"):

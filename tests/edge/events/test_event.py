@@ -1,4 +1,4 @@
-"""An event as plain values, and its name."""
+"""An event as JSON, and its id."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ START = Event(
 )
 
 
-def test_a_start_as_json():
+def test_the_json_of_a_start():
     assert json.loads(json.dumps(START.to_json())) == {
         "type": "event",
         "state": "started",
@@ -37,7 +37,7 @@ def test_a_start_as_json():
     }
 
 
-def test_an_end_as_json_has_the_same_keys_and_utc_times():
+def test_the_json_of_an_end_has_the_same_keys_and_utc_times():
     end = replace(
         START,
         end_seconds=14.0,
@@ -53,7 +53,7 @@ def test_an_end_as_json_has_the_same_keys_and_utc_times():
     assert values["ended_utc"] == "2027-01-15T08:00:02.000Z"
 
 
-def test_ids_sort_by_the_start():
+def test_ids_sort_by_start_time():
     starts = [0.0, 0.0014, 0.0016, 9.5, 10.0, 99_999.0, 100_000.0]
     for unix in (None, 1_799_999_995.0):
         ids = [
@@ -66,5 +66,5 @@ def test_ids_sort_by_the_start():
     assert event_id(7, 12.25) == "00000012.250-0007"
 
 
-def test_ids_differ_when_the_clock_is_set_back():
+def test_ids_stay_unique_when_the_clock_is_set_back():
     assert event_id(1, 5.0, 1.8e9) != event_id(2, 65.0, 1.8e9)

@@ -1,4 +1,4 @@
-"""Thresholds survive the file they are kept in, and a wrong file is refused with one line."""
+"""Thresholds survive a round trip through a file, and invalid files are refused in one line."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_a_round_trip(tmp_path):
     assert path.read_text(encoding="utf-8").startswith("# Two lines\n# [thresholds]\n[thresholds]")
 
 
-def test_what_a_person_may_write(tmp_path):
+def test_files_edited_by_hand_are_read(tmp_path):
     path = tmp_path / "thresholds.toml"
     path.write_text("[thresholds]\ndog = 1\n'Glocke ♪' = 0.5 # louder\n", encoding="utf-8")
     assert read_thresholds(path, LABELS) == {"dog": 1.0, "Glocke ♪": 0.5}
@@ -37,11 +37,11 @@ def test_what_a_person_may_write(tmp_path):
         ("thresholds = 0.5", r"Received: thresholds\."),
         ("[thresholds]\ndog = 0.5\n[other]", r"Received: other, thresholds\."),
         ("", r"Received: nothing\."),
-        ("[thresholds", r"is no file of thresholds: "),
-        ("[thresholds]\ndog = 0.5\ndog = 0.6", r"is no file of thresholds: "),
+        ("[thresholds", r"is not a threshold file: "),
+        ("[thresholds]\ndog = 0.5\ndog = 0.6", r"is not a threshold file: "),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, message):
+def test_an_invalid_file_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "thresholds.toml"
     path.write_text(text)
     with pytest.raises(ThresholdsError, match=message) as refused:
@@ -50,7 +50,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(refused.value).replace("two\nlines", "")
 
 
-def test_a_file_that_is_no_text_or_none(tmp_path):
+def test_a_missing_or_binary_file_is_an_error(tmp_path):
     path = tmp_path / "thresholds.toml"
     with pytest.raises(FileNotFoundError):
         read_thresholds(path)
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_text_or_none(tmp_path):
         read_thresholds(path)
 
 
-def test_a_value_out_of_range_leaves_the_file_as_it_was(tmp_path):
+def test_a_value_out_of_range_leaves_the_file_unchanged(tmp_path):
     path = tmp_path / "thresholds.toml"
     write_thresholds(path, {"dog": 0.5})
     with pytest.raises(ValueError, match=r"threshold of 'dog' .* Received: 0\.0"):

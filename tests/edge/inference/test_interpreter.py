@@ -1,4 +1,4 @@
-"""A graph runs only where it matches its contract."""
+"""A graph runs only if it matches its contract and reproduces its probe output."""
 
 import importlib
 import re
@@ -14,14 +14,14 @@ from edge.inference.probe import probe_input
 
 @pytest.fixture(scope="module")
 def litert():
-    """The interpreter's module of the runtime that is installed."""
+    """The interpreter module of the installed runtime."""
     try:
         return importlib.import_module("ai_edge_litert.interpreter")
     except ModuleNotFoundError:
         return pytest.importorskip("tflite_runtime.interpreter")
 
 
-def test_run_gives_float32_copies(bundle):
+def test_run_returns_float32_copies(bundle):
     interpreter = Interpreter(bundle)
     rng = np.random.default_rng(0)
     shape = interpreter.contract.input_shape[1:]
@@ -38,8 +38,8 @@ def test_run_gives_float32_copies(bundle):
     np.testing.assert_allclose(np.linalg.norm(first.embedding), 1.0, atol=1e-6)
 
 
-def test_run_gives_what_the_signature_gives(bundle, litert):
-    """The direct call picks the same tensors as LiteRT's own signature runner."""
+def test_run_matches_the_signature_runner(bundle, litert):
+    """The direct call uses the same tensors as LiteRT's signature runner."""
     interpreter = Interpreter(bundle, num_threads=2)
     inputs = np.random.default_rng(1).normal(size=interpreter.contract.input_shape)
     inputs = inputs.astype(np.float32)
@@ -70,7 +70,7 @@ def test_run_gives_what_the_signature_gives(bundle, litert):
         ),
     ],
 )
-def test_contracts_of_another_graph_are_refused(
+def test_contracts_that_do_not_match_the_graph_are_refused(
     tmp_path, tiny_model, make_contract, changes, message
 ):
     path = tmp_path / "model.tflite"
@@ -83,7 +83,9 @@ def test_contracts_of_another_graph_are_refused(
     ("name", "other"),
     [(b"\0cosines\0", b"\0sinuses\0"), (b"\0serving_default\0", b"\0serving_another\0")],
 )
-def test_graphs_without_our_signature_are_refused(tmp_path, tiny_model, make_contract, name, other):
+def test_graphs_without_the_expected_signature_are_refused(
+    tmp_path, tiny_model, make_contract, name, other
+):
     model = tiny_model("log_mel")
     assert name in model
     assert len(name) == len(other)
@@ -93,9 +95,9 @@ def test_graphs_without_our_signature_are_refused(tmp_path, tiny_model, make_con
         Interpreter(path)
 
 
-def test_graph_that_litert_cannot_load(litert, tmp_path, tiny_model, make_contract):
+def test_a_graph_that_litert_cannot_load_is_refused(litert, tmp_path, tiny_model, make_contract):
     if litert.__name__.startswith("tflite_runtime"):
-        pytest.skip("it crashes on a flatbuffer that is none; the checksum keeps those from it")
+        pytest.skip("it crashes on invalid flatbuffers, which the checksum normally excludes")
     path = tmp_path / "model.tflite"
     write_bundle(path, tiny_model("log_mel")[:64], make_contract())
     with pytest.raises(BundleError, match=f"{path}: .* cannot load the graph: "):
@@ -108,7 +110,7 @@ def test_graph_that_litert_cannot_load(litert, tmp_path, tiny_model, make_contra
 def test_bundles_that_are_computed_wrongly_are_refused(
     bundle, tmp_path, tiny_model, make_contract, quantization, allowed
 ):
-    """What rounding explains is allowed, in any cosine; little more is not."""
+    """Differences up to the limit are accepted, in any cosine; slightly larger ones are not."""
     path, inputs = tmp_path / "model.tflite", bundle.stem
     contract = replace(make_contract(inputs), quantization=quantization)
     cosines = contract.probe.cosines
@@ -122,7 +124,7 @@ def test_bundles_that_are_computed_wrongly_are_refused(
                 continue
             message = (
                 rf"{re.escape(str(path))}: \S+ \S+ computes the {quantization} model wrongly: for "
-                rf"the bundle's probe cosines differ by {difference:.2g} from those at export "
+                rf"the bundle's probe, cosines differ by {difference:.2g} from those at export "
                 r"\(limit \S+\), scores by .*\. Use another runtime, or export with another .*\."
             )
             with pytest.raises(BundleError, match=rf"\A{message}\Z"):
@@ -138,11 +140,11 @@ def test_wrong_scores_alone_are_refused(tmp_path, tiny_model, make_contract, sco
         Interpreter(path)
 
 
-def test_measured_probes_are_what_the_model_says(bundle):
+def test_measured_probes_match_the_model_output(bundle):
     interpreter = Interpreter(bundle)
-    said = interpreter.run(probe_input(interpreter.contract))
-    np.testing.assert_allclose(interpreter.contract.probe.scores, said.scores, atol=1e-6)
-    np.testing.assert_allclose(interpreter.contract.probe.cosines, said.cosines, atol=1e-6)
+    output = interpreter.run(probe_input(interpreter.contract))
+    np.testing.assert_allclose(interpreter.contract.probe.scores, output.scores, atol=1e-6)
+    np.testing.assert_allclose(interpreter.contract.probe.cosines, output.cosines, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_wrong_inputs_are_refused(log_mel_bundle, inputs):
 
 def test_nan_scores_are_refused(log_mel_bundle, litert):
     if litert.__name__.startswith("tflite_runtime"):
-        pytest.skip("its tanh makes numbers of NaN")
+        pytest.skip("its tanh turns NaN into numbers")
     with pytest.raises(RuntimeError, match="NaN"):
         Interpreter(log_mel_bundle).run(np.full((101, 64), np.nan, np.float32))
 
@@ -165,7 +167,7 @@ def test_num_threads_below_one_are_refused(log_mel_bundle):
         Interpreter(log_mel_bundle, num_threads=0)
 
 
-def test_no_runtime_is_one_clear_error(log_mel_bundle, monkeypatch):
+def test_a_missing_runtime_is_one_clear_error(log_mel_bundle, monkeypatch):
     def refuse(name):
         raise ModuleNotFoundError(name, name=name.partition(".")[0])
 

@@ -1,4 +1,4 @@
-"""Without --model the one of the package listens, with decisions that fit it."""
+"""Without --model, the packaged model is used, with the decision settings tuned for it."""
 
 import argparse
 import logging
@@ -26,7 +26,7 @@ def empty(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(empty, log_mel_bundle):
-    """The tiny model as if it came with the package."""
+    """The tiny model in place of the packaged one."""
     empty.mkdir()
     files = PackagedModel.at(empty, packaged.NAME)
     shutil.copyfile(log_mel_bundle, files.bundle)
@@ -53,32 +53,32 @@ def read(*arguments):
     return read_settings(parser.parse_args(["--mic", *arguments]))
 
 
-def test_the_package_s_model_with_its_decisions(model):
+def test_the_packaged_model_is_used_with_its_decisions(model):
     settings = read()
     assert settings.model.model == model.bundle
     assert settings.decisions.thresholds == model.thresholds
     assert settings.decisions.smoothing == 4
 
 
-def test_what_is_given_counts_over_the_package_s(model, tmp_path):
+def test_given_settings_override_the_packaged_ones(model, tmp_path):
     config = tmp_path / "listener.toml"
     config.write_text("[decisions]\nsmoothing = 2\n")
     settings = read("--config", str(config), "--thresholds", "mine.toml")
     assert settings.model.model == model.bundle
     assert (settings.decisions.smoothing, settings.decisions.thresholds.name) == (2, "mine.toml")
-    # One threshold for all labels is no good beside one of each.
+    # A threshold for all labels replaces the thresholds of individual labels.
     decisions = read("--threshold", "0.7").decisions
     assert (decisions.threshold, decisions.thresholds, decisions.smoothing) == (0.7, None, 4)
 
 
-def test_another_model_has_the_ordinary_decisions(model, monkeypatch):
+def test_another_model_uses_the_default_decisions(model, monkeypatch):
     decisions = read("--model", "other.tflite").decisions
     assert (decisions.smoothing, decisions.thresholds) == (3, None)
     monkeypatch.setenv("SEMANTICAC_MODEL", "other.tflite")
     assert read().decisions == decisions
 
 
-def test_an_installation_without_one_says_so(empty, capsys):
+def test_a_missing_packaged_model_is_reported(empty, capsys):
     with pytest.raises(SettingsError, match=r"give the bundle with --model.*none came with this"):
         read()
     for line in (["--mic"], ["check", "--mic"], ["tune", "--background", "a", "b"]):
@@ -96,7 +96,7 @@ def test_the_card_is_printed(model, capsys):
     assert capsys.readouterr().out == f"{model.bundle}\n"
 
 
-def test_every_command_says_that_it_is_the_package_s(model, recording, capsys, tmp_path):
+def test_every_command_reports_that_it_uses_the_packaged_model(model, recording, capsys, tmp_path):
     assert main(["--file", str(recording), "--json"]) == 0
     printed = capsys.readouterr()
     assert '"rain"' in printed.out

@@ -1,4 +1,4 @@
-"""The probe is the same sound everywhere, and one that tells much."""
+"""The probe is deterministic, robust to rounding, and different in every frame."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ def contract(request, make_contract):
     return replace(make_contract("waveform"), front_end=request.param)
 
 
-def test_it_is_three_chirps(contract):
+def test_the_probe_is_three_chirps(contract):
     front_end, sound = contract.front_end, probe_input(contract)
     low, high, rate = front_end.fmin_hz, front_end.fmax_hz, front_end.sample_rate_hz
     window = front_end.window_samples
@@ -35,8 +35,8 @@ def test_it_is_three_chirps(contract):
         assert sound[sample] == pytest.approx(expected, abs=1e-7)
 
 
-def test_no_decibel_of_it_hangs_on_rounding(contract):
-    """The same log-mels in double precision: bands that rounding fills would differ."""
+def test_no_decibel_value_depends_on_rounding(contract):
+    """Log-mels in double precision are the same; bands of rounding noise would differ."""
     front_end, mels = contract.front_end, probe_input(replace(contract, inputs="log_mel"))
     padded = np.pad(probe_input(contract).astype(np.float64), front_end.n_fft // 2, "reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, front_end.n_fft)
@@ -47,7 +47,7 @@ def test_no_decibel_of_it_hangs_on_rounding(contract):
     np.testing.assert_allclose(mels, expected, atol=1e-4)
 
 
-def test_all_its_frames_differ(contract):
+def test_all_frames_differ(contract):
     mels = probe_input(replace(contract, inputs="log_mel"))
     differences = np.abs(mels[:, None] - mels).max(axis=-1) + 100 * np.eye(len(mels))
     assert differences.min() > 0.1

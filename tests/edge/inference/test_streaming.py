@@ -1,4 +1,4 @@
-"""A stream is classified as its file would be, however it arrives."""
+"""A stream is classified like the complete file, whatever the chunks."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from edge import Interpreter, StreamingClassifier, log_mel, write_bundle
 WINDOW = 32_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def interpreter(bundle):
-    """Either kind of tiny model, window 1 s."""
+    """A tiny model of each kind, with a window of 1 s."""
     return Interpreter(bundle)
 
 
 def offline(waveform, interpreter, hop_frames):
-    """(start, end, level, scores, cosines, embedding) of each window, from the definition."""
+    """(start, end, level, scores, cosines, embedding) of each window, by definition."""
     front_end = interpreter.contract.front_end
     log_mels = interpreter.contract.inputs == "log_mel"
     if waveform.size == 0:
@@ -40,7 +40,7 @@ def offline(waveform, interpreter, hop_frames):
 
 
 def stream(classifier, waveform, sizes):
-    """Push chunks of the given sizes, the last one repeated, and flush."""
+    """Push chunks of the given sizes, of which the last repeats, and flush."""
     result, start, sizes = [], 0, list(sizes)
     while start < waveform.size:
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
@@ -50,29 +50,30 @@ def stream(classifier, waveform, sizes):
 
 
 def assert_same(classifications, expected):
+    """All windows agree; they are compared in one array per output, which is faster."""
     assert len(classifications) == len(expected)
-    for ours, (start, end, level, scores, cosines, embedding) in zip(
-        classifications, expected, strict=True
-    ):
-        assert (ours.start_seconds, ours.end_seconds) == (start, end)
-        assert ours.level_dbfs == pytest.approx(level, abs=1e-3)
-        assert not ours.gated
-        np.testing.assert_allclose(ours.scores, scores, atol=1e-5)
-        np.testing.assert_allclose(ours.cosines, cosines, atol=1e-5)
-        np.testing.assert_allclose(ours.embedding, embedding, atol=1e-5)
+    starts, ends, levels, *outputs = zip(*expected, strict=True)
+    assert [window.start_seconds for window in classifications] == list(starts)
+    assert [window.end_seconds for window in classifications] == list(ends)
+    assert [window.level_dbfs for window in classifications] == pytest.approx(levels, abs=1e-3)
+    assert not any(window.gated for window in classifications)
+    for name, values in zip(("scores", "cosines", "embedding"), outputs, strict=True):
+        ours = np.stack([getattr(window, name) for window in classifications])
+        np.testing.assert_allclose(ours, np.stack(values), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [997, 16_000, 10**6])
 @pytest.mark.parametrize("hop_frames", [1, 33, 100, 101, 250])
 @pytest.mark.parametrize("samples", [WINDOW, WINDOW + 1, WINDOW + 320, 3 * WINDOW, 110_123])
-def test_stream_is_the_file(interpreter, make_sound, samples, hop_frames, size):
+def test_stream_matches_the_file(interpreter, make_sound, samples, hop_frames):
     waveform = make_sound(samples)
+    expected = offline(waveform, interpreter, hop_frames)
     classifier = StreamingClassifier(interpreter, hop_seconds=hop_frames / 100)
-    assert_same(stream(classifier, waveform, [size]), offline(waveform, interpreter, hop_frames))
+    for size in (997, 16_000, 10**6):
+        assert_same(stream(classifier, waveform, [size]), expected)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_stream_is_the_file_for_random_chunks(interpreter, make_sound, seed):
+def test_stream_matches_the_file_for_random_chunks(interpreter, make_sound, seed):
     rng = np.random.default_rng(seed)
     sizes = np.floor(10.0 ** rng.uniform(-0.5, 5.0, 30)).astype(int).clip(0)  # 0 .. 100,000
     waveform, hop_frames = (
@@ -86,14 +87,16 @@ def test_stream_is_the_file_for_random_chunks(interpreter, make_sound, seed):
     )
 
 
-def test_stream_sample_by_sample_is_the_file(interpreter, make_sound):
+def test_stream_sample_by_sample_matches_the_file(interpreter, make_sound):
+    """The middle of the first window is one chunk: nothing happens there."""
     waveform = make_sound(WINDOW + 1700)
+    sizes = [*[1] * 1500, WINDOW - 3000, 1]
     classifier = StreamingClassifier(interpreter, hop_seconds=0.02)
-    assert_same(stream(classifier, waveform, [1]), offline(waveform, interpreter, 2))
+    assert_same(stream(classifier, waveform, sizes), offline(waveform, interpreter, 2))
 
 
-def test_windows_of_no_whole_number_of_hops(tmp_path, tiny_model, make_contract, make_sound):
-    """1.005 s have the frames of 1 s, and half a hop of samples beyond."""
+def test_a_window_may_end_between_frames(tmp_path, tiny_model, make_contract, make_sound):
+    """1.005 s have as many frames as 1 s, and half a frame hop of extra samples."""
     path = tmp_path / "model.tflite"
     write_bundle(path, tiny_model("log_mel"), make_contract(window_seconds=1.005))
     interpreter, waveform = Interpreter(path), make_sound(110_123)
@@ -124,21 +127,21 @@ def test_short_stream_is_repeated(interpreter, make_sound, samples, size):
     assert classifications[0].end_seconds == samples / 32_000
 
 
-def test_empty_stream_gives_nothing(interpreter):
+def test_an_empty_stream_has_no_classifications(interpreter):
     classifier = StreamingClassifier(interpreter)
     assert classifier.flush() == []
     assert classifier.push(np.zeros(0, np.float32)) == []
     assert classifier.flush() == []
 
 
-def test_the_window_tells_a_shift_of_one_frame(interpreter, make_sound):
-    """Else the comparisons above would prove little."""
+def test_a_shift_of_one_frame_changes_the_output(interpreter, make_sound):
+    """Otherwise the comparisons above would prove little."""
     waveform = make_sound(WINDOW + 320)
     first, second = offline(waveform, interpreter, 1)
     assert np.abs(first[5] - second[5]).max() > 1e-3
 
 
-def test_windows_come_as_soon_as_they_are_complete(interpreter, make_sound):
+def test_windows_are_classified_as_soon_as_they_are_complete(interpreter, make_sound):
     waveform = make_sound(2 * WINDOW)
     classifier = StreamingClassifier(interpreter, hop_seconds=0.5)
     lookahead = 512 if interpreter.contract.inputs == "log_mel" else 0
@@ -151,7 +154,7 @@ def test_windows_come_as_soon_as_they_are_complete(interpreter, make_sound):
 
 @pytest.mark.parametrize("end", ["reset", "flush"])
 @pytest.mark.parametrize("samples", [700, WINDOW + 5000])
-def test_next_stream_starts_afresh(interpreter, make_sound, end, samples):
+def test_the_next_stream_is_independent(interpreter, make_sound, end, samples):
     classifier = StreamingClassifier(interpreter)
     classifier.push(make_sound(samples, seed=1))
     getattr(classifier, end)()
@@ -161,7 +164,7 @@ def test_next_stream_starts_afresh(interpreter, make_sound, end, samples):
 
 @pytest.mark.parametrize("before", [0, 1, 700, WINDOW - 1, WINDOW + 5000, 100_001])
 @pytest.mark.parametrize("after", [0, 700, WINDOW, 100_001])
-def test_after_a_gap_the_stream_is_a_new_one_later(interpreter, make_sound, before, after):
+def test_after_a_gap_the_stream_restarts_at_a_later_time(interpreter, make_sound, before, after):
     classifier, fresh = StreamingClassifier(interpreter, 0.1), StreamingClassifier(interpreter, 0.1)
     first, second = make_sound(before, seed=1), make_sound(after, seed=2)
     for start in range(0, before, 3000):
@@ -169,7 +172,7 @@ def test_after_a_gap_the_stream_is_a_new_one_later(interpreter, make_sound, befo
     classifier.skip(2.00001)
     classifier.skip(0.0)
     resumed, expected = stream(classifier, second, [4000]), stream(fresh, second, [4000])
-    missing = before + 64_000  # 0.32 of a sample is none
+    missing = before + 64_000  # 0.32 of a sample rounds to zero
     assert len(resumed) == len(expected)
     for ours, theirs in zip(resumed, expected, strict=True):
         assert ours.start_seconds == (missing + round(32_000 * theirs.start_seconds)) / 32_000
@@ -202,13 +205,13 @@ def test_quiet_windows_never_reach_the_model(interpreter, make_sound, monkeypatc
         np.testing.assert_array_equal(window.embedding, np.zeros(8, np.float32))
     assert windows[6].level_dbfs == -120.0
     assert windows[6].to_json()["gated"] is True
-    # What the gate lets through is what there would be without it.
+    # The gate does not change windows above it.
     ungated = stream(StreamingClassifier(interpreter, 1.0), waveform, [3000])
     for ours, theirs in zip(windows[7:], ungated[7:], strict=True):
         np.testing.assert_array_equal(ours.scores, theirs.scores)
 
 
-def test_a_gate_that_is_no_level_is_refused(interpreter):
+def test_a_gate_that_is_nan_is_refused(interpreter):
     with pytest.raises(ValueError, match="`gate_dbfs` must be a level"):
         StreamingClassifier(interpreter, gate_dbfs=float("nan"))
 
@@ -227,7 +230,7 @@ def test_a_gate_that_is_no_level_is_refused(interpreter):
         [0.0, 0.1],
     ],
 )
-def test_bad_chunks_are_refused_and_lose_nothing(interpreter, make_sound, bad):
+def test_bad_chunks_are_refused_without_losing_samples(interpreter, make_sound, bad):
     waveform = make_sound(WINDOW + 10_000)
     classifier = StreamingClassifier(interpreter)
     result = []
@@ -244,9 +247,9 @@ def test_bad_hops_are_refused(interpreter, hop_seconds):
         StreamingClassifier(interpreter, hop_seconds)
 
 
-@pytest.mark.parametrize(("asked", "used"), [(1.0, 1.0), (0.333, 0.33), (1e-6, 0.01)])
-def test_hop_is_whole_frames(interpreter, asked, used):
-    assert StreamingClassifier(interpreter, asked).hop_seconds == pytest.approx(used)
+@pytest.mark.parametrize(("requested", "used"), [(1.0, 1.0), (0.333, 0.33), (1e-6, 0.01)])
+def test_hop_is_rounded_to_frames(interpreter, requested, used):
+    assert StreamingClassifier(interpreter, requested).hop_seconds == pytest.approx(used)
 
 
 def test_classifier_from_a_path(bundle, make_sound):

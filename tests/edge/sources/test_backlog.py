@@ -1,4 +1,4 @@
-"""What waits for the listener, and what happens when it is too much."""
+"""The backlog keeps order and length, and drops the oldest sound when it is full."""
 
 import threading
 
@@ -22,7 +22,7 @@ def drain(backlog):
     return items
 
 
-def test_the_oldest_becomes_a_gap_of_its_length():
+def test_dropped_sound_becomes_a_gap_of_its_length():
     backlog = Backlog(10 * RATE, RATE)
     for second in range(100):
         backlog.put(chunk(1, second))
@@ -31,7 +31,7 @@ def test_the_oldest_becomes_a_gap_of_its_length():
     assert [item[0] for item in chunks] == list(range(90, 100))
 
 
-def test_gaps_count_with_what_is_dropped_about_them():
+def test_gaps_next_to_dropped_sound_are_merged_with_it():
     backlog = Backlog(2 * RATE, RATE)
     backlog.put(chunk(1))
     backlog.put(Gap(5.0, "unplugged"))
@@ -48,14 +48,14 @@ def test_gaps_count_with_what_is_dropped_about_them():
     assert rest.size == 2 * RATE
 
 
-def test_gaps_that_meet_are_one():
+def test_adjacent_gaps_are_merged():
     backlog = Backlog(RATE, RATE)
     for _ in range(1000):
         backlog.put(Gap(0.5, "unplugged"))
     assert drain(backlog) == [Gap(500.0, "unplugged")]
 
 
-def test_a_writer_that_waits_drops_nothing():
+def test_a_waiting_writer_drops_nothing():
     backlog = Backlog(2 * RATE, RATE)
 
     def write():
@@ -73,7 +73,7 @@ def test_a_writer_that_waits_drops_nothing():
     assert values == list(range(50))
 
 
-def test_close_frees_a_writer_that_waits():
+def test_close_releases_a_waiting_writer():
     backlog = Backlog(RATE, RATE)
     backlog.put(chunk(1))
     writer = threading.Thread(target=backlog.put, args=(chunk(1), True))
@@ -84,7 +84,7 @@ def test_close_frees_a_writer_that_waits():
     assert backlog.get(0) is None
 
 
-def test_a_failure_comes_after_what_there_is():
+def test_a_failure_is_raised_after_the_last_item():
     backlog = Backlog(RATE, RATE)
     backlog.put(chunk(1))
     backlog.close(SourceError("no more"))

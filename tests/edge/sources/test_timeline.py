@@ -1,4 +1,4 @@
-"""What is missing from a live stream, told apart from what is late or drifts."""
+"""The timeline distinguishes lost sound from late chunks and clock drift."""
 
 import math
 
@@ -13,11 +13,11 @@ BLOCK = np.zeros(1, np.float32)
 
 
 class SoundCard:
-    """Blocks of sound with the times at which they can be read, in simulated time.
+    """A simulated sound card that pushes its blocks into a timeline.
 
     Args:
-        drift: how much faster than the clock it counts.
-        jitter_seconds: how late a block may come, at random.
+        drift: relative speed of its clock: 1e-4 is 0.01 % fast.
+        jitter_seconds: largest random delay of a block.
     """
 
     def __init__(self, drift=0.0, jitter_seconds=0.0, seed=0):
@@ -30,17 +30,17 @@ class SoundCard:
         self._read_at = self.now
 
     def play(self, seconds):
-        """Deliver so much sound."""
+        """Deliver `seconds` of sound."""
         for _ in range(round(seconds / BLOCK_SECONDS)):
             self.now += self._block_seconds
             self._read(self.now + self._rng.uniform(0, self._jitter))
 
     def lose(self, seconds):
-        """Deliver nothing of what sounds meanwhile."""
+        """Lose `seconds` of sound."""
         self.now += seconds
 
     def delay(self, seconds, buffer_seconds=1e9):
-        """Deliver nothing until the end, then at once what the buffer holds of it."""
+        """Deliver nothing for `seconds`, then everything in the buffer in a burst."""
         blocks = round(seconds / BLOCK_SECONDS)
         self.now += seconds
         for _ in range(min(blocks, math.floor(buffer_seconds / BLOCK_SECONDS))):
@@ -50,7 +50,7 @@ class SoundCard:
         self.items += self.timeline.interrupt(self.now, reason)
 
     def _read(self, at):
-        # What comes late holds up what comes after it.
+        # A late block delays the blocks after it.
         self._read_at = max(self._read_at, at)
         self.items += self.timeline.push(self._read_at, BLOCK, BLOCK_SECONDS)
 
@@ -69,15 +69,15 @@ class SoundCard:
 
 @pytest.mark.parametrize("drift", [-3e-4, 5e-5, 3e-4])
 @pytest.mark.parametrize("jitter_seconds", [0.04, 0.15])
-def test_drift_and_jitter_are_no_gaps(drift, jitter_seconds):
+def test_drift_and_jitter_are_not_gaps(drift, jitter_seconds):
     card = SoundCard(drift, jitter_seconds)
-    card.play(3600)
+    card.play(2400)
     assert card.gaps == []
-    assert len(card.items) > 36_000 - 10
+    assert len(card.items) > 24_000 - 10
 
 
 @pytest.mark.parametrize("seconds", [0.3, 2.0, 60.0])
-def test_late_is_not_lost(seconds):
+def test_late_sound_is_not_lost(seconds):
     card = SoundCard(jitter_seconds=0.04)
     for _ in range(20):
         card.play(10)
@@ -89,7 +89,7 @@ def test_late_is_not_lost(seconds):
 
 @pytest.mark.parametrize("seconds", [0.15, 1.0, 100.0])
 @pytest.mark.parametrize("drift", [-1e-4, 1e-4])
-def test_lost_is_one_gap_of_its_length_in_its_place(seconds, drift):
+def test_lost_sound_is_one_gap_of_its_length_in_its_place(seconds, drift):
     card = SoundCard(drift, jitter_seconds=0.04)
     card.play(600)
     card.lose(seconds)
@@ -100,7 +100,7 @@ def test_lost_is_one_gap_of_its_length_in_its_place(seconds, drift):
     assert card.items.index(gap) == pytest.approx(6000, abs=1)
 
 
-def test_a_buffer_that_runs_over_has_its_gap_after_what_it_held():
+def test_a_buffer_overrun_has_its_gap_after_the_buffered_sound():
     card = SoundCard()
     card.play(10)
     card.delay(5.0, buffer_seconds=2.0)
@@ -110,7 +110,7 @@ def test_a_buffer_that_runs_over_has_its_gap_after_what_it_held():
     assert card.items.index(gap) == pytest.approx(120, abs=1)
 
 
-def test_small_losses_add_up():
+def test_small_losses_accumulate():
     card = SoundCard()
     for _ in range(100):
         card.play(1)
@@ -120,7 +120,7 @@ def test_small_losses_add_up():
     assert min(gap.seconds for gap in card.gaps) > 0.1
 
 
-def test_an_outage_is_reported_at_once_and_then_the_rest():
+def test_an_outage_is_reported_immediately_and_its_rest_later():
     card = SoundCard(drift=1e-4, jitter_seconds=0.04)
     card.play(100)
     card.lose(3.0)
@@ -136,7 +136,7 @@ def test_an_outage_is_reported_at_once_and_then_the_rest():
     assert card.items.index(second) == card.items.index(first) + 1
 
 
-def test_outages_do_not_add_up_errors():
+def test_errors_of_outages_do_not_accumulate():
     card = SoundCard(jitter_seconds=0.04)
     for _ in range(200):
         card.play(2)
@@ -168,14 +168,14 @@ def test_time_without_a_source_at_the_start_is_a_gap():
     assert card.items[0] == Gap(pytest.approx(7.0), "absent")
 
 
-def test_a_slow_start_is_no_gap():
+def test_a_slow_start_is_not_a_gap():
     card = SoundCard()
     card.lose(7)
     card.play(10)
     assert card.gaps == []
 
 
-def test_where_late_never_means_lost_only_outages_are_gaps():
+def test_with_infinite_tolerance_only_outages_are_gaps():
     timeline = Timeline(0.0, tolerance_seconds=math.inf, settle_seconds=0.0)
     items = timeline.push(10.0, BLOCK, 1.0)  # zero is at 9
     items += timeline.push(30.0, BLOCK, 1.0)
@@ -186,6 +186,6 @@ def test_where_late_never_means_lost_only_outages_are_gaps():
     ]
 
 
-def test_the_clock_runs():
+def test_the_clock_is_monotonic():
     before = clock()
     assert 0 <= clock() - before < 1
