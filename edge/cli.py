@@ -1,4 +1,4 @@
-"""The command `semanticac-edge`: it listens, unless the first argument names another command."""
+"""The program `semanticac-edge`: the listener, unless the first argument names a command."""
 
 import importlib
 import logging
@@ -13,7 +13,7 @@ from edge.sources import SourceError
 
 PROGRAM = "semanticac-edge"
 
-# Each a module with a DESCRIPTION, `add_arguments(parser)` and `run(arguments)`.
+# Modules with DESCRIPTION, `add_arguments(parser)` and `run(arguments)`.
 _LISTEN = "edge.commands.listen"
 _COMMANDS = {
     "tune": "edge.commands.tune",
@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments after the program's name; `sys.argv`'s by default.
+        argv: arguments after the program's name; from `sys.argv` by default.
 
     Returns:
-        Exit status: 0, 1 after an error at run time, 130 after Ctrl-C.
+        Exit status: 0, 1 after a runtime error, 130 after Ctrl-C.
 
     Raises:
-        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`, `--version`.
+        SystemExit: with status 2 for invalid arguments, with 0 after `--help` or `--version`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     command = _COMMANDS.get(argv[0]) if argv else None
@@ -68,10 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Formatter(logging.Formatter):
-    """Time, level and message; the journal has its own time, and reads the level off a number."""
+    """One line of time, level and message.
+
+    systemd's journal adds the time itself and reads the level from a number in angle brackets.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one line."""
+        """Format one line."""
         message = " ".join(record.getMessage().split())
         if "JOURNAL_STREAM" in os.environ:
             return f"<{_SYSLOG_LEVELS.get(record.levelno, 6)}>{message}"
@@ -85,11 +88,11 @@ _SYSLOG_LEVELS = {logging.ERROR: 3, logging.WARNING: 4}
 def _log_to_stderr() -> None:
     logger = logging.getLogger("semanticac_edge")
     logger.setLevel(logging.INFO)
-    # Called again in the same process, as tests do, stderr may be another.
+    # stderr may have changed since the last call in this process, as in tests.
     logger.handlers = [logging.StreamHandler()]
     logger.handlers[0].setFormatter(_Formatter())
 
 
 def _abandon_stdout() -> None:
-    """Keep the interpreter from failing again on lines that nobody takes."""
+    """Discard buffered lines, so that the interpreter does not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

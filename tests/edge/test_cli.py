@@ -365,7 +365,7 @@ def test_a_reload_of_a_bad_model_keeps_the_old_one(log_mel_bundle, make_sound, t
         listening.lines_until(is_window)
         status, _, messages = listening.end(signal.SIGTERM)
     assert (status, messages) == (0, [])
-    assert "error: Not reloaded, going on as before: " in message
+    assert "error: Not reloaded, the current model stays in use: " in message
     assert str(path) in message
 
 
@@ -380,7 +380,7 @@ def test_a_reload_reads_the_decisions_again(log_mel_bundle, make_sound, tmp_path
         listening.process.send_signal(signal.SIGHUP)
         time.sleep(0.01)
         listening.push(make_sound(5 * 32_000))
-        listening.message("Source and outputs stay as they are until a restart.")
+        listening.message("Changes of source and outputs take effect after a restart.")
         listening.message("Reloaded model.tflite.")
         config.write_text("[decisions]\nthreshold = 2\n")
         listening.process.send_signal(signal.SIGHUP)

@@ -370,7 +370,7 @@ def test_a_reload_that_fails_changes_nothing(
     assert recorder.of("event") == undisturbed.of("event")
     assert len(recorder.of("window")) == len(undisturbed.of("window"))
     (message,) = caplog.messages
-    assert message.startswith("Not reloaded, going on as before: ")
+    assert message.startswith("Not reloaded, the current model stays in use: ")
     assert str(path) in message
 
 

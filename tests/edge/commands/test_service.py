@@ -119,7 +119,7 @@ def test_secrets_come_from_the_manager(unit):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--file", "a.wav"], "a service needs a source of its own: --mic, --device or --url"),
+        (["--file", "a.wav"], "a service needs a live source: --mic, --device or --url"),
         (["--mic", "--live"], "a service has no terminal for --live"),
         (["--mic", "--serve", "80", "--token", "secret"], "with --token-file"),
         (["--url", "rtsp://me:secret@camera/"], "the password in --url"),

@@ -82,7 +82,7 @@ def test_the_background_gives_no_more_events_than_allowed(
     assert status == expected_status
     if status == 1:
         assert not out.exists()
-        assert "nothing is written: even at 0.999" in printed
+        assert "no file written: even at 0.999" in printed
         return
     thresholds = read_thresholds(out, classifier.labels)
     assert list(thresholds) == list(LABELS)
@@ -158,13 +158,13 @@ def test_the_table_counts_what_is_missed(tmp_path, log_mel_bundle, capsys):
     )
     assert status == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "left out, as no label is called so: trombone.wav"
+    assert lines[0] == "skipped, not a label of the model: trombone.wav"
     assert [line.split()[-2:] for line in lines if "1/1" in line] == [["sea", "waves"]]
     assert [line.split()[-1] for line in lines if "0/1" in line] == ["dog"]
     assert [line.split()[-1] for line in lines if " -  " in line] == ["rain", "wind", "♪"]
     assert any("1/2" in line and "wrong label too" in line for line in lines)
     assert any(
-        line.startswith("--cosine-floor 0.") and line.endswith("tune again with it to see.")
+        line.startswith("--cosine-floor 0.") and line.endswith("tune again with it to compare.")
         for line in lines
     )
 
@@ -236,12 +236,12 @@ def test_positives_are_found_by_directory_or_name(tmp_path):
 def test_what_tune_finds_cannot_be_given(tmp_path, log_mel_bundle, background):
     needed = ("--background", background[0], "--model", log_mel_bundle)
     for option in (("--threshold", 0.5), ("--thresholds", tmp_path / "t.toml")):
-        with pytest.raises(SettingsError, match=f"{option[0]} is what tune finds"):
+        with pytest.raises(SettingsError, match=f"tune finds {option[0]} itself"):
             command(*needed, "--false-accepts-per-hour", 1, *option)
     with pytest.raises(SystemExit):
         command(*needed, "--false-accepts-per-hour", 0)
     empty = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
-    with pytest.raises(ValueError, match="must hold sound"):
+    with pytest.raises(ValueError, match="must contain sound"):
         command("--background", empty, "--false-accepts-per-hour", 1, "--model", log_mel_bundle)
 
 
