@@ -1,8 +1,8 @@
-"""The listener as a process of its own, real sounds to play to it, and what it said and when.
+"""Test rig: the listener as a process, sounds to play to it, and its output with arrival times.
 
-`SEMANTICAC_BUNDLE` names the bundle that listens. It must know the demo's sounds, which are made
-here: those of the fold that its training left out. The package's own model knows the sounds of
-ESC-10, in `SEMANTICAC_ESC50_DIR`; it was trained on all of them.
+`SEMANTICAC_BUNDLE` is the path of a bundle trained on the demo dataset. Its sounds are rendered
+here, from the fold held out of its training. The packaged model's sounds are clips of ESC-10, in
+`SEMANTICAC_ESC50_DIR`; it was trained on all of them.
 """
 
 import argparse
@@ -39,38 +39,38 @@ T = TypeVar("T")
 VARIABLE = "SEMANTICAC_BUNDLE"
 ESC50_VARIABLE = "SEMANTICAC_ESC50_DIR"
 HELD_OUT_FOLD = 1
-# Between the sounds there is silence, of which a model has nothing to say.
+# The silence between sounds is below this level, so that it gives no events.
 GATE_DBFS = -60.0
-# A machine may be busy; what is waited for comes at once where it is not.
+# Timeout of every wait; long, because the machine may be busy.
 PATIENCE_SECONDS = 60.0
 STREAM_RATE_HZ = 44_100
-# How near the times of a sound's event must be to the sound's, wherever in a hop it begins.
+# Largest error of an event's start and end, in hops, wherever in a hop the sound begins.
 KNOWN_WITHIN_HOPS = 0.8
 _CLIPS = 3
 _ESC10_CLIPS = 12
-# What it may take to decide that a sound is over.
+# Largest number of hops until the end of a sound is detected.
 _ENDING_HOPS = 10
 
 
 def bundle() -> Path:
-    """The bundle that listens; skips where there is none."""
+    """Return the bundle under test; skip without one."""
     path = os.environ.get(VARIABLE)
     if not path:
         pytest.skip(f"needs {VARIABLE}, a bundle of: python -m training.fit --dataset demo")
     if Interpreter(path).contract.training.get("dataset") != "demo":
-        pytest.skip(f"the bundle in {VARIABLE} does not know the demo's sounds")
+        pytest.skip(f"the bundle in {VARIABLE} was not trained on the demo dataset")
     return Path(path)
 
 
 def require_sound_server() -> None:
-    """Skip where there is no sound server."""
+    """Skip without a sound server."""
     if reason := missing_programs():
         pytest.skip(reason)
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound whose label the bundle knows.
+    """A sound of one of the bundle's labels.
 
     Args:
         label: the class.
@@ -82,39 +82,39 @@ class Sound:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length of the sound."""
         return len(self.samples) / STREAM_RATE_HZ
 
     def repeated(self, seconds: float) -> "Sound":
-        """The same for longer."""
+        """Return the sound, repeated or cut to a length."""
         return Sound(self.label, np.resize(self.samples, round(seconds * STREAM_RATE_HZ)))
 
 
 def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
-    """Held-out sounds that the bundle knows, each of another label.
+    """Return held-out sounds that the bundle recognises, each of a different label.
 
-    Whether a model knows a sound, and how near its times are, is measured elsewhere; here none must
-    be lost on its way. So these are sounds that the bundle gets right from a file, wherever in a
-    hop they begin and also if they last.
+    The accuracy of a model is measured elsewhere; these tests check that no sound is lost on its
+    way. So the bundle recognises each of these sounds in a file, wherever in a hop it begins, and
+    also if it lasts.
 
     Args:
         model: the bundle.
-        hop_seconds: of the listener.
-        count: how many.
+        hop_seconds: hop of the listener.
+        count: number of sounds.
 
     Raises:
-        LookupError: if there are fewer.
+        LookupError: if the bundle recognises fewer.
     """
-    return _known(model, Policy(), hop_seconds, count, _demo_sounds)
+    return _recognised(model, Policy(), hop_seconds, count, _demo_sounds)
 
 
 def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:
-    """The same for the package's model, with its own decisions, and clips of ESC-10.
+    """Return clips of ESC-10 that the packaged model recognises with its own decision settings.
 
-    They are clips that it was trained on: what is tried is their way through the listener.
+    The model was trained on these clips; the tests check their way through the listener.
 
     Returns:
-        The sounds; None where the model or the clips are not there.
+        The sounds; None if the model or the clips are missing.
     """
     shipped, directory = packaged_model(), os.environ.get(ESC50_VARIABLE)
     if shipped is None or directory is None:
@@ -131,7 +131,7 @@ def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:
             path = Path(directory) / "audio" / name
             yield Sound(label, soundfile.read(path, dtype="float32")[0])
 
-    return _known(shipped.bundle, policy, hop_seconds, count, sounds)
+    return _recognised(shipped.bundle, policy, hop_seconds, count, sounds)
 
 
 def _demo_sounds(label: str) -> Iterator[Sound]:
@@ -141,35 +141,35 @@ def _demo_sounds(label: str) -> Iterator[Sound]:
         yield Sound(label, demo.render(label, HELD_OUT_FOLD, index, STREAM_RATE_HZ))
 
 
-def _known(
+def _recognised(
     model: Path,
     policy: Policy,
     hop_seconds: float,
     count: int,
     sounds: Callable[[str], Iterable[Sound]],
 ) -> list[Sound]:
-    """The first sound of each of the first labels that is known well."""
+    """Return the first recognised sound of each of the first labels that have one."""
     interpreter = Interpreter(model)
     found: list[Sound] = []
     for label in interpreter.contract.labels:
         for sound in sounds(label):
             trials = [(sound, phase) for phase in (0.0, 0.25, 0.5, 0.75)]
             trials.append((sound.repeated(12), 0.0))
-            if all(_is_known(interpreter, policy, hop_seconds, *trial) for trial in trials):
+            if all(_is_recognised(interpreter, policy, hop_seconds, *trial) for trial in trials):
                 found.append(sound)
                 break
         if len(found) == count:
             return found
-    raise LookupError(f"the bundle knows only {len(found)} sounds well, {count} are needed")
+    raise LookupError(f"the bundle recognises only {len(found)} sounds, {count} are needed")
 
 
-def _is_known(
+def _is_recognised(
     interpreter: Interpreter, policy: Policy, hop_seconds: float, sound: Sound, phase: float
 ) -> bool:
-    """Whether a recording of that sound alone gives that event alone, at the right time."""
+    """Return whether a recording of the sound gives exactly its event, at the right time."""
     classifier = StreamingClassifier(interpreter, hop_seconds, gate_dbfs=GATE_DBFS)
     rate_hz = classifier.front_end.sample_rate_hz
-    # A window without any of it comes before: only then is there a beginning to hear.
+    # The first window must not contain the sound: the event needs a start.
     start = classifier.front_end.window_seconds + (1 + phase) * hop_seconds
     samples = soxr.resample(sound.samples, STREAM_RATE_HZ, rate_hz).astype(np.float32)
     before = np.zeros(round(start * rate_hz), np.float32)
@@ -188,10 +188,10 @@ def _is_known(
 
 
 def programme(sounds: list[Sound], pause_seconds: float, path: Path) -> list[float]:
-    """Write a recording of sounds with silence around each of them.
+    """Write a recording of the sounds with silence around each.
 
     Returns:
-        When each begins, in seconds.
+        The start of each sound, in seconds.
     """
     pause = np.zeros(round(pause_seconds * STREAM_RATE_HZ), np.float32)
     parts, starts, seconds = [pause], [], pause_seconds
@@ -205,14 +205,16 @@ def programme(sounds: list[Sound], pause_seconds: float, path: Path) -> list[flo
 
 @dataclass
 class Playing:
-    """A recording on its way into a sink.
+    """A recording that is being played.
 
-    When a player has begun is known to lie between its start and its end less the recording's
-    length, by this process' clock.
+    By this process's clock, playback began between the player's start and its end less the length
+    of the recording.
 
     Args:
         process: the player.
-        seconds: the recording's length.
+        seconds: length of the recording.
+        earliest: Unix time of the player's start.
+        latest: latest Unix time at which playback began; NaN until `wait` returns.
     """
 
     process: subprocess.Popen[bytes]
@@ -221,18 +223,18 @@ class Playing:
     latest: float = float("nan")
 
     def wait(self) -> "Playing":
-        """Wait for its end."""
+        """Wait for the end of the recording."""
         assert self.process.wait(self.seconds + PATIENCE_SECONDS) == 0
         self.latest = time.time() - self.seconds
         return self
 
     def stop(self) -> None:
-        """End it at once."""
+        """Stop playback immediately."""
         self.process.kill()
         self.process.wait()
 
     def assert_heard(self, event: dict[str, Any], sound: Sound, hop: float, at: float = 0) -> None:
-        """The event is that of the sound which is in the recording `at` so many seconds."""
+        """Assert that the event has the label and times of a sound at `at` s in the recording."""
         assert event["label"] == sound.label
         for time_key, offset in (("started_at", at), ("ended_at", at + sound.seconds)):
             error = event[time_key] - self.earliest - offset
@@ -240,10 +242,10 @@ class Playing:
 
 
 class Room:
-    """A sound server, and what is played there.
+    """A sound server and its players, as a context manager.
 
     Args:
-        directory: for recordings.
+        directory: where to write recordings.
         sinks: see `SoundServer`.
     """
 
@@ -268,14 +270,14 @@ class Room:
         self.server.close()
 
     def play(self, sound: Sound, sink: str | None = None) -> Playing:
-        """Begin to play a sound."""
+        """Start to play a sound."""
         path = self._directory / f"{sound.label} {sound.seconds:g}.wav"
         if not path.exists():
             soundfile.write(path, sound.samples, STREAM_RATE_HZ, subtype="PCM_16")
         return self.play_file(path, sound.seconds, sink)
 
     def play_file(self, path: Path, seconds: float, sink: str | None = None) -> Playing:
-        """Begin to play a recording."""
+        """Start to play a recording."""
         began = time.time()
         playing = Playing(self.server.play(path, sink), seconds, began)
         self._players.append(playing.process)
@@ -284,12 +286,12 @@ class Room:
 
 @dataclass(frozen=True)
 class Line:
-    """Something the listener wrote.
+    """A line that the listener wrote.
 
     Args:
-        at: when it came, monotonic.
-        text: of a line on stderr.
-        values: of a line on stdout.
+        at: monotonic time of its arrival.
+        text: a line of stderr.
+        values: the JSON object of a line of stdout.
     """
 
     at: float
@@ -298,18 +300,18 @@ class Line:
 
 
 class Process:
-    """`semanticac-edge --json`, as a context manager that ends it.
+    """A process of `semanticac-edge --json`, as a context manager that ends it.
 
     Args:
-        arguments: after the model.
-        model: the bundle.
-        environment: on top of ours.
-        stdin: what it reads.
-        keep: the values of windows to remember; all by default.
+        arguments: options after the model.
+        model: the bundle; None for the default.
+        environment: variables to add to ours.
+        stdin: standard input, as for `subprocess.Popen`.
+        keep: keys to keep of each window's values; all by default.
 
     Attributes:
-        started_at: monotonic.
-        words: lines on stderr.
+        started_at: monotonic time of the start.
+        words: lines of stderr.
     """
 
     def __init__(
@@ -328,9 +330,8 @@ class Process:
         self._lines: list[Line] = []
         self.words: list[Line] = []
         self._changed = threading.Condition()
-        self._takes = threading.Event()
-        self._takes.set()
-        self._ended_well = False
+        self._reads = threading.Event()
+        self._reads.set()
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(
             command,
@@ -357,8 +358,8 @@ class Process:
         self.close()
 
     def close(self) -> None:
-        """End it, if it has not ended."""
-        self._takes.set()
+        """Kill the process, if it runs, and join its threads."""
+        self._reads.set()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -370,77 +371,77 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its id."""
+        """Process id."""
         return self._process.pid
 
     @property
     def stdin(self) -> IO[bytes]:
-        """What it reads."""
+        """Pipe to its standard input."""
         assert self._process.stdin
         return self._process.stdin
 
     def signal(self, number: signal.Signals) -> float:
-        """Send a signal; return the monotonic time."""
+        """Send a signal; return the monotonic time of sending."""
         self._process.send_signal(number)
         return time.monotonic()
 
     @contextlib.contextmanager
     def not_read(self) -> Iterator[None]:
-        """Take none of its lines."""
-        self._takes.clear()
+        """Stop reading its stdout."""
+        self._reads.clear()
         yield
-        self._takes.set()
+        self._reads.set()
 
     def of(self, kind: str, since: float = 0.0) -> list[Line]:
-        """Lines of a type that came since then."""
+        """Return the lines of a type that arrived since a monotonic time."""
         with self._changed:
             return [
                 line for line in self._lines if line.values["type"] == kind and line.at >= since
             ]
 
     def events(self, state: str, since: float = 0.0) -> list[dict[str, Any]]:
-        """Events, as they stood when they `"started"` or `"ended"`."""
+        """Return the events of a state, `"started"` or `"ended"`."""
         events = [line.values for line in self.of("event", since)]
         return [event for event in events if event["state"] == state]
 
-    def said(self, text: str, since: float = 0.0) -> Line | None:
-        """The first line on stderr with this text."""
+    def find_word(self, text: str, since: float = 0.0) -> Line | None:
+        """Return the first line of stderr that contains the text."""
         with self._changed:
             return next(
                 (line for line in self.words if text in line.text and line.at > since), None
             )
 
     def wait(self, what: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
-        """Wait until something is true of what it wrote, and return that."""
+        """Wait until a function returns a true value; return that value."""
         deadline = time.monotonic() + seconds
         while True:
             if value := what():
                 return value
-            assert self._process.poll() is None, f"it ended: {self._report()}"
-            assert time.monotonic() < deadline, f"not within {seconds} s: {self._report()}"
+            assert self._process.poll() is None, f"the listener ended: {self._report()}"
+            assert time.monotonic() < deadline, f"timeout after {seconds} s: {self._report()}"
             with self._changed:
                 self._changed.wait(0.1)
 
     def wait_for_windows(self, count: int = 1) -> list[Line]:
-        """Wait for so many windows more; return the newest ones."""
+        """Wait for this many new windows and return them."""
         since = time.monotonic()
         return self.wait(
             lambda: windows if len(windows := self.of("window", since)) >= count else None
         )
 
     def wait_for_silence(self) -> None:
-        """Wait for a window that holds none of what was played."""
+        """Wait for a new window that contains no sound."""
         since = time.monotonic()
         self.wait(lambda: any(line.values["gated"] for line in self.of("window", since)))
 
     def wait_for_word(self, text: str, since: float = 0.0) -> Line:
-        """Wait for a line on stderr."""
-        line = self.wait(lambda: self.said(text, since))
+        """Wait for a line of stderr that contains the text."""
+        line = self.wait(lambda: self.find_word(text, since))
         assert line
         return line
 
     def wait_for_event(self, state: str, label: str, since: float) -> dict[str, Any]:
-        """Wait for an event of a label that came since then."""
+        """Wait for an event of a label that arrived since a monotonic time."""
         return self.wait(
             lambda: next(
                 (event for event in self.events(state, since) if event["label"] == label), None
@@ -448,15 +449,15 @@ class Process:
         )
 
     def lag(self, since: float, until: float = float("inf")) -> float:
-        """How far the stream's time is behind the clock's, by the windows of a while.
+        """Return how far stream time lags behind the clock, from the windows of a period.
 
-        Lines may come late, and never early: the least difference counts.
+        Lines can arrive late but never early, so this is the smallest difference.
         """
         windows = [line for line in self.of("window", since) if line.at <= until]
         return min(line.at - line.values["end_seconds"] for line in windows)
 
     def wait_for_end(self) -> int:
-        """Wait until it ends by itself; return its status."""
+        """Wait until the process ends by itself; return its exit status."""
         status = self._process.wait(PATIENCE_SECONDS)
         for thread in self._threads:
             thread.join()
@@ -464,22 +465,22 @@ class Process:
         return status
 
     def stop(self) -> None:
-        """Ask it to stop, as systemd does; it must do so well."""
+        """Send SIGTERM, as systemd does, and assert a clean exit."""
         self.signal(signal.SIGTERM)
         assert self.wait_for_end() == 0, self._report()
 
     def _check_end(self) -> None:
-        """Every event has ended, once, and nothing broke."""
+        """Assert that each event ended exactly once, without a traceback."""
         started = [event["id"] for event in self.events("started")]
         ended = [event["id"] for event in self.events("ended")]
         assert len(set(started)) == len(started)
         assert sorted(started) == sorted(ended)
-        assert not self.said("Traceback"), self._report()
+        assert not self.find_word("Traceback"), self._report()
 
     def _read(self, pipe: IO[bytes], lines: list[Line], is_json: bool) -> None:
         while True:
             if is_json:
-                self._takes.wait()
+                self._reads.wait()
             raw = pipe.readline()
             if not raw:
                 return

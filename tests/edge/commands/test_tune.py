@@ -3,13 +3,13 @@
 import argparse
 import itertools
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from edge import StreamingClassifier, tune
+from edge import StreamingClassifier
+from edge.commands import tune
 from edge.commands.tuning.choice import highest_rate, lowest_thresholds
 from edge.commands.tuning.positives import Positive, find_positives
 from edge.commands.tuning.sweep import THRESHOLDS, Sweep
@@ -34,16 +34,17 @@ def tone(radians, seconds):
     return (0.3 * np.sin(radians * np.arange(int(seconds * RATE_HZ)))).astype(np.float32)
 
 
-@pytest.fixture
-def background(tmp_path, make_sound):
-    """Two minutes in two files, in which the tiny model detects many labels."""
+@pytest.fixture(scope="module")
+def background(tmp_path_factory, make_sound):
+    """A minute in two files, in which the tiny model detects many labels."""
+    directory = tmp_path_factory.mktemp("background")
     parts = [
         (0.02 + index % 3) * make_sound(int(RATE_HZ * (1 + index % 4)), index)[: 3 * RATE_HZ]
-        for index in range(52)
+        for index in range(26, 52)
     ]
     return [
-        write(tmp_path / "background-1.wav", np.concatenate(parts[:30])),
-        write(tmp_path / "background-2.wav", np.concatenate(parts[30:])),
+        write(directory / "background-1.wav", np.concatenate(parts[:15])),
+        write(directory / "background-2.wav", np.concatenate(parts[15:])),
     ]
 
 
@@ -68,6 +69,7 @@ def events_of(path, classifier, policy):
     return [event for event in events if event.state == "ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("per_hour", "expected_status"), [(20.0, 1), (200.0, 0), (700.0, 0)])
 def test_the_background_gives_no_more_events_than_allowed(
     tmp_path, log_mel_bundle, background, capsys, per_hour, expected_status
@@ -94,25 +96,27 @@ def test_the_background_gives_no_more_events_than_allowed(
     assert ("rule of three" in printed) == (hours < needed_hours * 0.9986)
 
 
+@pytest.mark.slow
 def test_a_sweep_equals_one_detector_per_threshold(log_mel_bundle, background):
     classifier = StreamingClassifier(log_mel_bundle, hop_seconds=0.5)
     policy = Policy(cosine_floor=0.5, report_unknown=True, min_seconds=1.0)
     sweep = Sweep(classifier, policy)
-    at_once = [sweep.push(chunk) for chunk in file_source(background[0], RATE_HZ)]
-    at_once.append(sweep.end())
+    swept = [sweep.push(chunk) for chunk in file_source(background[0], RATE_HZ)]
+    swept.append(sweep.end())
     for step in range(0, len(THRESHOLDS), 8):
-        alone = Policy(threshold=THRESHOLDS[step], cosine_floor=0.5, min_seconds=1.0)
-        expected = events_of(background[0], classifier, alone)
-        assert [event for part in at_once for event in part[step]] == expected
-    assert any(part[0] for part in at_once)
+        single = Policy(threshold=THRESHOLDS[step], cosine_floor=0.5, min_seconds=1.0)
+        expected = events_of(background[0], classifier, single)
+        assert [event for part in swept for event in part[step]] == expected
+    assert any(part[0] for part in swept)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_background(tmp_path, log_mel_bundle, make_sound):
-    """The samples of these ten minutes alone would take 77 MB."""
+    """The samples of these three minutes alone would take 23 MB."""
     path = tmp_path / "long.wav"
     minute = make_sound(RATE_HZ * 60)
     with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
-        for _ in range(10):
+        for _ in range(3):
             file.write(minute)
     classifier = StreamingClassifier(log_mel_bundle, hop_seconds=20.0)
     tracemalloc.start()
@@ -121,8 +125,8 @@ def test_memory_does_not_grow_with_the_background(tmp_path, log_mel_bundle, make
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert heard.hours == pytest.approx(1 / 6)
-    assert heard.windows == 30 + 1
+    assert heard.hours == pytest.approx(1 / 20)
+    assert heard.windows == 9 + 1
     assert peak < 8e6
 
 
@@ -146,8 +150,9 @@ def test_positives_are_surrounded_by_background(tmp_path, log_mel_bundle):
     assert recall.at(at_half)[0].tolist() == [False, False, False]
 
 
+@pytest.mark.slow
 def test_the_table_shows_the_recall_of_each_label(tmp_path, log_mel_bundle, capsys):
-    background = write(tmp_path / "background.wav", tone(0.2, 60.0))
+    background = write(tmp_path / "background.wav", tone(0.2, 20.0))
     write(tmp_path / "clips" / "Sea_Waves" / "1.wav", tone(1.2, 3.0))
     write(tmp_path / "clips" / "dog-1.wav", tone(1.2, 3.0))
     write(tmp_path / "clips" / "trombone.wav", tone(1.2, 3.0))
@@ -245,8 +250,10 @@ def test_invalid_options_and_empty_backgrounds_are_refused(tmp_path, log_mel_bun
         command("--background", empty, "--false-accepts-per-hour", 1, "--model", log_mel_bundle)
 
 
-def test_thresholds_go_to_the_working_directory_by_default(log_mel_bundle, background, monkeypatch):
-    monkeypatch.chdir(Path(background[0]).parent)
+def test_thresholds_go_to_the_working_directory_by_default(
+    log_mel_bundle, background, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
     common = ("--background", background[0], "--false-accepts-per-hour", 1e6)
     assert command(*common, "--model", log_mel_bundle) == 0
     assert read_thresholds("thresholds.toml", LABELS).keys() == set(LABELS)
