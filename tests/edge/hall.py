@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from tests.edge.rig import GATE_DBFS, Process
+from tests.edge.rig import Process
+from tests.edge.sounds import GATE_DBFS
 
 HOP_SECONDS = 0.5
 # Largest drift between stream time and clock, between two moments in which sound flows.

@@ -18,15 +18,14 @@ import pytest
 import soundfile
 
 from tests.edge import chromium, mosquitto
-from tests.edge.rig import (
+from tests.edge.rig import Process
+from tests.edge.room import Room, require_sound_server
+from tests.edge.sounds import (
     GATE_DBFS,
     KNOWN_WITHIN_HOPS,
-    Process,
-    Room,
     bundle,
     known_sounds,
     programme,
-    require_sound_server,
     shipped_sounds,
 )
 
@@ -35,6 +34,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
 HOP_SECONDS = 1.0
+NUM_SOUNDS = 2
 # No window and no moving average over windows covers two sounds.
 PAUSE_SECONDS = 10.0
 TOPIC = "semanticac/hall"
@@ -55,10 +55,10 @@ def heard(tmp_path_factory):
     chromium.require()
     require_sound_server()
     directory = tmp_path_factory.mktemp("hall")
-    sounds, model = shipped_sounds(HOP_SECONDS, 4), None
+    sounds, model = shipped_sounds(HOP_SECONDS, NUM_SOUNDS), None
     if sounds is None:
         model = bundle()
-        sounds = known_sounds(model, HOP_SECONDS, 4)
+        sounds = known_sounds(model, HOP_SECONDS, NUM_SOUNDS)
     recording, clips = directory / "recording.wav", directory / "clips"
     starts = programme(sounds, PAUSE_SECONDS, recording)
     seconds = soundfile.info(recording).duration

@@ -32,7 +32,9 @@ from tests.edge.hall import (
     row,
     tmpfs,
 )
-from tests.edge.rig import PATIENCE_SECONDS, Room, bundle, known_sounds
+from tests.edge.rig import PATIENCE_SECONDS
+from tests.edge.room import Room
+from tests.edge.sounds import bundle, known_sounds
 
 pytest.importorskip("paho.mqtt")
 

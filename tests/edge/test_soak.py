@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soxr
 
-from tests.edge.rig import GATE_DBFS, STREAM_RATE_HZ, Process, bundle, known_sounds
+from tests.edge.rig import Process
+from tests.edge.sounds import GATE_DBFS, STREAM_RATE_HZ, bundle, known_sounds
 
 pytest.importorskip("paho.mqtt")
 pytest.importorskip("uvicorn")

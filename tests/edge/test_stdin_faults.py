@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.edge.hall import DECIDE, HOP_SECONDS, KEEPS_TIME_SECONDS, row
-from tests.edge.rig import STREAM_RATE_HZ, Process, bundle, known_sounds
+from tests.edge.rig import Process
+from tests.edge.sounds import STREAM_RATE_HZ, bundle, known_sounds
 
 pytestmark = pytest.mark.slow
 
