@@ -117,6 +117,7 @@ def count_windows(lines):
     return sum("scores" in json.loads(line) for line in lines.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "blocked"), [("", WEB), ("edge.web.", ())])
 def test_every_module_imports_with_numpy_alone(where, blocked):
     """Modules of `edge.web` may also import that extra's packages."""
@@ -136,6 +137,7 @@ for module in pkgutil.walk_packages(edge.__path__, "edge."):
     assert expected <= set(names)
 
 
+@pytest.mark.slow
 def test_streaming_a_file_needs_no_training_framework(tmp_path, bundle, make_sound):
     recording = tmp_path / "a.flac"
     soundfile.write(recording, make_sound(110_250), 44_100)
@@ -144,6 +146,7 @@ def test_streaming_a_file_needs_no_training_framework(tmp_path, bundle, make_sou
     assert count_windows(python(code, *arguments, blocked=FORBIDDEN)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_a_long_file_needs_less_than_150_megabytes(tmp_path, log_mel_bundle, make_sound):
     """Loading these 12 minutes as float32 would take another 127 MB."""

@@ -113,6 +113,7 @@ def test_the_port_of_the_page_must_be_free_and_protected(check, recording, monke
     assert text.endswith(", token required")
 
 
+@pytest.mark.slow
 # After a failed handshake, paho leaves its socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_a_broker_must_accept_certificate_and_password(check, recording, tmp_path, monkeypatch):
@@ -158,6 +159,7 @@ def server(monkeypatch):
         server.close()
 
 
+@pytest.mark.slow
 def test_a_microphone_is_captured(check, recording, server):
     ok, text = check("--mic")["source"]
     assert ok
@@ -171,7 +173,7 @@ def test_a_microphone_is_captured(check, recording, server):
 
 
 def test_a_missing_microphone_fails(check, server, monkeypatch):
-    monkeypatch.setattr("edge.commands.check._SOURCE_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("edge.commands.check._SOURCE_PATIENCE_SECONDS", 2.0)
     ok, text = check("--device", "cellar")["source"]
     assert not ok
     assert "there is no sound device 'cellar'" in text
