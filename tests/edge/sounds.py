@@ -10,6 +10,7 @@ import csv
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,7 @@ class Sound:
         return Sound(self.label, np.resize(self.samples, round(seconds * STREAM_RATE_HZ)))
 
 
+@cache
 def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
     """Return held-out sounds that the bundle recognises, each of a different label.
 
