@@ -1,21 +1,19 @@
-"""The command `semanticac-edge`: it listens, unless the first argument names another command."""
+"""The program `semanticac-edge`: the listener, unless the first argument names a command."""
 
-import argparse
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from edge.config.options import SettingsError
+from edge.config.options import CommandParser, SettingsError
 from edge.inference.bundle import BundleError
 from edge.release import installed_version
 from edge.sources import SourceError
 
 PROGRAM = "semanticac-edge"
 
-# Each a module with a DESCRIPTION, `add_arguments(parser)` and `run(arguments)`.
+# Modules with DESCRIPTION, `add_arguments(parser)` and `run(arguments)`.
 _LISTEN = "edge.commands.listen"
 _COMMANDS = {
     "tune": "edge.commands.tune",
@@ -29,23 +27,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments after the program's name; `sys.argv`'s by default.
+        argv: arguments after the program's name; from `sys.argv` by default.
 
     Returns:
-        Exit status: 0, 1 after an error at run time, 130 after Ctrl-C.
+        Exit status: 0, 1 after a runtime error, 130 after Ctrl-C.
 
     Raises:
-        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`, `--version`.
+        SystemExit: with status 2 for invalid arguments, with 0 after `--help` or `--version`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     command = _COMMANDS.get(argv[0]) if argv else None
     module = importlib.import_module(command or _LISTEN)
     others = "" if command else f"\n       %(prog)s {'|'.join(_COMMANDS)} [options]"
-    parser = _Parser(
+    parser = CommandParser(
+        program=PROGRAM,
         prog=f"{PROGRAM} {argv[0]}" if command else PROGRAM,
         usage=f"%(prog)s [options]{others}",
         description=module.DESCRIPTION,
-        allow_abbrev=False,
     )
     version = installed_version() or "(not installed)"
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
@@ -69,17 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the usage and a line."""
-        self.exit(2, f"{PROGRAM}: error: {message} (see --help)\n")
-
-
 class _Formatter(logging.Formatter):
-    """Time, level and message; the journal has its own time, and reads the level off a number."""
+    """One line of time, level and message.
+
+    systemd's journal adds the time itself and reads the level from a number in angle brackets.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one line."""
+        """Format one line."""
         message = " ".join(record.getMessage().split())
         if "JOURNAL_STREAM" in os.environ:
             return f"<{_SYSLOG_LEVELS.get(record.levelno, 6)}>{message}"
@@ -93,11 +88,11 @@ _SYSLOG_LEVELS = {logging.ERROR: 3, logging.WARNING: 4}
 def _log_to_stderr() -> None:
     logger = logging.getLogger("semanticac_edge")
     logger.setLevel(logging.INFO)
-    # Called again in the same process, as tests do, stderr may be another.
+    # stderr may have changed since the last call in this process, as in tests.
     logger.handlers = [logging.StreamHandler()]
     logger.handlers[0].setFormatter(_Formatter())
 
 
 def _abandon_stdout() -> None:
-    """Keep the interpreter from failing again on lines that nobody takes."""
+    """Discard buffered lines, so that the interpreter does not fail again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""How the listener is doing: counters and states that its threads write and anyone may read."""
+"""Thread-safe counters and states of the listener."""
 
 import os
 import threading
@@ -17,14 +17,14 @@ _STATM = Path("/proc/self/statm")
 
 @dataclass
 class OutputHealth:
-    """How one output is doing; only the output itself, and who calls it, write here.
+    """State of one output, written only by the output and its caller.
 
     Args:
-        ok: it takes what it is given.
-        error: why it does not, in one line; empty while `ok`.
-        failures: calls that raised.
-        queued: items that wait, for an output that keeps some.
-        dropped: items that were given up because too many waited.
+        ok: whether the output works.
+        error: reason for a failure, in one line; empty while `ok`.
+        failures: number of calls that raised.
+        queued: number of waiting items, for an output with a queue.
+        dropped: number of items dropped because the queue was full.
     """
 
     ok: bool = True
@@ -35,25 +35,25 @@ class OutputHealth:
 
 
 class Health:
-    """Counters since the start and the present states. The methods are safe from any thread.
+    """Counters since the start, and current states. All methods are thread-safe.
 
     Args:
-        hop_seconds: time between two windows, which says when one is overdue.
+        hop_seconds: time between the starts of two windows; decides when a window is overdue.
 
     Attributes:
-        hop_seconds: may be changed with the model.
-        windows: windows that came out, gated ones included.
-        gated_windows: windows too quiet to be classified.
-        inference_seconds: time spent on the windows that were classified.
-        last_inference_seconds: the same for the last one.
-        gaps: breaks in the sound.
-        gap_seconds: their length.
-        reconnects: times the source came back.
-        events: events that started, by label.
-        open_events: those that have not ended.
-        source: what is captured, or why nothing is.
-        source_up: sound is coming in.
-        outputs: by name; see `output`.
+        hop_seconds: see above; a reload may change it.
+        windows: number of windows, gated ones included.
+        gated_windows: number of windows too quiet to classify.
+        inference_seconds: total inference time of the classified windows.
+        last_inference_seconds: inference time of the last classified window.
+        gaps: number of gaps in the sound.
+        gap_seconds: total length of the gaps.
+        reconnects: number of times the source came back.
+        events: number of started events, by label.
+        open_events: number of events that have not ended.
+        source: name of the source, or the reason why it is down.
+        source_up: whether sound arrives.
+        outputs: state of each output, by name; see `output`.
     """
 
     def __init__(self, hop_seconds: float = 1.0) -> None:
@@ -75,7 +75,7 @@ class Health:
         self._last_window: float | None = None
 
     def count_window(self, inference_seconds: float = 0.0, gated: bool = False) -> None:
-        """A window came out; `gated` ones cost no inference."""
+        """Count a window; a gated one has no inference time."""
         with self._lock:
             self.windows += 1
             self._last_window = time.monotonic()
@@ -86,13 +86,13 @@ class Health:
                 self.last_inference_seconds = inference_seconds
 
     def count_gap(self, seconds: float) -> None:
-        """Sound is missing."""
+        """Count a gap in the sound."""
         with self._lock:
             self.gaps += 1
             self.gap_seconds += seconds
 
     def count_event(self, event: Event) -> None:
-        """An event starts, or ends."""
+        """Count the start or the end of an event."""
         with self._lock:
             if event.end_seconds is None:
                 self.events[event.label] += 1
@@ -101,38 +101,38 @@ class Health:
                 self.open_events -= 1
 
     def count_reconnect(self) -> None:
-        """The source came back after it was lost."""
+        """Count a recovery of the source."""
         with self._lock:
             self.reconnects += 1
 
     def set_source(self, up: bool, text: str) -> None:
-        """Say whether sound comes in, and what is captured or why nothing is."""
+        """Set whether sound arrives, and the source's name or the reason why it is down."""
         with self._lock:
             self.source_up, self.source = up, text
 
     def output(self, name: str) -> OutputHealth:
-        """The health of the output of that name; the first call makes it."""
+        """Return the state of an output; the first call creates it."""
         with self._lock:
             return self.outputs.setdefault(name, OutputHealth())
 
     @property
     def ready(self) -> bool:
-        """Sound comes in, and a window came out lately."""
+        """Whether sound arrives and the last window is recent."""
         age = self.window_age_seconds()
         limit = max(_READY_SECONDS, _READY_HOPS * self.hop_seconds)
         return self.source_up and age is not None and age <= limit
 
     def window_age_seconds(self) -> float | None:
-        """Time since the last window; None before the first."""
+        """Return the time since the last window; None before the first."""
         last = self._last_window
         return None if last is None else time.monotonic() - last
 
     def uptime_seconds(self) -> float:
-        """Time since the start."""
+        """Return the time since the start."""
         return time.monotonic() - self._started
 
     def rss_bytes(self) -> int | None:
-        """Resident memory of this process; None where the system does not say."""
+        """Return the resident memory of this process; None if the system does not report it."""
         try:
             pages = int(_STATM.read_text().split()[1])
         except OSError:
@@ -140,7 +140,7 @@ class Health:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values of everything, taken at one moment."""
+        """Return a consistent snapshot as plain values."""
         with self._lock:
             outputs = {name: vars(output).copy() for name, output in self.outputs.items()}
             counted = {

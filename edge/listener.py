@@ -1,4 +1,4 @@
-"""The loop: sound from a source goes through classifier and detector, results go to the outputs."""
+"""The main loop: source to classifier to detector to outputs."""
 
 import logging
 import time
@@ -21,12 +21,12 @@ _LOGGER = logging.getLogger("semanticac_edge")
 
 
 class Pipeline(NamedTuple):
-    """What a reload exchanges as one.
+    """The parts that a reload replaces together.
 
     Args:
         classifier: at the start of a stream.
-        detector: likewise, for the classifier's labels and hop.
-        model_name: for people.
+        detector: at the start of a stream, for the classifier's labels and hop.
+        model_name: display name of the model.
     """
 
     classifier: StreamingClassifier
@@ -35,22 +35,23 @@ class Pipeline(NamedTuple):
 
 
 class Listener:
-    """Takes sound from the source until it ends or a signal asks to stop, then ends what is open.
+    """Processes sound from a source until the source ends or a signal requests a stop.
 
-    Whatever ends it, results that are owed come out: the last windows, and the end of each event.
+    In either case, and after an error, the last windows and the end of each open event reach the
+    outputs.
 
     Args:
         source: started by `run`, and closed at its end.
-        classifier: at the start of a stream, at the source's rate.
-        detector: likewise, for the classifier's labels and hop.
+        classifier: at the start of a stream, at the source's sample rate.
+        detector: at the start of a stream, for the classifier's labels and hop.
         outputs: closed at the end of `run`.
-        health: where to count.
-        live: the source is heard now, so that windows have a time of day, and sound that is no
-            sound (NaN) leaves a gap instead of ending it all.
-        name_clip: names the recording of an event, where some are made.
-        requests: what is asked for meanwhile; looked at between two chunks.
-        reload: reads model and decisions again.
-        notifier: tells systemd.
+        health: counters to update.
+        live: whether the source delivers sound in real time. Then events have Unix times, and
+            chunks that are not finite become gaps instead of errors.
+        name_clip: returns the file name of an event's recording; None if there are none.
+        requests: signals received; checked between chunks.
+        reload: loads model and decisions again.
+        notifier: reports to systemd.
     """
 
     def __init__(
@@ -76,17 +77,17 @@ class Listener:
         self._load = reload
         self._notifier = notifier or Notifier({})
         self._rate = classifier.front_end.sample_rate_hz
-        self._heard_samples = 0
+        self._stream_samples = 0
         self._clock = StreamClock()
 
     def run(self) -> None:
-        """Listen.
+        """Run to the end of the stream.
 
         Raises:
-            BrokenPipeError: if whoever reads our lines has gone.
-            OSError: if an output of a recording fails.
+            BrokenPipeError: if the reader of stdout has closed the pipe.
+            OSError: if an output fails while reading a recording.
             RuntimeError: if the model fails.
-            SourceError: if the source does.
+            SourceError: if the source fails.
         """
         try:
             for item in self._source:
@@ -94,7 +95,7 @@ class Listener:
                     self._take_gap(item)
                 else:
                     self._take_chunk(item)
-                self._tell_manager(is_progress=isinstance(item, Gap) or len(item) > 0)
+                self._notify_manager(is_progress=isinstance(item, Gap) or len(item) > 0)
                 if self._requests.reload:
                     self._requests.reload = False
                     self._reload()
@@ -114,28 +115,28 @@ class Listener:
             return
         seconds = time.perf_counter() - started
         if len(chunk):
-            self._heard_samples += len(chunk)
-            self._clock.take(self._heard_seconds)
+            self._stream_samples += len(chunk)
+            self._clock.take(self._stream_seconds)
         self._outputs.audio(chunk)
         self._take_windows(windows, seconds)
 
     def _take_windows(self, windows: Sequence[Classification], seconds: float) -> None:
-        """Decide about windows whose classification took so long, all together."""
+        """Detect events in windows that took `seconds` to classify in total."""
         inferences = sum(not window.gated for window in windows)
         for window in windows:
             self._health.count_window(seconds / max(1, inferences), window.gated)
             events = self._detector.update(window, self._time_of(window.end_seconds))
             self._outputs.window(window)
-            self._hand_on(events)
+            self._emit(events)
 
     def _take_gap(self, gap: Gap) -> None:
         self._end_events("gap")
         self._health.count_gap(gap.seconds)
         self._classifier.skip(gap.seconds)
-        self._heard_samples += round(gap.seconds * self._rate)
+        self._stream_samples += round(gap.seconds * self._rate)
         self._outputs.gap(gap)
 
-    def _hand_on(self, events: Sequence[Event]) -> None:
+    def _emit(self, events: Sequence[Event]) -> None:
         for event in events:
             if self._name_clip:
                 event = replace(event, clip=self._name_clip(event))
@@ -143,11 +144,11 @@ class Listener:
             self._outputs.event(event)
 
     def _end_events(self, reason: EndReason) -> None:
-        now = self._heard_seconds
-        self._hand_on(self._detector.end(now, reason, self._time_of(now)))
+        now = self._stream_seconds
+        self._emit(self._detector.end(now, reason, self._time_of(now)))
 
     def _finish(self) -> None:
-        """Give what is owed; each step also where the one before failed."""
+        """Flush, end events and close; each step runs even if the previous one failed."""
         self._notifier.stopping()
         try:
             self._source.close()
@@ -161,7 +162,7 @@ class Listener:
                 self._outputs.close()
 
     def _reload(self) -> None:
-        """Exchange model and decisions, or keep both."""
+        """Replace model and decisions, or keep both if loading fails."""
         if self._load is None:
             return
         self._notifier.reloading()
@@ -170,22 +171,24 @@ class Listener:
             rate = pipeline.classifier.front_end.sample_rate_hz
             if rate != self._rate:
                 raise ValueError(
-                    f"the new model wants {rate} Hz instead of {self._rate} Hz. Restart for that."
+                    f"the new model needs {rate} Hz instead of {self._rate} Hz. Restart to use it."
                 )
-        # Whatever is wrong with the new ones, the old ones work.
+        # Whatever is wrong with the new model, the current one works.
         except Exception as error:
-            _LOGGER.error("Not reloaded, going on as before: %s", " ".join(str(error).split()))
+            _LOGGER.error(
+                "Not reloaded, the current model stays in use: %s", " ".join(str(error).split())
+            )
         else:
             self._end_events("stopped")
             self._classifier, self._detector, name = pipeline
-            self._classifier.skip(self._heard_seconds)
+            self._classifier.skip(self._stream_seconds)
             self._health.hop_seconds = self._classifier.hop_seconds
             self._outputs.use_model(self._classifier, name)
             _LOGGER.info("Reloaded %s.", name)
         self._notifier.ready()
 
-    def _tell_manager(self, is_progress: bool) -> None:
-        """Say that we are up; feed the watchdog unless the source is up and gives nothing."""
+    def _notify_manager(self, is_progress: bool) -> None:
+        """Report readiness; feed the watchdog unless the source is up but delivers nothing."""
         self._notifier.ready_once()
         if is_progress or not self._health.source_up:
             self._notifier.alive()
@@ -193,26 +196,25 @@ class Listener:
         self._notifier.status(f"{self._health.source} (events: {events}, gaps: {gaps})")
 
     @property
-    def _heard_seconds(self) -> float:
-        """The stream's time at the newest sample."""
-        return self._heard_samples / self._rate
+    def _stream_seconds(self) -> float:
+        """Stream time of the newest sample."""
+        return self._stream_samples / self._rate
 
     def _time_of(self, seconds: float) -> float | None:
-        """Unix time of a moment in the stream, if it is live."""
+        """Return the Unix time of a stream time; None if the source is not live."""
         return self._clock.unix_time(seconds) if self._live else None
 
 
 class Outputs:
-    """All sinks as one.
+    """All sinks behind one interface.
 
-    A sink that raises is reported once, until it works again, and counted; the others and the
-    stream go on. Two failures come through: a pipe that its reader has closed, as nobody wants the
-    rest, and, if `strict`, all.
+    A sink that raises is logged once until it works again, and every failure is counted; the stream
+    and the other sinks continue. `BrokenPipeError` is always raised, since nobody reads the rest.
 
     Args:
-        sinks: what to hand everything to, in this order.
-        health: where to count.
-        strict: as for a recording, which can be heard again.
+        sinks: called in this order.
+        health: counters to update.
+        strict: whether to raise every failure, as for a recording, which can be read again.
     """
 
     def __init__(self, sinks: Sequence[Sink], health: Health, strict: bool = False) -> None:
@@ -242,7 +244,7 @@ class Outputs:
         self._each("event", event)
 
     def close(self) -> None:
-        """Close each sink, also where another cannot be."""
+        """Close every sink, then raise the first failure."""
         failure = None
         for sink in self._sinks:
             try:

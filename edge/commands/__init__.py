@@ -1,1 +1,1 @@
-"""The commands of `semanticac-edge`, a module each: `DESCRIPTION`, `add_arguments`, `run`."""
+"""Commands of `semanticac-edge`: modules with `DESCRIPTION`, `add_arguments` and `run`."""

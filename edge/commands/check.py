@@ -1,4 +1,4 @@
-"""The command that tries everything a listener would use, and says what it would do."""
+"""`semanticac-edge check`: tries each part of a listener and reports what works."""
 
 import argparse
 import logging
@@ -26,80 +26,80 @@ from edge.web.address import bind, check_token, url
 from edge.web.sink import require_packages
 
 DESCRIPTION = (
-    "Try the options: load the model, listen to the source for a second, connect to the broker, "
-    "write to the directory of clips, take the port of the page. Prints a line for each, and "
-    "ends with status 1 if one fails. Give the options that the listener will have."
+    "Check the options of a listener before it runs: load the model, capture a second of sound, "
+    "connect to the broker, write to the directory of clips, open the port of the page. Prints "
+    "one line per check and exits with status 1 if one fails."
 )
 
 _SOUND_SECONDS = 1.0
 _SOURCE_PATIENCE_SECONDS = 15.0
 _TIMED_WINDOWS = 3
-# What front ends assume where the model cannot be loaded.
+# Sample rate of the source if the model cannot be loaded.
 _RATE_HZ = 32_000
 _FAILURES = (BundleError, SourceError, ImportError, OSError, RuntimeError, ValueError)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; `parser` should have `DESCRIPTION`."""
+    """Add the options of the command to a parser whose description is `DESCRIPTION`."""
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Try everything.
+    """Run all checks that the options call for, and print their results.
 
     Args:
-        arguments: as `add_arguments`' parser read them.
+        arguments: namespace of the parser that `add_arguments` extended.
 
     Returns:
         Exit status: 0, or 1 if something failed.
 
     Raises:
-        SettingsError: if the options do not fit together.
+        SettingsError: if options conflict.
     """
-    attempts = _Attempts(read_settings(arguments)).all()
-    # What goes wrong is told here; "trying again" would be wrong.
+    checks = _Checks(read_settings(arguments)).all()
+    # The result lines report failures; a source's log of its retries would mislead.
     logger = logging.getLogger("semanticac_edge")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        failures = sum(not _try(name, attempt) for name, attempt in attempts.items())
+        failures = sum(not _passes(name, check) for name, check in checks.items())
     finally:
         logger.setLevel(level)
-    print(f"{failures} of these failed" if failures else "all is well")
+    print(f"{failures} of {len(checks)} checks failed" if failures else "all checks passed")
     return 1 if failures else 0
 
 
-def _try(name: str, attempt: Callable[[], str]) -> bool:
-    """Print what came of it; say whether it went well."""
+def _passes(name: str, check: Callable[[], str]) -> bool:
+    """Run a check, print its result and return whether it passed."""
     try:
-        word, result = "ok", attempt()
+        word, result = "ok", check()
     except _FAILURES as error:
         word, result = "FAILED", " ".join(str(error).split())
     print(f"{word:6}  {name:9}  {result}", flush=True)
     return word == "ok"
 
 
-class _Attempts:
-    """What there is to try; each method gives a line of text, or raises one of `_FAILURES`."""
+class _Checks:
+    """The checks; each method returns a line of text or raises one of `_FAILURES`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pipeline: Pipeline | None = None
 
     def all(self) -> dict[str, Callable[[], str]]:
-        """The attempts that the settings call for, by name, in order."""
+        """Return the checks that the settings call for, by name, in order."""
         outputs = self._settings.outputs
-        attempts = {"model": self.model, "decisions": self.decisions, "source": self.source}
+        checks = {"model": self.model, "decisions": self.decisions, "source": self.source}
         if outputs.mqtt is not None:
-            attempts["mqtt"] = self.mqtt
+            checks["mqtt"] = self.mqtt
         if outputs.clips is not None:
-            attempts["clips"] = self.clips
+            checks["clips"] = self.clips
         if outputs.serve is not None:
-            attempts["page"] = self.page
-        return attempts
+            checks["page"] = self.page
+        return checks
 
     def model(self) -> str:
-        """Load it, and take the time of a window."""
+        """Load the model and time a window."""
         self._pipeline = make_pipeline(self._settings)
         classifier = self._pipeline.classifier
         window_seconds = classifier.front_end.window_seconds
@@ -114,28 +114,27 @@ class _Attempts:
             seconds.append(time.perf_counter() - started)
         share = min(seconds) / classifier.hop_seconds
         path = self._settings.model.model
-        origin = ", of this package" if path and is_packaged(path) else ""
+        origin = " (packaged)" if path and is_packaged(path) else ""
         return (
-            f"{path}{origin}: {len(classifier.labels)} labels, windows of "
-            f"{window_seconds:g} s each {classifier.hop_seconds:g} s; one takes "
-            f"{1000 * min(seconds):.0f} ms, {share:.0%} of the time there is"
+            f"{path}{origin}: {len(classifier.labels)} labels, a window of "
+            f"{window_seconds:g} s every {classifier.hop_seconds:g} s, classified in "
+            f"{1000 * min(seconds):.0f} ms ({share:.0%} of the hop)"
         )
 
     def decisions(self) -> str:
         """Read the thresholds."""
         policy = make_policy(self._settings.decisions)
-        own = len(policy.thresholds)
         return (
-            f"an event starts at a score of {policy.threshold:g} (labels with another one: {own}), "
-            f"smoothed over {policy.smoothing_windows} windows, and lasts at most "
-            f"{policy.max_seconds:g} s"
+            f"events start at a score of {policy.threshold:g} (labels with a threshold of their "
+            f"own: {len(policy.thresholds)}), smoothed over {policy.smoothing_windows} windows, "
+            f"and last at most {policy.max_seconds:g} s"
         )
 
     def source(self) -> str:
-        """Listen until there is a second of sound, or time is up."""
+        """Capture a second of sound, or time out."""
         settings = self._settings.source
         if settings.stdin:
-            return "raw samples from standard input, which is left alone here"
+            return "raw samples from standard input, not read by this check"
         rate_hz = self._pipeline.classifier.front_end.sample_rate_hz if self._pipeline else _RATE_HZ
         health = Health()
         source = make_source(settings, rate_hz, health, lambda: False)
@@ -156,42 +155,42 @@ class _Attempts:
             raise SourceError(_missing(health))
         level = level_dbfs(sound)
         silent = "; is it muted?" if level <= FLOOR_DBFS else ""
-        return f"{health.source}, at a level of {level:.0f} dBFS{silent}"
+        return f"{health.source}, level {level:.0f} dBFS{silent}"
 
     def mqtt(self) -> str:
-        """Connect to the broker, under another name than the listener's."""
+        """Connect to the broker with a client id that is not the listener's."""
         outputs = self._settings.outputs
         broker = make_broker(outputs, outputs.mqtt or "")
         check_broker(broker, f"semanticac-check-{os.getpid()}")
         topic = outputs.mqtt_topic or default_topic()
-        discovery = ", and introduces itself to Home Assistant" if outputs.mqtt_discovery else ""
-        return f"{broker}: connected; publishes under {topic}{discovery}"
+        discovery = ", with Home Assistant discovery" if outputs.mqtt_discovery else ""
+        return f"{broker}: connected; topics under {topic}{discovery}"
 
     def clips(self) -> str:
-        """Write a file where the clips will go."""
+        """Write a file to the directory of clips."""
         directory, quota_mb = self._settings.outputs.clips, self._settings.outputs.clips_quota_mb
-        assert directory is not None, "only tried where there is one"
+        assert directory is not None, "checked only if it is set"
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(bytes(4096))
             file.flush()
         free_mb = shutil.disk_usage(directory).free / 1e6
-        tight = "; less is free" if free_mb < quota_mb else ""
-        return f"{directory}: can be written; at most {quota_mb:g} MB of {free_mb:.0f} MB{tight}"
+        tight = ", less than the quota" if free_mb < quota_mb else ""
+        return f"{directory}: writable; quota {quota_mb:g} MB, {free_mb:.0f} MB free{tight}"
 
     def page(self) -> str:
-        """Serve it for a moment."""
+        """Open the port of the page."""
         outputs = self._settings.outputs
-        assert outputs.serve is not None, "only tried where there is one"
+        assert outputs.serve is not None, "checked only if it is set"
         host, port = parse_address(outputs.serve)
         token = page_token(outputs)
         check_token(host, token)
         require_packages()
         with bind(host, port) as listener:
             port = listener.getsockname()[1]
-        return f"{url(host, port)}, {'for those who know the token' if token else 'for everyone'}"
+        return f"{url(host, port)}, {'token required' if token else 'open to everyone'}"
 
 
 def _missing(health: Health) -> str:
-    """Why there is no sound, which a source that is up does not know."""
+    """Return why there is no sound; a source that is up gives no reason itself."""
     return f"no sound from {health.source}" if health.source_up else health.source

@@ -1,4 +1,4 @@
-"""The command that listens."""
+"""`semanticac-edge` without a command name: the listener."""
 
 import argparse
 import logging
@@ -18,17 +18,15 @@ from edge.sources.microphone import list_devices
 _LOGGER = logging.getLogger("semanticac_edge")
 
 DESCRIPTION = (
-    "Listen, and tell what is heard. A signal HUP reads model, thresholds and decisions again. "
-    "`tune` finds thresholds, `check` tries the options, `install-service` prints a systemd unit, "
-    "`model` describes the model that comes with the package."
+    "Listen to a source of sound and report events. SIGHUP reloads model, thresholds and "
+    "decisions. `tune` finds thresholds, `check` tests the options, `install-service` prints a "
+    "systemd unit, `model` describes the packaged model."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; `parser` should have `DESCRIPTION`."""
-    parser.add_argument(
-        "--list-devices", action="store_true", help="show the microphones there are, and exit"
-    )
+    """Add the options of the command to a parser whose description is `DESCRIPTION`."""
+    parser.add_argument("--list-devices", action="store_true", help="list the microphones and exit")
     add_settings(parser)
 
 
@@ -36,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Listen until the source ends or a signal asks to stop.
 
     Args:
-        arguments: as `add_arguments`' parser read them.
+        arguments: namespace of the parser that `add_arguments` extended.
 
     Returns:
         Exit status: 0, or 130 after Ctrl-C.
@@ -44,11 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         BundleError: if the bundle cannot be used.
         ImportError: if a package is not installed.
-        OSError: if a file or a port cannot be had.
+        OSError: if a file or a port cannot be opened.
         RuntimeError: if the model fails.
-        SettingsError: if the options do not fit together.
+        SettingsError: if options conflict.
         SourceError: if the source fails.
-        ValueError: if a threshold, a topic or the like cannot be used.
+        ValueError: if a threshold, a topic or a similar value is not valid.
     """
     if arguments.list_devices:
         _show_devices()
@@ -59,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Requests() as requests:
         pipeline = make_pipeline(settings)
         if settings.model.model and is_packaged(settings.model.model):
-            _LOGGER.info("No --model: %s of this package listens.", pipeline.model_name)
+            _LOGGER.info("No --model: using the packaged %s.", pipeline.model_name)
         health.hop_seconds = pipeline.classifier.hop_seconds
         source = make_source(
             settings.source,
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         def reload() -> Pipeline:
             changed = read_settings(arguments)
             if (changed.source, changed.outputs) != (settings.source, settings.outputs):
-                _LOGGER.warning("Source and outputs stay as they are until a restart.")
+                _LOGGER.warning("Changes of source and outputs take effect after a restart.")
             return make_pipeline(changed)
 
         Listener(
@@ -90,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show_devices() -> None:
-    """A table of what can be captured from."""
+    """Print a table of the microphones."""
     rows = [("index", "name", "host", "channels", "rate")]
     rows += [
         (
@@ -107,4 +105,4 @@ def _show_devices() -> None:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
     if len(rows) == 1:
-        print("there is no microphone", file=sys.stderr)
+        print("no microphone found", file=sys.stderr)

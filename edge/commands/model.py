@@ -1,4 +1,4 @@
-"""The command that tells about the model that comes with the package."""
+"""`semanticac-edge model`: the card of the packaged model."""
 
 import argparse
 import sys
@@ -6,15 +6,15 @@ import sys
 from edge.inference.packaged import packaged_model
 
 DESCRIPTION = (
-    "Print the card of the model that comes with the package, which listens where no --model is "
-    "given: what it hears, how good it is, what it was made of and under which licence."
+    "Print the card of the packaged model, the default of --model: its labels, its accuracy, its "
+    "training data and its licence."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; `parser` should have `DESCRIPTION`."""
+    """Add the options of the command to a parser whose description is `DESCRIPTION`."""
     parser.add_argument(
-        "--path", action="store_true", help="print where the bundle lies in place of the card"
+        "--path", action="store_true", help="print the path of the bundle instead of the card"
     )
 
 
@@ -22,19 +22,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the card, or the path.
 
     Args:
-        arguments: as `add_arguments`' parser read them.
+        arguments: namespace of the parser that `add_arguments` extended.
 
     Returns:
         Exit status: 0.
 
     Raises:
         OSError: if the card cannot be read.
-        ValueError: if no model came with the package.
+        ValueError: if the installation has no packaged model.
     """
     model = packaged_model()
     if model is None:
         raise ValueError(
-            "no model came with this installation. Make one: python -m training.reproduce "
+            "this installation has no packaged model. Make one: python -m training.reproduce "
             "esc10-small --install"
         )
     if arguments.path:

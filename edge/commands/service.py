@@ -1,4 +1,4 @@
-"""The systemd unit of a listener: started at boot, watched, and shut in as far as it can be."""
+"""`semanticac-edge install-service`: a sandboxed systemd unit with a watchdog."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ from edge.web.address import is_loopback
 _STATE = Path("/var/lib/semanticac")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _PRIVATE = (Path("/tmp"), Path("/var/tmp"))
-# The manager hands these to the service, so that no one else needs to be able to read them.
+# systemd passes these files to the service, so no other user needs to read them.
 _CREDENTIALS = {"outputs.mqtt_password_file": "mqtt-password", "outputs.token_file": "page-token"}
 _MEGABYTE = 10**6
 
@@ -29,19 +29,19 @@ _UNIT = """\
 Description=Sound listener (semanticac-edge)
 Wants=network-online.target
 After=network-online.target sound.target
-# However often it fails, it is started again.
+# Restart without a limit.
 StartLimitIntervalSec=0
 
 [Service]
-# Not notify-reload: systemd has that from version 253 on only.
+# notify-reload needs systemd 253 or newer.
 Type=notify
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=5
-# A ping is due with every chunk of sound, several a second.
+# The listener pings with every chunk of sound, several times a second.
 WatchdogSec=60
-# The process that captures is ended by the one that listens.
+# The listener itself ends the process that captures sound.
 KillMode=mixed
 TimeoutStartSec=120
 TimeoutStopSec=30
@@ -49,7 +49,7 @@ TimeoutStopSec=30
 StateDirectory=semanticac
 WorkingDirectory=%S/semanticac
 UMask=0027
-# About twice what the model needs: a leak ends in a restart, not in a machine that swaps.
+# About twice what the model needs: a leak leads to a restart before the machine swaps.
 MemoryMax={memory_mb}M
 TasksMax=64
 
@@ -64,7 +64,7 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
-# Not ProcSubset=pid: XNNPACK reads in /proc/cpuinfo what the processor can do.
+# ProcSubset=pid would hide /proc/cpuinfo, where XNNPACK reads the processor's features.
 ProtectProc=invisible
 {network}
 
@@ -87,7 +87,7 @@ WantedBy=multi-user.target
 """
 
 DESCRIPTION = (
-    "Print the unit of a systemd service that listens with these options. For example, as root: "
+    "Print the unit of a systemd service that runs the listener with these options. As root: "
     "semanticac-edge install-service --config /etc/semanticac.toml "
     ">/etc/systemd/system/semanticac.service; systemctl enable --now semanticac"
 )
@@ -99,7 +99,7 @@ class Unit(NamedTuple):
 
     Args:
         text: its content.
-        warnings: what must change before the service works, a line each.
+        warnings: problems that keep the service from working, one line each.
     """
 
     text: str
@@ -107,20 +107,20 @@ class Unit(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command; `parser` should have `DESCRIPTION`."""
+    """Add the options of the command to a parser whose description is `DESCRIPTION`."""
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="who the service runs as; default: someone who exists only while it runs",
+        help="user that runs the service; default: one that exists only while it runs",
     )
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the unit, and to stderr what must change before it works.
+    """Print the unit to stdout and its warnings to stderr.
 
     Args:
-        arguments: as `add_arguments`' parser read them.
+        arguments: namespace of the parser that `add_arguments` extended.
 
     Returns:
         Exit status: 0.
@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     unit = make_unit(settings, flags, arguments.config, arguments.user)
     print(unit.text, end="")
     if settings.model.model and is_packaged(settings.model.model):
-        _LOGGER.info("No --model: the service listens with %s.", settings.model.model)
+        _LOGGER.info("No --model: the service uses the packaged %s.", settings.model.model)
     for warning in unit.warnings:
         _LOGGER.warning(warning)
     return 0
@@ -142,17 +142,17 @@ def run(arguments: argparse.Namespace) -> int:
 def make_unit(
     settings: Settings, flags: Mapping[str, Any], config: Path | None, user: str | None = None
 ) -> Unit:
-    """Write the unit of a listener with these settings; it allows what they need, and no more.
+    """Make the unit of a listener; it grants only the access that the settings need.
 
     Args:
-        settings: all that it will do.
-        flags: those of them that were given as flags, as `section.field`.
-        config: where the others come from, if anywhere.
-        user: who it runs as; by default one who exists only while it runs.
+        settings: all settings of the listener.
+        flags: the settings given as flags, by `section.field`.
+        config: the TOML file of the other settings, if any.
+        user: user that runs the service; a dynamic user by default.
 
     Raises:
-        SettingsError: if this is no work for a service, a secret would stand in the unit for
-            everyone to read, or there is no such user.
+        SettingsError: if a service cannot use the settings, the unit would show a secret, or the
+            user does not exist.
     """
     _check(settings, flags)
     paths = [Path(sys.prefix), Path(sys.base_prefix), *_paths(settings, config)]
@@ -166,7 +166,7 @@ def make_unit(
         memory_mb=_memory_mb(settings),
     )
     warnings = [
-        f"{path} is in {place}, of which the service has its own: move it"
+        f"{path} is not visible to the service, which has its own {place}: move it"
         for path in paths
         for place in _PRIVATE
         if path.is_relative_to(place)
@@ -176,15 +176,15 @@ def make_unit(
     ]
     if user is None:
         warnings += [
-            f"{path} cannot be read by the service's user: move it, change its mode, or give a "
-            "--user who can read it"
+            f"{path} cannot be read by the service's user: move it, change its mode, or set a "
+            "--user that can read it"
             for path in paths
             if not _is_public(path)
         ]
         if clips and not clips.is_relative_to(_STATE):
             warnings.append(
-                f"{clips} cannot be written by the service's user: put the clips into "
-                f"{_STATE}/clips, or give a --user who can write there"
+                f"{clips} cannot be written by the service's user: put the clips in "
+                f"{_STATE}/clips, or set a --user that can write there"
             )
     return Unit(text, warnings)
 
@@ -192,10 +192,10 @@ def make_unit(
 def _check(settings: Settings, flags: Mapping[str, Any]) -> None:
     source, outputs = settings.source, settings.outputs
     if not (source.mic or source.device or source.url):
-        raise SettingsError("a service needs a source of its own: --mic, --device or --url")
+        raise SettingsError("a service needs a live source: --mic, --device or --url")
     if outputs.live:
         raise SettingsError("a service has no terminal for --live")
-    advice = "everyone could read it in the unit. Give it in a file"
+    advice = "every user could read it in the unit. Put it in a file"
     if "outputs.token" in flags:
         raise SettingsError(f"--token: {advice}, with --token-file")
     if source.url and "source.url" in flags and urlsplit(source.url).password is not None:
@@ -209,17 +209,17 @@ def _check(settings: Settings, flags: Mapping[str, Any]) -> None:
 
 
 def _command(settings: Settings, flags: Mapping[str, Any], config: Path | None) -> Iterator[str]:
-    """The command line, its paths absolute."""
+    """Yield the command line with absolute paths."""
     script = Path(sys.executable).with_name("semanticac-edge")
     yield from [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
     if config is not None:
         yield from ("--config", str(config.absolute()))
-    given = dict(flags)
+    values = dict(flags)
     if str(settings.model.model) == os.environ.get("SEMANTICAC_MODEL"):
-        # The service has not our environment.
-        given["model.model"] = settings.model.model
-    given |= {name: f"%d/{_CREDENTIALS[name]}" for name in _secret_files(settings)}
-    for name, value in given.items():
+        # The service does not inherit our environment.
+        values["model.model"] = settings.model.model
+    values |= {name: f"%d/{_CREDENTIALS[name]}" for name in _secret_files(settings)}
+    for name, value in values.items():
         option = flag(name.partition(".")[2])
         if isinstance(value, bool):
             yield option if value else option.replace("--", "--no-", 1)
@@ -233,7 +233,7 @@ def _secret_files(settings: Settings) -> dict[str, Path]:
 
 
 def _paths(settings: Settings, config: Path | None) -> Iterator[Path]:
-    """The files that the service itself reads."""
+    """Yield the files that the service itself reads."""
     for path in (
         config,
         settings.model.model,
@@ -252,13 +252,13 @@ def _identity(settings: Settings, user: str | None) -> Iterator[str]:
     if not settings.source.url:
         yield "SupplementaryGroups=audio"
     if user is not None and not settings.source.url:
-        import pwd  # Not everywhere, as is systemd.
+        import pwd  # Exists only on Unix.
 
         try:
             uid = pwd.getpwnam(user).pw_uid
         except KeyError:
             raise SettingsError(f"there is no user {user!r}") from None
-        # Where the sound server of the user's session is found.
+        # The sound server of the user's session has its socket here.
         yield f"Environment=XDG_RUNTIME_DIR=/run/user/{uid}"
 
 
@@ -305,7 +305,7 @@ def _memory_mb(settings: Settings) -> int:
 
 
 def _is_public(path: Path) -> bool:
-    """Whether everyone may read it, and everything on the way to it."""
+    """Return whether every user can read the file and enter its directories."""
     try:
         modes = [place.stat().st_mode for place in (path, *path.parents)]
     except OSError:
@@ -315,7 +315,7 @@ def _is_public(path: Path) -> bool:
 
 
 def _quoted(argument: str) -> str:
-    """An argument as systemd reads it. `%d` is ours."""
+    """Quote an argument for systemd; a leading `%d/` is our own specifier."""
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     if not argument.startswith("%d/"):
         escaped = escaped.replace("%", "%%")

@@ -1,4 +1,4 @@
-"""`semanticac-edge tune`: thresholds for a rate of false alarms that one can live with."""
+"""`semanticac-edge tune`: thresholds for a given rate of false accepts."""
 
 import argparse
 import math
@@ -19,91 +19,93 @@ from edge.commands.tuning.report import (
 from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import hear_background, hear_positives
 from edge.config.assembly import make_policy
-from edge.config.options import SettingsError, add_flags, flag, read_options
+from edge.config.options import SettingsError, flag
+from edge.config.sections import add_flags, read_options
 from edge.config.settings import DecisionSettings, ModelSettings, Settings, with_model
 from edge.events.thresholds import write_thresholds
 from edge.inference.streaming import StreamingClassifier
 
 DESCRIPTION = (
-    "Find the lowest threshold for each label at which a background without any of them gives no "
-    "more events an hour than allowed, all labels together, and write them to a file for "
-    "`semanticac-edge --thresholds`. Model and decisions must be those of the listener."
+    "Find the lowest threshold of each label at which background recordings, in which no label "
+    "sounds, give at most the allowed number of events per hour over all labels. Write the "
+    "thresholds to a file for `semanticac-edge --thresholds`. Use the listener's model and "
+    "decisions."
 )
 
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """What the listener will have, too."""
+    """Listener settings used while tuning."""
 
     model: ModelSettings
     decisions: DecisionSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    group = parser.add_argument_group("tuning", "What may go wrong how often.")
+    """Add the options of the command to a parser."""
+    group = parser.add_argument_group("tuning", "Recordings and the allowed rate of false accepts.")
     group.add_argument(
         "--background",
         type=Path,
         nargs="+",
         required=True,
         metavar="PATH",
-        help="recordings of the place, hours of them, in which no label sounds",
+        help="hours of recordings of the place in which no label sounds",
     )
     group.add_argument(
         "--positives",
         type=Path,
         metavar="DIR",
-        help="recordings of the labels, to see what is missed: a directory for each, or files "
-        "whose names begin with it",
+        help="recordings of the labels, to measure recall: one directory per label, or files "
+        "whose names begin with the label",
     )
     group.add_argument(
         "--false-accepts-per-hour",
         type=_rate,
         required=True,
         metavar="RATE",
-        help="events an hour that the background may give, all labels together",
+        help="events per hour that the background may give, over all labels",
     )
     group.add_argument(
         "--out",
         type=Path,
         default=Path("thresholds.toml"),
         metavar="FILE",
-        help="where the thresholds go; default: thresholds.toml",
+        help="file to write the thresholds to; default: thresholds.toml",
     )
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="the listener's TOML file, for its model and decisions",
+        help="the listener's TOML file; its model and decisions are used",
     )
     add_flags(parser, TuneSettings)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tune, print the curve and the choice, and write the thresholds.
+    """Tune, print curve and choice, and write the thresholds.
 
     Args:
-        arguments: as `add_arguments`' parser read them.
+        arguments: namespace of the parser that `add_arguments` extended.
 
     Returns:
-        Exit status: 0, or 1 if no thresholds are high enough; nothing is written then.
+        Exit status: 0, or 1 without writing a file if no thresholds are high enough.
 
     Raises:
         BundleError: if the bundle cannot be used.
         OSError: if a file cannot be read or written.
-        SettingsError: if the options do not fit together.
+        SettingsError: if options conflict.
         SourceError: if a recording cannot be read.
         ValueError: if there are no positives, or no sound in the background.
     """
     for name in ("threshold", "thresholds"):
         if f"decisions.{name}" in vars(arguments):
-            raise SettingsError(f"{flag(name)} is what tune finds: leave it out")
+            raise SettingsError(f"tune finds {flag(name)} itself: leave the option out")
     settings = read_options(TuneSettings, arguments, arguments.config, ignored_sections=Settings)
     settings = with_model(settings, arguments, ignored_sections=Settings)
     model = settings.model
     policy = make_policy(replace(settings.decisions, thresholds=None))
-    assert model.model is not None, "settings without a model are refused"
+    assert model.model is not None, "`with_model` refuses settings without a model"
     classifier = StreamingClassifier(
         model.model, model.hop, model.threads, settings.decisions.gate_dbfs
     )
@@ -112,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.positives is not None:
         positives, left_out = find_positives(arguments.positives, labels)
         if left_out:
-            print(f"left out, as no label is called so: {', '.join(left_out)}")
+            print(f"skipped, not a label of the model: {', '.join(left_out)}")
 
     background = hear_background(classifier, policy, arguments.background)
     recall = hear_positives(classifier, policy, positives, arguments.background[0])
@@ -143,15 +145,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> str:
-    """The flags of model and decisions that were given and matter."""
-    given = {
+    """Return the given flags of model and decisions that affect thresholds."""
+    values = {
         name.partition(".")[2]: value for name, value in vars(arguments).items() if "." in name
     }
     if arguments.config is not None:
-        given = {"config": arguments.config, **given}
+        values = {"config": arguments.config, **values}
     return " ".join(
         f"{flag(name)} {value}"
-        for name, value in given.items()
+        for name, value in values.items()
         if name not in ("model", "threads", "report_unknown")
     )
 

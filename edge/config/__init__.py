@@ -1,1 +1,1 @@
-"""Options from flags, a TOML file and the environment, and the listener they describe."""
+"""Options from flags, a TOML file and the environment, and factories of the listener's parts."""

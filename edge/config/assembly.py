@@ -1,4 +1,4 @@
-"""From settings to the parts of a listener: the next source, or output, is a line here."""
+"""Factories of the listener's parts; a new source or output is one line here."""
 
 import logging
 import os
@@ -33,15 +33,15 @@ TOKEN_VARIABLE = "SEMANTICAC_TOKEN"
 
 
 def make_pipeline(settings: Settings) -> Pipeline:
-    """Load the model, and what it takes to make events of its scores.
+    """Load the model and make its detector.
 
     Raises:
         BundleError: if the bundle cannot be used.
         OSError: if the thresholds cannot be read.
-        ValueError: if they do not fit the model.
+        ValueError: if the thresholds do not fit the model.
     """
     model = settings.model.model
-    assert model is not None, "settings without a model are refused"
+    assert model is not None, "`read_settings` refuses settings without a model"
     classifier = StreamingClassifier(
         model, settings.model.hop, settings.model.threads, settings.decisions.gate_dbfs
     )
@@ -50,11 +50,11 @@ def make_pipeline(settings: Settings) -> Pipeline:
 
 
 def make_policy(decisions: DecisionSettings) -> Policy:
-    """Read the thresholds of single labels, and take the rest as it is.
+    """Make the detector's policy, with the thresholds of single labels from their file.
 
     Raises:
         OSError: if the thresholds cannot be read.
-        ValueError: if they are none.
+        ValueError: if the file does not hold thresholds.
     """
     return Policy(
         threshold=Policy.threshold if decisions.threshold is None else decisions.threshold,
@@ -72,16 +72,16 @@ def make_policy(decisions: DecisionSettings) -> Policy:
 def make_source(
     settings: SourceSettings, sample_rate_hz: int, health: Health, should_stop: Callable[[], bool]
 ) -> Source:
-    """Open the source; live ones connect only when they are listened to.
+    """Open the source; a live one connects only when iteration starts.
 
     Args:
-        settings: which.
-        sample_rate_hz: what its chunks shall have.
-        health: where live sources say how they are doing.
-        should_stop: asked by a source that may wait for long, to end it.
+        settings: options of the source.
+        sample_rate_hz: sample rate of its chunks.
+        health: where live sources report their state.
+        should_stop: polled by a source that may block for long; True ends it.
 
     Raises:
-        ImportError: if the package that it takes is not installed.
+        ImportError: if a package that the source needs is not installed.
         SourceError: if there is no such source.
     """
     if settings.url is not None:
@@ -111,15 +111,15 @@ def make_sinks(
     """Open all outputs.
 
     Args:
-        settings: which.
-        pipeline: what listens at first.
-        health: shown by some, and where all say how they are doing.
-        environment: where secrets are looked up.
+        settings: options of the listener.
+        pipeline: the pipeline before any reload.
+        health: where all outputs report their state; some also show it.
+        environment: environment variables that may hold secrets.
 
     Raises:
         ImportError: if a package is not installed.
-        OSError: if a port or a file cannot be had.
-        ValueError: if a topic, a token or the like cannot be used.
+        OSError: if a port or a file cannot be opened.
+        ValueError: if a topic, a token or a similar value is not valid.
     """
     outputs = settings.outputs
     sinks: list[Sink] = []
@@ -145,10 +145,10 @@ def make_sinks(
 
 
 def page_token(outputs: OutputSettings, environment: Mapping[str, str] = os.environ) -> str | None:
-    """What visitors of the page must know, from wherever it is given.
+    """Return the page's token from its file, option or environment variable.
 
     Raises:
-        OSError: if its file cannot be read.
+        OSError: if the file cannot be read.
     """
     if outputs.token_file is not None:
         return outputs.token_file.read_text(encoding="utf-8").strip()
@@ -158,11 +158,11 @@ def page_token(outputs: OutputSettings, environment: Mapping[str, str] = os.envi
 def make_broker(
     outputs: OutputSettings, url: str, environment: Mapping[str, str] = os.environ
 ) -> Broker:
-    """Where to publish, with the password from wherever it is given.
+    """Return the broker with its password from the file, URL or environment variable.
 
     Raises:
-        OSError: if its file cannot be read.
-        ValueError: if there is no such place.
+        OSError: if a file cannot be read.
+        ValueError: if the URL is not valid.
     """
     return Broker.from_url(url, outputs.mqtt_ca, outputs.mqtt_password_file, environment)
 
@@ -174,9 +174,7 @@ def _lines(outputs: OutputSettings) -> Sink:
 
 def _view(pipeline: Pipeline, health: Health, with_lines: bool) -> LiveView:
     if with_lines and sys.stdout.isatty():
-        raise ValueError(
-            "--live needs the terminal for itself: send the lines elsewhere, by > FILE"
-        )
+        raise ValueError("--live needs the terminal: redirect the lines to a file with > FILE")
     stream = sys.stderr if with_lines else sys.stdout
     return LiveView(health, f"semanticac-edge: {pipeline.model_name}", stream)
 
@@ -215,7 +213,7 @@ def _clips(
         directory,
         rate_hz,
         outputs.clips_quota_mb,
-        # Room for the longer window that another model may have after a reload.
+        # A reload may bring a model with a longer window.
         late_seconds=max(30.0, late_seconds + decisions.min_seconds),
         health=health,
     )

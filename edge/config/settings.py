@@ -1,4 +1,4 @@
-"""The options of listening: the single list that flags and configuration file come from."""
+"""Options of the listener, the single source of its flags and its configuration file."""
 
 import argparse
 import math
@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from edge.config.options import Limits, SettingsError, add_flags, flag, option, read_options
+from edge.config.options import Limits, SettingsError, flag, option
+from edge.config.sections import add_flags, read_options
 from edge.events.detector import Policy
 from edge.inference.packaged import packaged_model
 from edge.sinks.broker import Broker
@@ -18,35 +19,37 @@ _SOURCES = ("mic", "device", "file", "stdin", "url")
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """Where the sound comes from: one of the first five.
+    """Audio source: exactly one of --mic, --device, --file, --stdin and --url.
 
     Raises:
-        SettingsError: if there is none or more than one, or the rest does not fit it.
+        SettingsError: if there is no source or more than one, or an option does not apply to it.
     """
 
-    mic: bool = option(False, "listen to the default microphone", overrides_section=True)
+    mic: bool = option(False, "capture from the default microphone", overrides_section=True)
     device: str | None = option(
         None,
-        "listen to this one: its number, or a part of its name",
+        "capture from this microphone: its index, or part of its name",
         "NAME|INDEX",
         overrides_section=True,
     )
     file: Path | None = option(
-        None, "a recording: WAV, FLAC, OGG, MP3, ...", "PATH", overrides_section=True
+        None, "read an audio file: WAV, FLAC, OGG, MP3, ...", "PATH", overrides_section=True
     )
-    stdin: bool = option(False, "raw samples from a pipe", overrides_section=True)
+    stdin: bool = option(False, "read raw samples from standard input", overrides_section=True)
     url: str | None = option(
         None,
-        "a stream that ffmpeg plays: RTSP, HTTP, ...",
+        "read a network stream through ffmpeg: RTSP, HTTP, ...",
         "URL",
         secret=True,
         overrides_section=True,
     )
     rate: int | None = option(None, "sample rate of --stdin", "HZ", Limits(1, at_most=10**6))
     channels: int | None = option(
-        None, "channels of --stdin, averaged; default: 1", "N", Limits(1, at_most=256)
+        None, "channels of --stdin, averaged to mono; default: 1", "N", Limits(1, at_most=256)
     )
-    format: Literal["s16le", "f32le"] | None = option(None, "samples of --stdin; default: s16le")
+    format: Literal["s16le", "f32le"] | None = option(
+        None, "sample format of --stdin; default: s16le"
+    )
 
     def __post_init__(self) -> None:
         given = [name for name in _SOURCES if getattr(self, name) not in (None, False)]
@@ -62,78 +65,81 @@ class SourceSettings:
 
     @property
     def live(self) -> bool:
-        """Whether what is missed is lost for good."""
+        """Whether sound that is not captured is lost, unlike in a file."""
         return self.file is None
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What listens."""
+    """The model and the windows that it classifies."""
 
     model: Path | None = option(
         None,
-        "the .tflite bundle; default: $SEMANTICAC_MODEL, or the one of this package, "
-        "with decisions that fit it",
+        "the .tflite bundle; default: $SEMANTICAC_MODEL, or the packaged model with its own "
+        "decision settings",
         "PATH",
         environment="SEMANTICAC_MODEL",
     )
     hop: float = option(
         1.0, "time between the starts of two windows", "SECONDS", Limits(above=0, at_most=1e6)
     )
-    threads: int = option(1, "CPU threads of the model", "N", Limits(1, at_most=256))
+    threads: int = option(1, "CPU threads for the model", "N", Limits(1, at_most=256))
 
 
 @dataclass(frozen=True)
 class DecisionSettings:
-    """What counts as an event.
+    """Rules that turn scores into events.
 
     Raises:
-        SettingsError: if the options do not fit together.
+        SettingsError: if options conflict.
     """
 
     threshold: float | None = option(
         None,
-        "smoothed score from which a label's event starts; default: "
-        f"{Policy.threshold:g}, or what the packaged model comes with",
+        "smoothed score at which an event of a label starts; default: "
+        f"{Policy.threshold:g}, or the packaged model's",
         "SCORE",
         Limits(above=0, at_most=1),
     )
     thresholds: Path | None = option(
-        None, "thresholds of single labels, as `semanticac-edge tune` writes them", "FILE"
+        None, "thresholds of single labels, written by `semanticac-edge tune`", "FILE"
     )
     smoothing: int = option(
         Policy.smoothing_windows,
-        "windows in the mean; 1 is off",
+        "windows in the moving average of scores; 1 turns it off",
         "WINDOWS",
         Limits(1, at_most=1000),
     )
     release: float = option(
         Policy.release,
-        "share of the threshold below which an event ends",
+        "share of the threshold; an event ends when its score falls below it",
         "SHARE",
         Limits(above=0, at_most=1),
     )
     min_seconds: float = option(
-        Policy.min_seconds, "report no shorter sound", "SECONDS", Limits(0, below=math.inf)
+        Policy.min_seconds, "ignore shorter events", "SECONDS", Limits(0, below=math.inf)
     )
     max_seconds: float = option(
-        Policy.max_seconds, "end a longer event", "SECONDS", Limits(above=0, below=math.inf)
+        Policy.max_seconds,
+        "end events that last longer",
+        "SECONDS",
+        Limits(above=0, below=math.inf),
     )
     refractory: float = option(
         Policy.refractory_seconds,
-        "after an event, start none of its label for so long",
+        "time after an event before the next one of its label can start",
         "SECONDS",
         Limits(0, below=math.inf),
     )
     cosine_floor: float | None = option(
-        None, "cosine similarity that a label must reach to count", "COSINE", Limits(-1, at_most=1)
+        None, "lowest cosine similarity of a label that counts", "COSINE", Limits(-1, at_most=1)
     )
     report_unknown: bool = option(
-        False, "make events, called unknown, of sounds below the cosine floor"
+        False, "report sounds below the cosine floor as events of the label unknown"
     )
-    # What a muted input or a silent recording gives; a room is louder.
+    # Muted inputs and silent recordings are below it; even a quiet room is louder.
     gate_dbfs: float = option(
-        -70.0, "spare the model quieter windows; -120 is off", "DBFS", Limits(-120, below=0)
+        -70.0, "do not classify quieter windows; -120 turns it off", "DBFS", Limits(-120, below=0)
     )
 
     def __post_init__(self) -> None:
@@ -145,40 +151,45 @@ class DecisionSettings:
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Where results go: any of them; by default a view in the terminal, or lines of text.
+    """Where results go; outputs combine. Default: --live in a terminal, --text elsewhere.
 
     Raises:
-        SettingsError: if the options do not fit together, or an address is none.
+        SettingsError: if options conflict, or an address is not valid.
     """
 
-    live: bool = option(False, "a view in the terminal: level, best labels, events")
+    live: bool = option(False, "live view in the terminal: level, best labels, events")
     text: bool = option(False, "lines of text on stdout")
     json: bool = option(False, "JSON lines on stdout")
-    top: int = option(3, "labels a window in lines", "N", Limits(1, at_most=1000))
-    events_only: bool = option(False, "no windows in lines")
+    top: int = option(3, "labels per window in lines", "N", Limits(1, at_most=1000))
+    events_only: bool = option(False, "lines of events only, not of windows")
     mqtt: str | None = option(
-        None, "an MQTT broker: mqtt[s]://[USER@]HOST[:PORT]", "URL", secret=True
+        None, "publish to an MQTT broker: mqtt[s]://[USER@]HOST[:PORT]", "URL", secret=True
     )
     mqtt_password_file: Path | None = option(
-        None, "its password; default: $SEMANTICAC_MQTT_PASSWORD", "FILE"
+        None, "file of the broker's password; default: $SEMANTICAC_MQTT_PASSWORD", "FILE"
     )
-    mqtt_ca: Path | None = option(None, "the authorities to trust; default: the system's", "FILE")
-    mqtt_topic: str | None = option(None, "base; default: semanticac/<host name>", "TOPIC")
-    mqtt_discovery: bool = option(True, "introduce the listener to Home Assistant")
-    clips: Path | None = option(None, "a recording of each event", "DIR")
+    mqtt_ca: Path | None = option(
+        None, "file of the certificate authorities to trust; default: the system's", "FILE"
+    )
+    mqtt_topic: str | None = option(None, "base topic; default: semanticac/<host name>", "TOPIC")
+    mqtt_discovery: bool = option(True, "announce the listener to Home Assistant")
+    clips: Path | None = option(None, "directory for a recording of each event", "DIR")
     clips_quota_mb: float = option(
-        500.0, "size of all clips; the oldest are deleted", "MB", Limits(above=0, below=math.inf)
+        500.0,
+        "total size of all clips; the oldest are deleted",
+        "MB",
+        Limits(above=0, below=math.inf),
     )
-    serve: str | None = option(None, "a web page, and health for monitoring", "[HOST:]PORT")
+    serve: str | None = option(None, "serve a web page, /healthz and /metrics", "[HOST:]PORT")
     token: str | None = option(
         None,
-        "what visitors of the page must know; better in a file, or in $SEMANTICAC_TOKEN",
+        "secret that opens the page; safer in a file, or in $SEMANTICAC_TOKEN",
         "TOKEN",
         secret=True,
     )
-    token_file: Path | None = option(None, "the same, in a file", "FILE")
+    token_file: Path | None = option(None, "file of the token", "FILE")
     page_url: str | None = option(
-        None, "where others find the page, such as a proxy's address, for links", "URL"
+        None, "public address of the page, such as a proxy's, for links", "URL"
     )
 
     def __post_init__(self) -> None:
@@ -212,7 +223,7 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Settings:
-    """All options of listening, in the sections of the configuration file."""
+    """All options of the listener, in the sections of the configuration file."""
 
     source: SourceSettings
     model: ModelSettings
@@ -226,25 +237,25 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="read options from a TOML file; those on the command line count over it",
+        help="read options from a TOML file; flags override it",
     )
     add_flags(parser, Settings)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Put together what the command line, its configuration file and the environment say.
+    """Combine the command line, its configuration file and the environment.
 
     Args:
-        arguments: as `add_settings`' parser read them.
+        arguments: namespace of the parser that `add_settings` extended.
 
     Raises:
-        SettingsError: see `edge.config.options.read_options`; or if there is no model.
+        SettingsError: see `edge.config.sections.read_options`; or if there is no model.
     """
-    given = read_options(Settings, arguments, arguments.config)
-    settings = with_model(given, arguments)
-    if given.model.model is None and given.decisions.threshold is not None:
-        # It stands in the place of the packaged model's, not beside them.
-        decisions = replace(settings.decisions, thresholds=given.decisions.thresholds)
+    requested = read_options(Settings, arguments, arguments.config)
+    settings = with_model(requested, arguments)
+    if requested.model.model is None and requested.decisions.threshold is not None:
+        # A requested threshold replaces the packaged model's thresholds of single labels.
+        decisions = replace(settings.decisions, thresholds=requested.decisions.thresholds)
         settings = replace(settings, decisions=decisions)
     return settings
 
@@ -260,12 +271,12 @@ _Schema = TypeVar("_Schema", bound=_HasModel)
 def with_model(
     settings: _Schema, arguments: argparse.Namespace, ignored_sections: type | None = None
 ) -> _Schema:
-    """Read options again, over those of the packaged model, if they name no model.
+    """Read the options again on top of the packaged model's settings, if they name no model.
 
     Args:
-        settings: as they were read.
-        arguments: what they were read from.
-        ignored_sections: see `edge.config.options.read_options`.
+        settings: the options as read so far.
+        arguments: the command line that they were read from.
+        ignored_sections: see `edge.config.sections.read_options`.
 
     Raises:
         SettingsError: if there is no packaged model.
@@ -275,8 +286,8 @@ def with_model(
     packaged = packaged_model()
     if packaged is None:
         raise SettingsError(
-            "give the bundle with --model, or its path in SEMANTICAC_MODEL: "
-            "none came with this installation"
+            "this installation has no packaged model: give a bundle with --model, or its path in "
+            "SEMANTICAC_MODEL"
         )
     schema = type(settings)
     return read_options(

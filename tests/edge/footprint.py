@@ -1,6 +1,6 @@
-"""What a listener takes of a small machine: `python tests/edge/footprint.py m.tflite` (as root).
+"""CPU and memory use on a small machine: `python tests/edge/footprint.py m.tflite` (as root).
 
-It hears a minute of noise, as fast as time goes, in a control group that has a fifth of one core
+The listener processes a minute of noise in real time, in a control group with a fifth of one core
 and 512 MB. Works with both versions of control groups.
 """
 
@@ -49,12 +49,12 @@ class Group:
                 place.rmdir()
 
     def enter(self) -> None:
-        """Move this process into it."""
+        """Move this process into the group."""
         for kind in self.places:
             self._write(kind, "cgroup.procs", str(os.getpid()))
 
     def cpu_seconds(self) -> float:
-        """Used so far by all in it."""
+        """Return the CPU time of all processes in the group so far."""
         if self.is_v2:
             return int(self._read("", "cpu.stat").split()[1]) / 1e6
         return int(self._read("cpuacct", "cpuacct.usage")) / 1e9
@@ -67,7 +67,7 @@ class Group:
 
 
 def main() -> None:
-    """Print one row of a table for each bundle."""
+    """Print a table with one row per bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--hop", default="1.0")
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def listen(model: Path, hop: str, seconds: int, group: Group) -> tuple[float, float, float]:
-    """CPU share after the start, peak memory in MB, and seconds that the last window came late."""
+    """Return CPU share after the start, peak memory in MB, and the last window's delay in s."""
     command = [sys.executable, "-m", "edge", "--model", str(model), "--hop", hop, "--json"]
     process = subprocess.Popen(
         [*command, "--stdin", "--rate", str(RATE_HZ)],
@@ -100,7 +100,7 @@ def listen(model: Path, hop: str, seconds: int, group: Group) -> tuple[float, fl
         noise = np.random.default_rng(0).normal(0, 1000, round(RATE_HZ * BLOCK_SECONDS))
         block = noise.astype("<i2").tobytes()
         assert process.stdin
-        for _ in range(round(15 / BLOCK_SECONDS)):  # at once: the first windows, and all loading
+        for _ in range(round(15 / BLOCK_SECONDS)):  # in a burst, for loading and the first windows
             process.stdin.write(block)
         process.stdin.flush()
         ready.wait()

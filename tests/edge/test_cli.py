@@ -1,4 +1,4 @@
-"""`semanticac-edge` end to end, as a process."""
+"""`semanticac-edge` end to end: in this process, or as its own where pipes and signals matter."""
 
 import json
 import os
@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge.cli import main
+
 try:
     import fcntl
     import pty
     import termios
-except ImportError:  # Elsewhere than on Unix, where what needs them is skipped.
+except ImportError:  # Not on Unix; the tests that need them are skipped.
     pass
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX pipes, signals and terminals")
 
 ROOT = Path(__file__).parents[2]
-# The tiny model hears something everywhere.
+# At this threshold the tiny model detects events in any sound.
 EAGER = ("--threshold", 0.05, "--refractory", 0)
 LINE = re.compile(r" *\d+\.\d\d - +\d+\.\d\d s(  \S.* \d\.\d\d){2}")
 
@@ -41,8 +43,8 @@ def environment(model=None):
     return variables | ({"SEMANTICAC_MODEL": str(model)} if model else {})
 
 
-def run(*arguments, model=None, stdin=None, cwd=None):
-    """Exit status, lines of stdout, lines of stderr without LiteRT's own."""
+def run_process(*arguments, model=None, stdin=None, cwd=None):
+    """Return exit status, lines of stdout, and lines of stderr without those of LiteRT."""
     done = subprocess.run(
         command(*arguments),
         input=stdin,
@@ -58,8 +60,26 @@ def run(*arguments, model=None, stdin=None, cwd=None):
 
 
 @pytest.fixture
+def run(capsys, monkeypatch):
+    """`run(*arguments, model)`: like `run_process`, without a process."""
+
+    def run(*arguments, model=None):
+        monkeypatch.delenv("SEMANTICAC_MODEL", raising=False)
+        if model:
+            monkeypatch.setenv("SEMANTICAC_MODEL", str(model))
+        try:
+            status = main(list(map(str, arguments)))
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
 def recording(tmp_path, make_sound):
-    """3.5 s, stereo, 44.1 kHz."""
+    """A stereo WAV file of 3.5 s at 44.1 kHz."""
     path = tmp_path / "recording.wav"
     sound = np.stack([make_sound(154_350, seed) for seed in (0, 1)], axis=1)
     soundfile.write(path, sound, 44_100)
@@ -67,12 +87,12 @@ def recording(tmp_path, make_sound):
 
 
 def of_type(kind, lines):
-    """The JSON lines of one type."""
+    """Parse the JSON lines of one type."""
     return [item for item in map(json.loads, lines) if item["type"] == kind]
 
 
 def test_file_to_text(bundle, recording):
-    status, lines, errors = run("--file", recording, "--model", bundle, "--top", 2)
+    status, lines, errors = run_process("--file", recording, "--model", bundle, "--top", 2)
     assert (status, errors) == (0, [])
     windows = [line for line in lines if LINE.fullmatch(line)]
     assert [line[:19] for line in windows] == [
@@ -84,11 +104,12 @@ def test_file_to_text(bundle, recording):
     assert all(re.search(" s  [<>] ", line) for line in lines if line not in windows)
 
 
-def test_file_to_json_lines_with_the_model_from_the_environment(bundle, recording, tmp_path):
+def test_file_to_json_lines_with_the_model_from_the_environment(
+    run, bundle, recording, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     status, lines, errors = run(
-        *("--file", recording, "--json", "--hop", 0.5, "--threads", 2, *EAGER),
-        model=bundle,
-        cwd=tmp_path,
+        *("--file", recording, "--json", "--hop", 0.5, "--threads", 2, *EAGER), model=bundle
     )
     assert (status, errors) == (0, [])
     windows = of_type("window", lines)
@@ -104,28 +125,29 @@ def test_file_to_json_lines_with_the_model_from_the_environment(bundle, recordin
 
 
 def ids(events, state):
-    """Ids of the events that start, or end."""
+    """Return the sorted ids of the events in a state."""
     return sorted(event["id"] for event in events if event["state"] == state)
 
 
-def test_pipe_gives_what_the_file_gives(bundle, recording):
+def test_pipe_and_file_give_the_same_results(run, bundle, recording):
     samples, _ = soundfile.read(recording, dtype="float32")
     pcm = ["--stdin", "--rate", 44_100, "--channels", 2, "--format", "f32le"]
-    piped = run(*pcm, "--json", model=bundle, stdin=samples.astype("<f4").tobytes() + b"xyz")
+    stdin = samples.astype("<f4").tobytes() + b"xyz"
+    piped = run_process(*pcm, "--json", model=bundle, stdin=stdin)
     from_file = run("--file", recording, "--json", model=bundle)
     assert piped[0] == from_file[0] == 0
     windows, expected = of_type("window", piped[1]), of_type("window", from_file[1])
     assert len(windows) == len(expected) == 4
     for ours, reference in zip(windows, expected, strict=True):
         assert ours["scores"] == pytest.approx(reference["scores"], abs=1e-4)
-    heard = [
+    events = [
         [(event["state"], event["label"], event["start_seconds"]) for event in of_type("event", ls)]
         for ls in (piped[1], from_file[1])
     ]
-    assert heard[0] == heard[1]
+    assert events[0] == events[1]
 
 
-def test_a_configuration_file_does_what_the_flags_do(bundle, recording, tmp_path):
+def test_configuration_file_and_flags_give_the_same_results(run, bundle, recording, tmp_path):
     config = tmp_path / "edge.toml"
     config.write_text(
         f"[source]\nfile = '{recording.name}'\n[model]\nmodel = '{bundle}'\nhop = 0.25\n"
@@ -140,7 +162,7 @@ def test_a_configuration_file_does_what_the_flags_do(bundle, recording, tmp_path
     assert of_type("event", from_file[1])
 
 
-def test_truncated_recording_is_classified_to_its_end(bundle, recording):
+def test_a_truncated_recording_is_classified_to_its_end(run, bundle, recording):
     recording.write_bytes(recording.read_bytes()[: 44 + 4 * 110_250])  # 2.5 s
     status, lines, errors = run("--file", recording, "--json", *EAGER, model=bundle)
     assert status == 1
@@ -160,8 +182,9 @@ def test_truncated_recording_is_classified_to_its_end(bundle, recording):
         (["--file", "{bundle}", "--model", __file__], "is not a complete semanticac bundle"),
     ],
 )
-def test_errors_are_one_line_and_status_1(bundle, arguments, message):
-    status, lines, errors = run(*(argument.format(bundle=bundle) for argument in arguments))
+def test_errors_are_one_line_and_status_1(run, bundle, arguments, message):
+    line = [argument.format(bundle=bundle) for argument in arguments]
+    status, lines, errors = run(*line)
     assert (status, lines) == (1, [])
     (error,) = errors
     assert error.startswith("semanticac-edge: error: ")
@@ -189,7 +212,7 @@ def test_errors_are_one_line_and_status_1(bundle, arguments, message):
         (["tune", "--model", "m"], "the following arguments are required: --background"),
     ],
 )
-def test_usage_errors_are_one_line_and_status_2(arguments, message):
+def test_usage_errors_are_one_line_and_status_2(run, arguments, message):
     status, lines, errors = run(*arguments)
     assert (status, lines) == (2, [])
     (error,) = errors
@@ -197,7 +220,7 @@ def test_usage_errors_are_one_line_and_status_2(arguments, message):
     assert message in error
 
 
-def test_version_and_help():
+def test_version_and_help(run):
     status, (version,), errors = run("--version")
     assert (status, errors) == (0, [])
     assert version.startswith("semanticac-edge ")
@@ -205,7 +228,7 @@ def test_version_and_help():
 
 
 @posix
-def test_reader_that_leaves_ends_it_quietly(bundle, recording):
+def test_a_closed_stdout_ends_the_listener_quietly(bundle, recording):
     process = subprocess.Popen(
         command("--file", recording, "--hop", 0.01),
         stdout=subprocess.PIPE,
@@ -221,7 +244,7 @@ def test_reader_that_leaves_ends_it_quietly(bundle, recording):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_disk_is_one_error(bundle, recording):
+def test_a_full_disk_is_one_error(bundle, recording):
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command("--file", recording),
@@ -236,7 +259,7 @@ def test_full_disk_is_one_error(bundle, recording):
     assert errors == "semanticac-edge: error: [Errno 28] No space left on device\n"
 
 
-# A test run started in the background, as by nohup, hands its ignored SIGINT down.
+# A test run in the background, for example under nohup, passes its ignored SIGINT to children.
 INTERRUPTIBLE = [
     sys.executable,
     "-c",
@@ -246,7 +269,7 @@ INTERRUPTIBLE = [
 
 
 class Listening:
-    """A listener that hears what is pushed to it, as a process."""
+    """A listener process that reads samples from a pipe."""
 
     def __init__(self, model, *arguments, **options):
         line = [*INTERRUPTIBLE, "--stdin", "--rate", 32_000, "--format", "f32le", *arguments]
@@ -264,28 +287,28 @@ class Listening:
         self.process.communicate(timeout=60)
 
     def push(self, sound):
-        """Let it hear something."""
+        """Write samples to the pipe."""
         self.process.stdin.write(sound.tobytes())
         self.process.stdin.flush()
 
     def lines_until(self, is_last):
-        """Its next lines, up to one of a kind."""
+        """Return the next lines, up to the first one that matches."""
         lines = []
         for line in self.process.stdout:
             lines.append(json.loads(line))
             if is_last(lines[-1]):
                 return lines
-        raise AssertionError(f"it ended: {self.process.stderr.read().decode()}")
+        raise AssertionError(f"the listener ended: {self.process.stderr.read().decode()}")
 
     def message(self, text):
-        """Wait for a message that contains the text."""
+        """Wait for a line on stderr that contains the text."""
         for line in self.process.stderr:
             if text in line.decode():
                 return line.decode()
-        raise AssertionError("it ended")
+        raise AssertionError("the listener ended")
 
     def end(self, *signals):
-        """Send signals, and wait: exit status, lines and messages that were left."""
+        """Send signals and wait; return exit status, remaining lines and messages."""
         for number in signals:
             self.process.send_signal(number)
         stdout, stderr = self.process.communicate(timeout=60)
@@ -304,7 +327,7 @@ def is_window(item):
 
 @posix
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_what_is_open(log_mel_bundle, make_sound, number, status):
+def test_a_signal_ends_open_events(log_mel_bundle, make_sound, number, status):
     with Listening(log_mel_bundle, "--json", *EAGER) as listening:
         listening.push(make_sound(3 * 32_000 + 16_000))
         heard = listening.lines_until(is_start)
@@ -316,7 +339,7 @@ def test_a_signal_ends_what_is_open(log_mel_bundle, make_sound, number, status):
 
 
 @posix
-def test_an_interrupt_gives_the_window_that_has_begun(log_mel_bundle, make_sound):
+def test_an_interrupt_flushes_the_current_window(log_mel_bundle, make_sound):
     with Listening(log_mel_bundle, "--json") as listening:
         listening.push(make_sound(48_000))
         (first,) = listening.lines_until(is_window)
@@ -326,20 +349,20 @@ def test_an_interrupt_gives_the_window_that_has_begun(log_mel_bundle, make_sound
 
 
 @pytest.mark.skipif(not Path("/proc/self/wchan").exists(), reason="reads /proc")
-def test_the_second_signal_kills(log_mel_bundle, make_sound, tmp_path):
-    """Where the lines are not taken, the first is not granted."""
+def test_a_second_signal_kills(log_mel_bundle, make_sound, tmp_path):
+    """While the listener blocks on a full pipe, the first signal has no effect."""
     (tmp_path / "sound").write_bytes(make_sound(32_000 * 20).tobytes())
     with (tmp_path / "sound").open("rb") as sound:
         listening = Listening(log_mel_bundle, "--json", "--hop", 0.01, stdin=sound)
     with listening:
-        # What the kernel has it wait for: room in the pipe.
+        # The kernel function that the process waits in: a write to a full pipe.
         waits_for = Path(f"/proc/{listening.process.pid}/wchan")
         while not waits_for.read_text().endswith("pipe_write"):
             assert listening.process.poll() is None
             time.sleep(0.01)
         listening.process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
-            listening.process.wait(0.5)
+            listening.process.wait(0.2)
         listening.process.send_signal(signal.SIGTERM)
         assert listening.process.wait(30) == -signal.SIGTERM
 
@@ -359,18 +382,18 @@ def test_a_reload_of_a_bad_model_keeps_the_old_one(log_mel_bundle, make_sound, t
         else:
             os.truncate(path, 100)
         listening.process.send_signal(signal.SIGHUP)
-        time.sleep(0.01)  # Chunks are as they come: this one comes after the signal.
+        time.sleep(0.01)  # The next chunk must arrive after the signal.
         listening.push(make_sound(64_000))
         message = listening.message("Not reloaded")
         listening.lines_until(is_window)
         status, _, messages = listening.end(signal.SIGTERM)
     assert (status, messages) == (0, [])
-    assert "error: Not reloaded, going on as before: " in message
+    assert "error: Not reloaded, the current model stays in use: " in message
     assert str(path) in message
 
 
 @posix
-def test_a_reload_reads_the_decisions_again(log_mel_bundle, make_sound, tmp_path):
+def test_a_reload_updates_the_decisions(log_mel_bundle, make_sound, tmp_path):
     config = tmp_path / "edge.toml"
     config.write_text("[decisions]\nthreshold = 0.05\nrefractory = 0\n")
     with Listening(log_mel_bundle, "--json", "--config", config) as listening:
@@ -380,7 +403,7 @@ def test_a_reload_reads_the_decisions_again(log_mel_bundle, make_sound, tmp_path
         listening.process.send_signal(signal.SIGHUP)
         time.sleep(0.01)
         listening.push(make_sound(5 * 32_000))
-        listening.message("Source and outputs stay as they are until a restart.")
+        listening.message("Changes of source and outputs take effect after a restart.")
         listening.message("Reloaded model.tflite.")
         config.write_text("[decisions]\nthreshold = 2\n")
         listening.process.send_signal(signal.SIGHUP)
@@ -397,8 +420,9 @@ def test_a_reload_reads_the_decisions_again(log_mel_bundle, make_sound, tmp_path
 
 
 @posix
-def test_a_terminal_has_a_view_and_ends_it_when_it_closes(log_mel_bundle):
-    """Without a microphone it says so, and waits."""
+@pytest.mark.slow
+def test_a_terminal_shows_the_live_view_until_it_closes(log_mel_bundle):
+    """The view shows that the microphone is missing, and the listener waits for it."""
     terminal, theirs = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     process = subprocess.Popen(
@@ -413,7 +437,7 @@ def test_a_terminal_has_a_view_and_ends_it_when_it_closes(log_mel_bundle):
     os.close(theirs)
     try:
         read_until(terminal, "no such microphone")
-        # While it is there, the signal means what it means to a service.
+        # While the terminal is open, SIGHUP reloads, as in a service.
         process.send_signal(signal.SIGHUP)
         read_until(terminal, "Reloaded model.tflite.")
         assert process.poll() is None
@@ -423,7 +447,7 @@ def test_a_terminal_has_a_view_and_ends_it_when_it_closes(log_mel_bundle):
 
 
 def read_until(terminal, text):
-    """What is written to the terminal, up to a text."""
+    """Read from the terminal until a text appears."""
     shown = b""
     while text not in shown.decode(errors="replace"):
         ready, _, _ = select.select([terminal], [], [], 30)
@@ -432,7 +456,7 @@ def read_until(terminal, text):
     return shown
 
 
-def test_devices_are_listed():
+def test_devices_are_listed(run):
     status, lines, errors = run("--list-devices")
     if status:
         assert "sound devices cannot be listed" in errors[0]

@@ -1,9 +1,9 @@
-"""Sounds that are played to a microphone come out of every output, in one run of the command.
+"""Sounds played to a microphone reach every output, in one run of the command.
 
-The microphone is a null sink's of a real sound server, the broker a real mosquitto with TLS, users
-and an access list, the page is looked at in a real Chromium. The options are the defaults: windows
-a second apart. What listens is the package's model, to clips of ESC-10 (they taught it: this tries
-the way of a sound, not the model), or where these are not there the demo's to sounds of the demo.
+The microphone is the null sink of a real sound server, the broker is a real mosquitto with TLS,
+users and an access list, and the page opens in a real Chromium. The hop is the default, one second.
+The packaged model classifies clips of ESC-10, on which it was trained: the test is about the way of
+a sound, not about accuracy. Without those clips, the demo's model classifies sounds of the demo.
 """
 
 import json
@@ -18,15 +18,14 @@ import pytest
 import soundfile
 
 from tests.edge import chromium, mosquitto
-from tests.edge.rig import (
+from tests.edge.rig import Process
+from tests.edge.room import Room, require_sound_server
+from tests.edge.sounds import (
     GATE_DBFS,
     KNOWN_WITHIN_HOPS,
-    Process,
-    Room,
     bundle,
     known_sounds,
     programme,
-    require_sound_server,
     shipped_sounds,
 )
 
@@ -35,7 +34,8 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
 HOP_SECONDS = 1.0
-# No window, and no mean over windows, hears two sounds.
+NUM_SOUNDS = 2
+# No window and no moving average over windows covers two sounds.
 PAUSE_SECONDS = 10.0
 TOPIC = "semanticac/hall"
 ROWS = """[...document.querySelectorAll('#events li:not(.running)')].reverse().map(row => ({
@@ -50,15 +50,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory):
-    """One run of the listener with all outputs, while a recording of four sounds is played."""
+    """Results of one listener run with all outputs, while a recording of the sounds is played."""
     mosquitto.require()
     chromium.require()
     require_sound_server()
     directory = tmp_path_factory.mktemp("hall")
-    sounds, model = shipped_sounds(HOP_SECONDS, 4), None
+    sounds, model = shipped_sounds(HOP_SECONDS, NUM_SOUNDS), None
     if sounds is None:
         model = bundle()
-        sounds = known_sounds(model, HOP_SECONDS, 4)
+        sounds = known_sounds(model, HOP_SECONDS, NUM_SOUNDS)
     recording, clips = directory / "recording.wav", directory / "clips"
     starts = programme(sounds, PAUSE_SECONDS, recording)
     seconds = soundfile.info(recording).duration
@@ -116,7 +116,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_lines_tell_what_was_played_and_when(heard):
+def test_lines_have_the_sounds_at_their_times(heard):
     events = heard.process.events("ended")
     assert [event["label"] for event in events] == [sound.label for sound in heard.sounds]
     for event, sound, start in zip(events, heard.sounds, heard.starts, strict=True):
@@ -130,12 +130,12 @@ def test_the_stream_keeps_time(heard):
     before, after = heard.lags
     assert after == pytest.approx(before, abs=0.2)
     ends = [line.values["end_seconds"] for line in heard.process.of("window")]
-    # The last one is what was left when it was stopped.
+    # The last window is the rest of the stream at the stop.
     for one, next_one in pairwise(ends[:-1]):
         assert next_one - one == pytest.approx(HOP_SECONDS)
 
 
-def test_the_broker_has_the_same_events(heard):
+def test_the_broker_received_the_same_events(heard):
     messages = [json.loads(payload) for payload in heard.watcher.on(f"{TOPIC}/event")]
     for state in ("started", "ended"):
         events = heard.process.events(state)
@@ -154,7 +154,7 @@ def without_link(message):
     return {key: message[key] for key in message if key not in ("event_type", "clip_url")}
 
 
-def test_the_page_has_the_same_events(heard):
+def test_the_page_shows_the_same_events(heard):
     events = heard.process.events("ended")
     assert [row["label"] for row in heard.rows] == [event["label"] for event in events]
     for row, event in zip(heard.rows, events, strict=True):
@@ -167,12 +167,12 @@ def test_the_page_has_the_same_events(heard):
     assert heard.complaints == []
 
 
-def test_each_event_has_a_recording_of_it(heard):
+def test_each_event_has_a_clip(heard):
     for event, sound in zip(heard.process.events("ended"), heard.sounds, strict=True):
         samples, rate_hz = soundfile.read(heard.clips / event["clip"])
-        # A second before and after.
+        # A clip adds a second before and after the event.
         assert len(samples) / rate_hz == pytest.approx(event["duration_seconds"] + 2, abs=0.01)
-        # There was silence around it.
+        # Around the sound there is only silence.
         assert energy(samples, rate_hz) == pytest.approx(energy(sound.samples, 44_100), rel=0.1)
 
 
@@ -181,7 +181,7 @@ def energy(samples, rate_hz):
 
 
 def test_a_file_gives_the_same_events(heard):
-    """The recording itself, against what the microphone heard of it."""
+    """The file that was played gives the events that the microphone gave."""
     with Process(
         "--file", heard.recording, "--gate-dbfs", GATE_DBFS, "--events-only", model=heard.model
     ) as process:
@@ -190,9 +190,9 @@ def test_a_file_gives_the_same_events(heard):
     of_microphone = heard.process.events("ended")
     assert [event["label"] for event in of_file] == [event["label"] for event in of_microphone]
     late = heard.playing.latest - heard.playing.earliest
-    # Windows begin elsewhere in the sound here and there, which moves the times of both.
-    both_off = 2 * KNOWN_WITHIN_HOPS * HOP_SECONDS
+    # Windows begin at different points of the sound, which shifts the times in both streams.
+    tolerance = 2 * KNOWN_WITHIN_HOPS * HOP_SECONDS
     for recorded, live in zip(of_file, of_microphone, strict=True):
         for name, moment in (("start", "started_at"), ("end", "ended_at")):
             difference = live[moment] - heard.playing.earliest - recorded[f"{name}_seconds"]
-            assert -both_off <= difference <= both_off + late
+            assert -tolerance <= difference <= tolerance + late

@@ -1,4 +1,4 @@
-"""Health counts from many threads without losing any, and knows when a window is overdue."""
+"""Health counts correctly from many threads and detects overdue windows."""
 
 import os
 import threading
@@ -11,13 +11,13 @@ from edge.health import Health
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A monotonic clock in seconds that the test sets."""
+    """A monotonic clock, in seconds, that the test sets."""
     now = [100.0]
     monkeypatch.setattr("edge.health.time.monotonic", lambda: now[0])
     return now
 
 
-def test_threads_lose_no_count():
+def test_concurrent_counts_are_complete():
     health = Health()
 
     def count():
@@ -39,7 +39,7 @@ def test_threads_lose_no_count():
 
 
 @pytest.mark.parametrize(("hop_seconds", "limit"), [(1.0, 10.0), (4.0, 20.0)])
-def test_ready_while_windows_come(clock, hop_seconds, limit):
+def test_ready_while_sound_and_windows_arrive(clock, hop_seconds, limit):
     health = Health(hop_seconds)
     health.set_source(True, "USB microphone")
     assert not health.ready
@@ -55,14 +55,14 @@ def test_ready_while_windows_come(clock, hop_seconds, limit):
     assert not health.ready
 
 
-def test_gated_windows_cost_no_inference():
+def test_gated_windows_add_no_inference_time():
     health = Health()
     health.count_window(0.2)
     health.count_window(gated=True)
     assert (health.inference_seconds, health.last_inference_seconds) == (0.2, 0.2)
 
 
-def test_events_are_counted_by_label_once():
+def test_each_event_counts_once_by_label():
     health = Health()
     start = Event("1", "rain", 0.0, None, 0.9, 0.9, -20.0)
     health.count_event(start)
@@ -73,7 +73,7 @@ def test_events_are_counted_by_label_once():
     assert health.open_events == 1
 
 
-def test_outputs_are_made_once_and_copied_out():
+def test_each_output_has_one_state_and_snapshots_are_copies():
     health = Health()
     health.output("mqtt").queued = 3
     assert health.output("mqtt").queued == 3
@@ -85,7 +85,7 @@ def test_outputs_are_made_once_and_copied_out():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
-def test_memory_follows_the_process():
+def test_rss_includes_new_allocations():
     health = Health()
     before = health.rss_bytes()
     block = bytearray(b"\x01") * (64 << 20)

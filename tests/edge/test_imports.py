@@ -1,4 +1,4 @@
-"""Who imports whom: rooms import downwards only, and the edge stands alone."""
+"""Import rules: rooms import downwards only, and `edge` needs no training framework."""
 
 import ast
 import importlib.util
@@ -13,11 +13,11 @@ import soundfile
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = ("keras", "tensorflow", "jax", "torch", "librosa", "scipy", "matplotlib")
 LAZY = ("ai_edge_litert", "tflite_runtime", "soxr", "soundfile", "sounddevice", "paho", "rich")
-# What the modules of `edge.web` may import at once: they are imported only to serve.
+# Packages that modules of `edge.web` may import eagerly: these modules load only for --serve.
 WEB = ("starlette", "uvicorn", "prometheus_client")
 
 # The rooms, from the top floor down: a module may import from its own room and from those below.
-# A package's `__init__` belongs to the room that it names; `edge` itself only hands names on.
+# A package's `__init__` belongs to its room; `edge` itself only re-exports names.
 FLOORS = (
     ("training.ablate",),
     ("training.crossval",),
@@ -70,7 +70,7 @@ def python(code, *arguments, blocked):
 
 
 def modules():
-    """Name and file of every module of the three packages."""
+    """Yield the name and the file of every module in the three packages."""
     for package in ("edge", "semanticac_keras", "training"):
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
@@ -78,7 +78,7 @@ def modules():
 
 
 def imports_of(path, known):
-    """The modules of ours that a file imports, wherever in it."""
+    """Yield the known modules that a file imports, at any level of nesting."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -89,11 +89,11 @@ def imports_of(path, known):
 
 
 def floor_of(module):
-    """Number of the module's floor, counted from the top; None for a package's own `__init__`."""
+    """Return the module's floor, counted from the top; None for a package's own `__init__`."""
     for number, rooms in enumerate(FLOORS):
         if any(module == room or module.startswith(f"{room}.") for room in rooms):
             return number
-    assert module in ("edge", "training"), f"{module} is in no room: give it one, and a floor"
+    assert module in ("edge", "training"), f"{module} has no room: add one to FLOORS"
     return None
 
 
@@ -108,7 +108,7 @@ def test_rooms_import_downwards_only():
         and above > below
     ]
     assert not upwards
-    # `edge` hands on names of every room, so its own rooms must not import it.
+    # `edge` re-exports names of its rooms, so they must not import it.
     within = [name for name, path in known.items() if "edge" in imports_of(path, known)]
     assert not [name for name in within if name.startswith("edge.")]
 
@@ -117,9 +117,10 @@ def count_windows(lines):
     return sum("scores" in json.loads(line) for line in lines.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "blocked"), [("", WEB), ("edge.web.", ())])
 def test_every_module_imports_with_numpy_alone(where, blocked):
-    """Those of `edge.web` with its own packages, too."""
+    """Modules of `edge.web` may also import that extra's packages."""
     if where and not all(importlib.util.find_spec(name) for name in WEB):
         pytest.skip("the extra `web` is not installed")
     code = """
@@ -136,7 +137,8 @@ for module in pkgutil.walk_packages(edge.__path__, "edge."):
     assert expected <= set(names)
 
 
-def test_a_file_streams_without_any_training_framework(tmp_path, bundle, make_sound):
+@pytest.mark.slow
+def test_streaming_a_file_needs_no_training_framework(tmp_path, bundle, make_sound):
     recording = tmp_path / "a.flac"
     soundfile.write(recording, make_sound(110_250), 44_100)
     code = "from edge.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -144,9 +146,10 @@ def test_a_file_streams_without_any_training_framework(tmp_path, bundle, make_so
     assert count_windows(python(code, *arguments, blocked=FORBIDDEN)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_a_long_file_fits_150_megabytes(tmp_path, log_mel_bundle, make_sound):
-    """12 minutes; as float32 at once they would take 127 MB on top."""
+def test_a_long_file_needs_less_than_150_megabytes(tmp_path, log_mel_bundle, make_sound):
+    """Loading these 12 minutes as float32 would take another 127 MB."""
     recording = tmp_path / "long.wav"
     with soundfile.SoundFile(recording, "w", 44_100, 1) as file:
         minute = make_sound(44_100 * 60)

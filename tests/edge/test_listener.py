@@ -1,4 +1,4 @@
-"""The loop hands on everything once, in order, whatever goes wrong around it."""
+"""The loop delivers everything once and in order, despite failures around it."""
 
 import os
 import shutil
@@ -21,12 +21,12 @@ from edge.sources.base import Gap, SourceError
 from edge.sources.stream_clock import StreamClock
 
 RATE = 32_000
-# The tiny model hears something everywhere.
+# At this threshold the tiny model detects events in any sound.
 EAGER = Policy(threshold=0.05, refractory_seconds=0.0)
 
 
 class Script:
-    """A source that gives what it is told to; what can be called is called in its turn."""
+    """A source that yields its items; it raises exceptions and calls functions among them."""
 
     def __init__(self, *items):
         self._items = items
@@ -46,7 +46,7 @@ class Script:
 
 
 class Recorder(Sink):
-    """Keeps what it is given."""
+    """A sink that records its calls."""
 
     name = "recorder"
 
@@ -103,7 +103,7 @@ def pipeline(log_mel_bundle):
 
 @pytest.fixture
 def listen(pipeline):
-    """`listen(*items, **options)`: run a listener over them; what came out, and the health."""
+    """`listen(*items, **options)`: run a listener; return its recorder and its health."""
 
     def run(*items, sinks=(), strict=False, policy=EAGER, health=None, **options):
         recorder, health, source = Recorder(), health or Health(0.5), Script(*items)
@@ -124,7 +124,7 @@ def listen(pipeline):
     return run
 
 
-def test_what_comes_out_is_what_the_parts_say(listen, pipeline, sound):
+def test_results_equal_those_of_classifier_and_detector(listen, pipeline, sound):
     chunks = sound(4)
     recorder, health = listen(*chunks)
     classifier, detector, _ = pipeline()
@@ -141,7 +141,7 @@ def test_what_comes_out_is_what_the_parts_say(listen, pipeline, sound):
     assert 0 < health.last_inference_seconds <= health.inference_seconds
 
 
-def test_a_gap_ends_events_and_moves_the_time(listen, sound):
+def test_a_gap_ends_events_and_advances_the_stream_time(listen, sound):
     recorder, health = listen(*sound(2.5), Gap(7.25, "unplugged"), *sound(2))
     kinds = [name for name, _ in recorder.calls]
     at = kinds.index("gap")
@@ -153,7 +153,7 @@ def test_a_gap_ends_events_and_moves_the_time(listen, sound):
     assert (health.gaps, health.gap_seconds) == (1, 7.25)
 
 
-def test_samples_that_are_none_leave_a_gap_in_what_is_live(listen, sound):
+def test_non_finite_samples_become_a_gap_in_a_live_stream(listen, sound):
     bad = np.full(3200, np.nan, np.float32)
     recorder, health = listen(*sound(1.5), bad, *sound(1), live=True)
     (gap,) = recorder.of("gap")
@@ -163,12 +163,12 @@ def test_samples_that_are_none_leave_a_gap_in_what_is_live(listen, sound):
     assert recorder.of("window")[-1].start_seconds == pytest.approx(1.6)
 
 
-def test_samples_that_are_none_end_a_recording(listen, sound):
+def test_non_finite_samples_are_an_error_in_a_recording(listen, sound):
     with pytest.raises(ValueError, match="must be finite"):
         listen(*sound(1.5), np.full(3200, np.inf, np.float32), *sound(1))
 
 
-def test_a_source_that_fails_leaves_what_it_gave(listen, sound):
+def test_events_end_when_the_source_fails(listen, sound):
     kept = []
     original = Recorder.event
     with pytest.MonkeyPatch.context() as patch:
@@ -178,45 +178,45 @@ def test_a_source_that_fails_leaves_what_it_gave(listen, sound):
     assert kept[-1].end_reason == "stopped"
 
 
-def test_live_events_have_the_time_of_day(listen, sound):
-    """The chunks before the last come from a backlog; the last one is from now."""
+def test_live_events_have_unix_times(listen, sound):
+    """Chunks that arrive faster than real time come from a backlog; the newest one is current."""
     chunks = sound(3)
     started_at = time.time()
     recorder, _ = listen(
         *chunks[:5],
         np.zeros(0, np.float32),
-        lambda: time.sleep(0.5),
+        lambda: time.sleep(0.05),
         *chunks[5:],
         live=True,
     )
     events = recorder.of("event")
     offsets = {event.started_at - event.start_seconds for event in events}
-    # Faster than life, the newest sample is always from now: each chunk moves the offset back.
+    # The newest sample is always current, so each early chunk moves the offset back.
     assert min(offsets) >= started_at - 3
     assert max(offsets) <= time.time()
     assert events[-1].ended_at is not None
     assert all(event.started_at is None for event in listen(*sound(3))[0].of("event"))
 
 
-class Hands:
-    """Clocks that tests turn."""
+class Clocks:
+    """Monotonic and Unix clocks that the test advances."""
 
     def __init__(self, monkeypatch):
         self.monotonic, self.unix = 1000.0, 1.8e9
         monkeypatch.setattr("edge.sources.stream_clock.clock", lambda: self.monotonic)
         monkeypatch.setattr("time.time", lambda: self.unix)
 
-    def go(self, seconds):
+    def advance(self, seconds):
         self.monotonic += seconds
         self.unix += seconds
 
 
-def test_a_backlog_does_not_move_the_time(monkeypatch):
-    hands, stream = Hands(monkeypatch), StreamClock()
+def test_a_backlog_does_not_shift_unix_times(monkeypatch):
+    clocks, stream = Clocks(monkeypatch), StreamClock()
     assert stream.unix_time(0.0) == 1.8e9
     for tenth in range(1, 101):
-        hands.go(0.1)
-        # For 3 s nothing is taken; the chunks of that time come at once, then.
+        clocks.advance(0.1)
+        # Nothing is taken for 3 s; then all chunks of that time arrive together.
         if 50 <= tenth < 80:
             continue
         for late in range(50, 81) if tenth == 80 else [tenth]:
@@ -224,21 +224,21 @@ def test_a_backlog_does_not_move_the_time(monkeypatch):
             assert stream.unix_time(late / 10) == pytest.approx(1.8e9 + late / 10, abs=0.01)
 
 
-def test_a_clock_that_is_set_counts_at_once(monkeypatch):
-    hands, stream = Hands(monkeypatch), StreamClock()
-    hands.go(1.0)
+def test_a_clock_change_takes_effect_immediately(monkeypatch):
+    clocks, stream = Clocks(monkeypatch), StreamClock()
+    clocks.advance(1.0)
     stream.take(1.0)
-    hands.unix += 3600
+    clocks.unix += 3600
     assert stream.unix_time(0.5) == pytest.approx(1.8e9 + 3600 + 0.5)
 
 
-def test_a_sound_card_that_runs_slow_is_followed(monkeypatch):
-    hands, stream = Hands(monkeypatch), StreamClock()
+def test_the_drift_of_a_slow_sound_card_is_tracked(monkeypatch):
+    clocks, stream = Clocks(monkeypatch), StreamClock()
     for hour in range(1, 25):
         for second in range(3600):
-            hands.go(1.0 + 200e-6)
+            clocks.advance(1.0 + 200e-6)
             stream.take(3600.0 * (hour - 1) + second + 1)
-    assert stream.unix_time(24 * 3600.0) == pytest.approx(hands.unix, abs=0.01)
+    assert stream.unix_time(24 * 3600.0) == pytest.approx(clocks.unix, abs=0.01)
 
 
 def test_events_name_their_clips(listen, sound):
@@ -247,7 +247,7 @@ def test_events_name_their_clips(listen, sound):
 
 
 class Faulty(Recorder):
-    """Raises between two moments."""
+    """A sink that raises at the numbered calls."""
 
     name = "faulty"
 
@@ -261,7 +261,7 @@ class Faulty(Recorder):
             raise OSError(28, "No space left on device")
 
 
-def test_a_faulty_output_is_reported_once_and_stops_nothing(listen, sound, caplog):
+def test_a_failing_output_is_logged_once_and_the_others_continue(listen, sound, caplog):
     caplog.set_level("INFO")
     faulty = Faulty({3, 4, 5, 10})
     recorder, health = listen(*sound(3), sinks=[faulty], live=True)
@@ -280,32 +280,32 @@ def test_a_faulty_output_is_reported_once_and_stops_nothing(listen, sound, caplo
     assert health.outputs["recorder"].failures == 0
 
 
-def test_a_faulty_output_ends_a_recording(listen, sound):
+def test_a_failing_output_is_an_error_in_a_recording(listen, sound):
     with pytest.raises(OSError, match="No space left"):
         listen(*sound(3), sinks=[Faulty({3})], strict=True)
 
 
 class Abandoned(Recorder):
-    """A pipe that nobody reads any more."""
+    """A sink with a closed pipe."""
 
     def gap(self, gap):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_a_reader_that_has_gone_ends_it(listen, sound):
+def test_a_closed_pipe_ends_the_listener(listen, sound):
     left = []
     with pytest.raises(BrokenPipeError):
         listen(
             *sound(2),
             Gap(1.0, "unplugged"),
-            lambda: left.append("went on"),
+            lambda: left.append("continued"),
             sinks=[Abandoned()],
             live=True,
         )
     assert not left
 
 
-def test_a_request_to_stop_is_granted_between_two_chunks(listen, sound):
+def test_a_stop_request_takes_effect_after_the_chunk(listen, sound):
     requests = Requests()
     chunks = sound(3)
 
@@ -318,7 +318,7 @@ def test_a_request_to_stop_is_granted_between_two_chunks(listen, sound):
     assert recorder.of("window")[-1].end_seconds == pytest.approx(2.1)
 
 
-def test_a_reload_exchanges_model_and_decisions_at_once(listen, pipeline, sound, caplog):
+def test_a_reload_replaces_model_and_decisions_together(listen, pipeline, sound, caplog):
     caplog.set_level("INFO")
     requests = Requests()
     chunks = sound(6)
@@ -326,13 +326,13 @@ def test_a_reload_exchanges_model_and_decisions_at_once(listen, pipeline, sound,
     def ask():
         requests.reload = True
 
-    deaf = replace(EAGER, threshold=1.0)
+    unreachable = replace(EAGER, threshold=1.0)
     recorder, _ = listen(
         *chunks[:30],
         ask,
         *chunks[30:],
         requests=requests,
-        reload=lambda: pipeline(deaf)._replace(model_name="new.tflite"),
+        reload=lambda: pipeline(unreachable)._replace(model_name="new.tflite"),
     )
     at = recorder.calls.index(("model", "new.tflite"))
     before = [event for name, event in recorder.calls[:at] if name == "event"]
@@ -347,7 +347,7 @@ def test_a_reload_exchanges_model_and_decisions_at_once(listen, pipeline, sound,
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "missing", "truncated in place"])
-def test_a_reload_that_fails_changes_nothing(
+def test_a_failed_reload_changes_nothing(
     listen, pipeline, sound, caplog, log_mel_bundle, tmp_path, damage
 ):
     path = tmp_path / "m.tflite"
@@ -366,23 +366,23 @@ def test_a_reload_that_fails_changes_nothing(
 
     options = {"requests": requests, "reload": lambda: pipeline(path=path)}
     recorder, _ = listen(*chunks[:20], ask, *chunks[20:], **options)
-    undisturbed, _ = listen(*chunks)
-    assert recorder.of("event") == undisturbed.of("event")
-    assert len(recorder.of("window")) == len(undisturbed.of("window"))
+    expected, _ = listen(*chunks)
+    assert recorder.of("event") == expected.of("event")
+    assert len(recorder.of("window")) == len(expected.of("window"))
     (message,) = caplog.messages
-    assert message.startswith("Not reloaded, going on as before: ")
+    assert message.startswith("Not reloaded, the current model stays in use: ")
     assert str(path) in message
 
 
 @pytest.fixture
 def manager(tmp_path):
-    """A service manager's socket, and what it has heard so far."""
+    """The address of a service manager's socket, and a function that returns new messages."""
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(address)
         listening.setblocking(False)
 
-        def heard():
+        def received():
             messages = []
             while True:
                 try:
@@ -390,21 +390,26 @@ def manager(tmp_path):
                 except BlockingIOError:
                     return messages
 
-        yield address, heard
+        yield address, received
 
 
-def test_the_service_manager_is_told(listen, pipeline, sound, manager):
-    address, heard = manager
+def test_the_service_manager_is_notified(listen, pipeline, sound, manager):
+    address, received = manager
     requests = Requests()
-    chunks = sound(3)
+    chunks, messages = sound(3), []
 
     def ask():
-        assert heard()[0] == "READY=1"
+        assert received()[0] == "READY=1"
         requests.reload = True
 
+    def receive():
+        # The socket's queue may hold only ten messages.
+        messages.extend(received())
+
+    rest = [item for chunk in chunks[5:] for item in (chunk, receive)]
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4000"})
-    listen(*chunks[:5], ask, *chunks[5:], requests=requests, reload=pipeline, notifier=notifier)
-    messages = heard()
+    listen(*chunks[:5], ask, *rest, requests=requests, reload=pipeline, notifier=notifier)
+    receive()
     reloading, ready = messages[:2]
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -416,20 +421,20 @@ def test_the_service_manager_is_told(listen, pipeline, sound, manager):
 
 
 @pytest.mark.parametrize(("source_up", "fed"), [(True, 0), (False, 5)])
-def test_the_watchdog_is_not_fed_by_a_source_that_is_up_and_gives_nothing(
+def test_the_watchdog_starves_if_a_source_that_is_up_delivers_nothing(
     listen, manager, source_up, fed
 ):
-    address, heard = manager
+    address, received = manager
     health = Health()
     health.set_source(source_up, "a microphone")
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4"})
     listen(*[np.zeros(0, np.float32)] * 5, health=health, notifier=notifier)
-    messages = heard()
+    messages = received()
     assert messages.count("WATCHDOG=1") == fed
     assert messages[0] == "READY=1"
 
 
-def test_a_manager_that_does_not_listen_is_no_reason_to_stop(listen, sound, manager, tmp_path):
+def test_an_unreachable_manager_does_not_stop_the_listener(listen, sound, manager, tmp_path):
     address, _ = manager
     for _ in range(100):
         Notifier({"NOTIFY_SOCKET": address}).status("its queue is full")

@@ -1,1 +1,1 @@
-"""The parts of `semanticac-edge tune`: every threshold tried at once, and the choice among them."""
+"""Parts of `semanticac-edge tune`: a sweep over all thresholds, and the choice among them."""

@@ -1,4 +1,4 @@
-"""Thresholds for a number of false events that is allowed, and what such a number is worth."""
+"""Lowest thresholds for an allowed number of false events, and confidence limits of a rate."""
 
 import math
 
@@ -8,19 +8,19 @@ from edge.types import IntArray
 
 
 def lowest_thresholds(counts: IntArray, allowed: int) -> IntArray | None:
-    """The lowest threshold for each label so that all events together are few enough.
+    """Find the lowest threshold of each label at which the total number of events is allowed.
 
-    All labels come down together, step by step. One whose next step would make the events too
-    many stays where it is, while the others go on. A label's events at a threshold are taken as
-    the most at that or any higher one: a low threshold may merge what a higher one tells apart.
+    All labels descend together, step by step. A label stops when its next step would give too many
+    events; the others continue. The count at a threshold is the maximum over it and all higher
+    ones, since a low threshold may merge events that a higher one separates.
 
     Args:
-        counts: events on the background, (thresholds, labels), thresholds ascending.
-        allowed: events of all labels together.
+        counts: int (thresholds, labels), events on the background, thresholds ascending.
+        allowed: total events of all labels.
 
     Returns:
-        Index of each label's threshold, (labels,); None if there are too many events even at the
-        highest.
+        int (labels,), index of each label's threshold; None if even the highest thresholds give
+        too many events.
     """
     most = np.maximum.accumulate(counts[::-1])[::-1]
     num_thresholds, num_labels = counts.shape
@@ -31,7 +31,7 @@ def lowest_thresholds(counts: IntArray, allowed: int) -> IntArray | None:
     moving = np.ones(num_labels, bool)
     for step in range(num_thresholds - 2, -1, -1):
         added = most[step] - most[step + 1]
-        # The cheapest first, so that as many as possible come along.
+        # The labels that add the fewest events first, so that as many as possible descend.
         for label in np.argsort(added, kind="stable"):
             moving[label] &= total + added[label] <= allowed
             if moving[label]:
@@ -41,17 +41,17 @@ def lowest_thresholds(counts: IntArray, allowed: int) -> IntArray | None:
 
 
 def highest_rate(num_events: int, hours: float, confidence: float = 0.95) -> float:
-    """What the true rate may be, given what was seen: the upper limit for a Poisson process.
+    """Return the upper confidence limit of the rate of a Poisson process.
 
-    For no event it is 3 / hours at 95 %, the rule of three.
+    Without any event it is 3 / hours at 95 %, the rule of three.
 
     Args:
-        num_events: events seen.
-        hours: time watched, above 0.
-        confidence: how sure to be that the rate is not higher.
+        num_events: events observed.
+        hours: observation time in hours, above 0.
+        confidence: one-sided confidence level, in (0, 1).
 
     Returns:
-        Events an hour.
+        Events per hour.
     """
     low, high = 0.0, 10.0 + 2.0 * num_events + 10.0 * math.sqrt(num_events)
     log_counts = np.log(np.arange(1, num_events + 1))

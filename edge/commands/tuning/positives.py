@@ -1,4 +1,4 @@
-"""Short recordings of known sounds, in a directory sorted by label."""
+"""Short recordings of known sounds in a directory, sorted by label."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ _SUFFIXES = frozenset(
 
 
 class Positive(NamedTuple):
-    """A recording, and what sounds in it.
+    """A recording of one label.
 
     Args:
         path: the file.
-        label: one of the model's.
+        label: one of the model's labels.
     """
 
     path: Path
@@ -25,22 +25,23 @@ class Positive(NamedTuple):
 def find_positives(directory: Path, labels: Sequence[str]) -> tuple[list[Positive], list[str]]:
     """Find the recordings of a model's labels.
 
-    A label is the name of a directory, with recordings anywhere in it, or the beginning of a file's
-    name: `sea waves/`, `sea_waves-03.flac`. Case, blanks and punctuation do not count.
+    A label is the name of a directory, searched recursively, or the beginning of a file's name:
+    `sea waves/`, `sea_waves-03.flac`. Case, spaces and punctuation are ignored.
 
     Args:
-        directory: holds the directories, the files, or both.
-        labels: the classes.
+        directory: contains directories, files, or both.
+        labels: the model's labels.
 
     Returns:
-        The recordings, sorted, and the names of the directories and recordings that are left out
-        since they name no label.
+        The recordings, sorted, and the names of skipped directories and recordings, which match no
+        label.
 
     Raises:
         OSError: if the directory cannot be read.
         ValueError: if there is no recording of any label.
     """
-    # The longest first: "dog barking-1.wav" is no "dog" where there is a "dog barking".
+    # The longest match counts, and comes last: "dog barking-1.wav" is not a "dog" if there is a
+    # label "dog barking".
     by_words = {_words(label): label for label in sorted(labels, key=len)}
     found, left_out = [], []
     for entry in sorted(directory.iterdir()):
@@ -57,8 +58,8 @@ def find_positives(directory: Path, labels: Sequence[str]) -> tuple[list[Positiv
             left_out.append(entry.name)
     if not found:
         raise ValueError(
-            f"{directory} must have directories, or files that begin, with a label of the model "
-            f"({', '.join(labels)}). Received: {', '.join(left_out[:5]) or 'no recordings'}."
+            f"{directory} must have directories or files whose names begin with a label of the "
+            f"model ({', '.join(labels)}). Received: {', '.join(left_out[:5]) or 'no recordings'}."
         )
     return found, left_out
 

@@ -1,4 +1,4 @@
-"""What a tuning prints: tables, and how far to trust them."""
+"""Printed report of a tuning: tables, and the confidence in them."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ Row = list[str]
 
 
 def curve(background: Background, recall: Recall) -> Iterator[Row]:
-    """A table of what each threshold gives, where that changes."""
+    """Yield the rows of a table over thresholds, one wherever a value changes."""
     num_steps, num_labels = background.counts.shape
     more = ["recall", "wrong label"] if recall.truth.size else []
     yield ["threshold", "false accepts/h", *more]
@@ -32,7 +32,7 @@ def curve(background: Background, recall: Recall) -> Iterator[Row]:
 def choice(
     background: Background, recall: Recall, labels: Sequence[str], steps: IntArray
 ) -> Iterator[Row]:
-    """A table of what each label is given, and of all together."""
+    """Yield the rows of a table of each label's threshold, and of all labels together."""
     counts, truth = events_at(background, steps), recall.truth
     yield ["threshold", "false accepts/h", *(["recall"] if truth.size else []), "label"]
     found, wrong = recall.at(steps)
@@ -49,17 +49,18 @@ def choice(
 
 
 def cosine_hint(background: Background, recall: Recall) -> str:
-    """Say which cosine floor would keep most of the positives, and what it would refuse."""
+    """Suggest a cosine floor that keeps most of the positives' windows."""
     floor = math.floor(100 * float(np.quantile(recall.cosines, 0.05))) / 100
     kept = float(np.mean(recall.cosines >= floor))
     return (
-        f"--cosine-floor {floor:.2f} would leave {kept:.0%} of the positives' windows and "
-        f"{background.share_reaching(floor):.0%} of the background's; tune again with it to see."
+        f"--cosine-floor {floor:.2f} would keep {kept:.0%} of the positives' windows and "
+        f"{background.share_reaching(floor):.0%} of the background's; tune again with it to "
+        "compare."
     )
 
 
 def events_at(background: Background, steps: IntArray) -> IntArray:
-    """Events of each label at its threshold, (labels,)."""
+    """Return int (labels,), the events of each label at its threshold."""
     counts: IntArray = background.counts[steps, np.arange(len(steps))]
     return counts
 
@@ -69,41 +70,42 @@ def _per_hour(events: int, hours: float) -> str:
 
 
 def too_many(background: Background, labels: Sequence[str], rate: float) -> str:
-    """Say which labels no threshold quietens."""
+    """Name the labels that give too many events at any threshold."""
     left = background.counts[-1]
     worst = sorted(zip(-left, labels, strict=True))[:5]
     named = ", ".join(f"{label} {-count}" for count, label in worst if count)
     hours = background.hours
     return (
-        f"nothing is written: even at {THRESHOLDS[-1]:g} the background gives "
+        f"no file written: even at {THRESHOLDS[-1]:g} the background gives "
         f"{left.sum() / hours:.3g} events an hour, more than {rate:g} ({named} in {hours:.3g} h). "
-        "Give --cosine-floor, --smoothing or --min-seconds, or train the model with such sound as "
-        "a class of its own."
+        "Set --cosine-floor, --smoothing or --min-seconds, or train the model with these sounds as "
+        "a class of their own."
     )
 
 
 def worth(events: int, hours: float, rate: float) -> str:
-    """Say what the background proves: the rule of three, and its like for more events."""
+    """Return the upper confidence limit of the rate, and a note if it exceeds the target."""
     most = highest_rate(events, hours)
     text = (
-        f"{events} in {hours:.3g} h: at 95 % confidence the rate here is below {most:.2g} an hour."
+        f"false accepts: {events} in {hours:.3g} h; the rate here is below {most:.2g} an hour at "
+        "95 % confidence."
     )
     needed = highest_rate(0, 1.0) / rate
     if hours < needed:
         text += (
-            f"\nnote: that does not support {rate:g} an hour. It takes at least {needed:.1f} h of "
-            "background, even without a single false accept (rule of three)."
+            f"\nnote: this background is too short to confirm {rate:g} an hour: that takes at "
+            f"least {needed:.1f} h, even without a single false accept (rule of three)."
         )
     return text
 
 
 def format_table(rows: Iterable[Row]) -> str:
-    """Lines of aligned columns, numbers to the right."""
+    """Return aligned columns, right-justified but for a last column of labels."""
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    words = table[0][-1] == "label"
+    ends_with_label = table[0][-1] == "label"
     lines = []
     for row in table:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([*cells[:-1], row[-1] if words else cells[-1]]))
+        lines.append("  ".join([*cells[:-1], row[-1] if ends_with_label else cells[-1]]))
     return "\n".join(lines)

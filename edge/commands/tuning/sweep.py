@@ -1,4 +1,4 @@
-"""The detector at many thresholds at once, on windows that are classified once."""
+"""The detector at many thresholds, on windows that are classified only once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -8,29 +8,29 @@ from edge.events.event import Event
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.types import FloatArray
 
-# Denser towards 1, where a softmax puts whatever resembles a class. Below 0.3 a sound that is one
-# label's passes for its runner-up too, which no background without such sounds would show.
+# Denser towards 1, where a softmax puts any sound that resembles a class. Below 0.3 a sound of one
+# label would also pass as its runner-up, which a background without such sounds cannot show.
 THRESHOLDS = (
     *(round(0.30 + 0.02 * step, 2) for step in range(31)),
     *(0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998, 0.999),
 )
 
-# The events that end, for each of the thresholds.
+# The ended events at each threshold.
 EventsByThreshold = list[list[Event]]
 
 
 class Sweep:
-    """One stream, its windows classified once and decided upon at each of `THRESHOLDS`.
+    """One stream, classified once and passed to a detector at each of `THRESHOLDS`.
 
-    Nothing is kept but the detectors, so that the stream may be of any length.
+    Only the detectors keep state, so the stream may have any length.
 
     Args:
-        classifier: at the start of a stream; it is again when `end` returns.
-        policy: what counts as an event, but for its thresholds.
+        classifier: at the start of a stream, and again after `end`.
+        policy: decision rules; its thresholds are ignored.
 
     Attributes:
-        labels: the classifier's.
-        seconds: sound so far.
+        labels: the classifier's labels.
+        seconds: length of the sound so far.
         latest: the windows of the last `push` or `end`.
     """
 
@@ -49,17 +49,17 @@ class Sweep:
         ]
 
     def push(self, chunk: FloatArray) -> EventsByThreshold:
-        """Take the next samples, (samples,) at the classifier's rate.
+        """Process the next chunk, float32 (samples,) at the classifier's sample rate.
 
         Raises:
-            ValueError: if the classifier refuses them.
+            ValueError: if the classifier refuses the chunk.
         """
         self.latest = self._classifier.push(chunk)
         self.seconds += len(chunk) / self._classifier.front_end.sample_rate_hz
         return self._decide()
 
     def end(self) -> EventsByThreshold:
-        """End the stream, and all events."""
+        """End the stream and all open events."""
         self.latest = self._classifier.flush()
         last = self._decide()
         return [

@@ -1,4 +1,4 @@
-"""What the listener would say, at each threshold, of a background and of known sounds."""
+"""Events at each threshold on a background and on known sounds."""
 
 import logging
 import math
@@ -21,14 +21,14 @@ _LOGGER = logging.getLogger("semanticac_edge")
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """What was heard where nothing should be.
+    """Events in recordings in which no label sounds.
 
     Args:
-        counts: events, int64 (thresholds, labels).
-        hours: length of all recordings.
-        gated_windows: windows that were too quiet to classify.
-        cosines: of the best label in the other windows, counted in steps of 0.01 from -1 to 1,
-            int64 (201,).
+        counts: int64 (thresholds, labels), number of events.
+        hours: total length of the recordings.
+        gated_windows: windows too quiet to classify.
+        cosines: int64 (201,), histogram of the best label's cosine over the classified windows, in
+            steps of 0.01 from -1 to 1.
     """
 
     counts: IntArray
@@ -38,24 +38,24 @@ class Background:
 
     @property
     def windows(self) -> int:
-        """All windows."""
+        """Number of windows, gated ones included."""
         return self.gated_windows + int(self.cosines.sum())
 
     def share_reaching(self, cosine: float) -> float:
-        """Share of the classified windows whose best label has this cosine or a higher one."""
+        """Return the share of classified windows whose best label reaches this cosine."""
         reached = int(self.cosines[_step_of(cosine) :].sum())
         return reached / max(1, int(self.cosines.sum()))
 
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """What was heard of known sounds.
+    """Events during known sounds.
 
     Args:
-        heard: whether a label had an event while the sound lasted, (thresholds, sounds, labels).
-        truth: each sound's label, as an index, (sounds,).
-        cosines: of the best label in each window that was classified and has its middle in a sound,
-            (windows,).
+        heard: bool (thresholds, sounds, labels), whether a label had an event during the sound.
+        truth: int64 (sounds,), index of each sound's label.
+        cosines: float64 (windows,), the best label's cosine in each classified window whose middle
+            lies in a sound.
     """
 
     heard: npt.NDArray[np.bool_]
@@ -63,13 +63,14 @@ class Recall:
     cosines: npt.NDArray[np.float64]
 
     def at(self, steps: IntArray) -> tuple[npt.NDArray[np.bool_], ...]:
-        """Look up what happens at one threshold a label.
+        """Return the sounds found, and those with a wrong label, at one threshold per label.
 
         Args:
-            steps: index of each label's threshold, (labels,).
+            steps: int (labels,), index of each label's threshold.
 
         Returns:
-            Which sounds have an event of their label, and which have one of another, (sounds,).
+            Two arrays, bool (sounds,): whether the sound has an event of its label, and whether it
+            has one of another label.
         """
         heard = self.heard[steps, :, np.arange(len(steps))].T  # (sounds, labels)
         is_truth = self.truth[:, np.newaxis] == np.arange(len(steps))
@@ -83,28 +84,28 @@ def hear_background(
 
     Args:
         classifier: at the start of a stream.
-        policy: what counts as an event, but for its thresholds.
-        paths: the recordings; they are streamed, however long.
+        policy: decision rules; its thresholds are ignored.
+        paths: recordings of any length.
 
     Raises:
         SourceError: if a recording cannot be read.
-        ValueError: if there is no sound in them.
+        ValueError: if all recordings are empty.
     """
     counts = np.zeros((len(THRESHOLDS), len(classifier.labels)), np.int64)
     cosines = np.zeros(_step_of(1.0) + 1, np.int64)
     hours, gated_windows = 0.0, 0
     for path in paths:
         sweep = Sweep(classifier, policy)
-        for events in _whole(sweep, file_source(path, classifier.front_end.sample_rate_hz)):
+        for events in _stream_events(sweep, file_source(path, classifier.front_end.sample_rate_hz)):
             counts += _counts(events, sweep.labels)
             for window in sweep.latest:
                 gated_windows += window.gated
                 if not window.gated:
                     cosines[_step_of(float(window.cosines.max()))] += 1
         hours += sweep.seconds / 3600
-        _LOGGER.info("Heard %s, %.2f h.", path, sweep.seconds / 3600)
+        _LOGGER.info("Processed %s, %.2f h.", path, sweep.seconds / 3600)
     if hours == 0:
-        raise ValueError("the background must hold sound. Received: empty recordings.")
+        raise ValueError("the background must contain sound. Received: empty recordings.")
     return Background(counts, hours, gated_windows, cosines)
 
 
@@ -114,20 +115,20 @@ def hear_positives(
     positives: Sequence[Positive],
     background: Path,
 ) -> Recall:
-    """Find out which labels have an event where a known sound is.
+    """Find which labels have an event during each known sound.
 
-    Each recording is heard between two stretches of background as long as a window: sounds come
-    into windows and leave them little by little, and no listener hears one alone.
+    Each recording is placed between two stretches of background, each as long as a window, because
+    a real sound enters and leaves the windows gradually and is never alone.
 
     Args:
         classifier: at the start of a stream.
-        policy: what counts as an event, but for its thresholds.
-        positives: the recordings.
-        background: its beginning is put around each.
+        policy: decision rules; its thresholds are ignored.
+        positives: the recordings of known sounds.
+        background: recording whose beginning surrounds each sound.
 
     Raises:
         SourceError: if a recording cannot be read.
-        ValueError: if there is no sound in the background.
+        ValueError: if the background is empty.
     """
     labels, front_end = classifier.labels, classifier.front_end
     rate_hz, window_samples = front_end.sample_rate_hz, front_end.window_samples
@@ -140,7 +141,7 @@ def hear_positives(
         ends = begins + len(sound) / rate_hz
         parts = [around[:window_samples], sound, around[window_samples:]]
         sweep = Sweep(classifier, policy)
-        for events in _whole(sweep, parts):
+        for events in _stream_events(sweep, parts):
             heard[:, index] |= _heard(events, labels, begins, ends, classifier.hop_seconds)
             cosines += [
                 float(window.cosines.max())
@@ -151,8 +152,8 @@ def hear_positives(
     return Recall(heard, np.array(truth, np.int64), np.array(cosines))
 
 
-def _whole(sweep: Sweep, chunks: Iterable[FloatArray]) -> Iterator[EventsByThreshold]:
-    """What comes of a stream, to its end."""
+def _stream_events(sweep: Sweep, chunks: Iterable[FloatArray]) -> Iterator[EventsByThreshold]:
+    """Yield the events of a complete stream, chunk by chunk."""
     for chunk in chunks:
         yield sweep.push(chunk)
     yield sweep.end()
@@ -161,10 +162,10 @@ def _whole(sweep: Sweep, chunks: Iterable[FloatArray]) -> Iterator[EventsByThres
 def _heard(
     events: EventsByThreshold, labels: Sequence[str], begins: float, ends: float, hop_seconds: float
 ) -> npt.NDArray[np.bool_]:
-    """Which labels have an event in a time, or within a hop of it, (thresholds, labels)."""
+    """Return bool (thresholds, labels): which have an event in a span, give or take a hop."""
     heard = np.zeros((len(events), len(labels)), bool)
-    for at_one, row in zip(events, heard, strict=True):
-        for event in at_one:
+    for at_threshold, row in zip(events, heard, strict=True):
+        for event in at_threshold:
             offset = ends if event.end_seconds is None else event.end_seconds
             if event.start_seconds < ends + hop_seconds and offset > begins - hop_seconds:
                 row[labels.index(event.label)] = True
@@ -176,18 +177,18 @@ def _middle(window: Classification) -> float:
 
 
 def _step_of(cosine: float) -> int:
-    """Its place among steps of 0.01 from -1 to 1; float32 may be a little beyond."""
+    """Return the bin of a cosine; float32 rounding may put it slightly outside [-1, 1]."""
     return min(max(math.floor(100 * cosine + 1e-6) + 100, 0), 200)
 
 
 def _counts(events: EventsByThreshold, labels: Sequence[str]) -> IntArray:
-    """How many of them each label has, (thresholds, labels)."""
-    names = [[event.label for event in at_one] for at_one in events]
+    """Return int64 (thresholds, labels), the number of events."""
+    names = [[event.label for event in at_threshold] for at_threshold in events]
     return np.array([[row.count(label) for label in labels] for row in names], np.int64)
 
 
 def _beginning(path: Path, rate_hz: int, samples: int) -> FloatArray:
-    """The first samples of a recording; a shorter one is repeated."""
+    """Return the first samples of a recording, which is repeated if it is shorter."""
     chunks: list[FloatArray] = []
     for chunk in file_source(path, rate_hz):
         chunks.append(chunk)
@@ -195,5 +196,5 @@ def _beginning(path: Path, rate_hz: int, samples: int) -> FloatArray:
             break
     sound = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
     if not len(sound):
-        raise ValueError(f"the background must hold sound. Received: {path}, which is empty.")
+        raise ValueError(f"the background must contain sound. Received: {path}, which is empty.")
     return np.resize(sound, samples)

@@ -1,4 +1,4 @@
-"""The unit that is printed is one that systemd takes, and holds no secret."""
+"""The printed unit is valid for systemd, restrictive, and free of secrets."""
 
 import argparse
 import re
@@ -23,7 +23,7 @@ systemd = pytest.mark.skipif(
 
 @pytest.fixture
 def unit(log_mel_bundle):
-    """`unit(*arguments)`: the unit for these options and the tiny model."""
+    """`unit(*arguments)`: the unit for these options with the tiny model."""
 
     def make(*arguments, user=None):
         parser = argparse.ArgumentParser()
@@ -36,12 +36,12 @@ def unit(log_mel_bundle):
 
 
 def settings_of(text):
-    """The unit's lines, by key; of several with one key, the last."""
+    """Return the unit's values by key; the last one of a repeated key."""
     return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"\w+=", line))
 
 
 def analyze(command, path, *options):
-    """What systemd-analyze says of the unit."""
+    """Return the output of systemd-analyze."""
     done = subprocess.run(
         ["systemd-analyze", command, *options, str(path)],
         capture_output=True,
@@ -64,7 +64,7 @@ def analyze(command, path, *options):
     ],
 )
 @pytest.mark.parametrize("user", [None, "root"])
-def test_systemd_takes_it_and_finds_it_little_exposed(unit, tmp_path, arguments, user):
+def test_systemd_accepts_the_unit_and_rates_its_exposure_low(unit, tmp_path, arguments, user):
     path = tmp_path / "semanticac.service"
     path.write_text(unit(*arguments, user=user).text)
     assert analyze("verify", path) == ""
@@ -76,7 +76,9 @@ def test_systemd_takes_it_and_finds_it_little_exposed(unit, tmp_path, arguments,
         assert float(score) <= MOST_EXPOSED
 
 
-def test_it_starts_what_was_asked_for_from_anywhere(unit, log_mel_bundle, monkeypatch, tmp_path):
+def test_the_command_line_is_complete_and_its_paths_absolute(
+    unit, log_mel_bundle, monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     config = Path("edge.toml")
     config.write_text("[outputs]\njson = true\n")
@@ -90,8 +92,8 @@ def test_it_starts_what_was_asked_for_from_anywhere(unit, log_mel_bundle, monkey
     assert f"ReadWritePaths={tmp_path}/c" in text
 
 
-def test_the_model_stays_where_it_was_given(log_mel_bundle, monkeypatch, tmp_path, capsys):
-    """A reload reads the file again; of the environment the service has nothing."""
+def test_the_model_comes_from_the_file_or_a_flag(log_mel_bundle, monkeypatch, tmp_path, capsys):
+    """A reload reads the file again, but the service does not inherit the environment."""
     config = tmp_path / "edge.toml"
     config.write_text(f"[source]\nmic = true\n[model]\nmodel = '{log_mel_bundle}'\n")
     monkeypatch.delenv("SEMANTICAC_MODEL", raising=False)
@@ -103,7 +105,7 @@ def test_the_model_stays_where_it_was_given(log_mel_bundle, monkeypatch, tmp_pat
     assert command.endswith(f"--mic --model {log_mel_bundle}")
 
 
-def test_secrets_come_from_the_manager(unit):
+def test_secrets_are_systemd_credentials(unit):
     values = unit(
         *("--mic", "--mqtt", "mqtts://me@broker", "--mqtt-password-file", "/root/mqtt"),
         *("--serve", "0.0.0.0:80", "--token-file", "/root/token"),
@@ -119,7 +121,7 @@ def test_secrets_come_from_the_manager(unit):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--file", "a.wav"], "a service needs a source of its own: --mic, --device or --url"),
+        (["--file", "a.wav"], "a service needs a live source: --mic, --device or --url"),
         (["--mic", "--live"], "a service has no terminal for --live"),
         (["--mic", "--serve", "80", "--token", "secret"], "with --token-file"),
         (["--url", "rtsp://me:secret@camera/"], "the password in --url"),
@@ -127,14 +129,14 @@ def test_secrets_come_from_the_manager(unit):
         (["--mic", "--mqtt", "mqtt://me@broker"], "give the broker's password"),
     ],
 )
-def test_what_a_service_cannot_do_or_must_not_show_is_refused(unit, arguments, message):
+def test_unusable_options_and_visible_secrets_are_refused(unit, arguments, message):
     with pytest.raises(SettingsError) as caught:
         unit(*arguments)
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_user_that_is_none_is_refused(unit):
+def test_an_unknown_user_is_refused(unit):
     with pytest.raises(SettingsError, match="there is no user 'nobody-of-that-name'"):
         unit("--mic", user="nobody-of-that-name")
 
@@ -148,7 +150,7 @@ def test_a_user_that_is_none_is_refused(unit):
         (["--url", "http://radio/"], "AF_UNIX AF_INET AF_INET6", {"PrivateDevices": "yes"}),
     ],
 )
-def test_it_allows_what_the_options_need(unit, arguments, families, network):
+def test_the_unit_allows_only_what_the_options_need(unit, arguments, families, network):
     values = settings_of(unit(*arguments).text)
     assert values["RestrictAddressFamilies"] == families
     chosen = {"PrivateNetwork", "IPAddressDeny", "IPAddressAllow", "PrivateDevices"} & set(values)
@@ -159,7 +161,7 @@ def test_it_allows_what_the_options_need(unit, arguments, families, network):
     assert ("DeviceAllow" in values) == (arguments[0] == "--mic")
 
 
-def test_what_its_user_cannot_read_is_said(unit, tmp_path):
+def test_files_that_the_service_cannot_use_are_warnings(unit, tmp_path):
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     (private / "edge.toml").write_text("")
@@ -175,7 +177,7 @@ def test_what_its_user_cannot_read_is_said(unit, tmp_path):
     assert "/var/lib" not in str(unit("--mic", "--clips", "/var/lib/semanticac/clips").warnings)
 
 
-def test_the_command_prints_the_unit_alone(log_mel_bundle, capsys):
+def test_stdout_holds_only_the_unit(log_mel_bundle, capsys):
     assert main(["install-service", "--mic", "--model", str(log_mel_bundle)]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("[Unit]\n")

@@ -1,15 +1,15 @@
-"""What tune promises of a background is what the listener then does on it."""
+"""On a background, the listener gives the events that `tune` predicts."""
 
 import argparse
 import itertools
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from edge import StreamingClassifier, tune
+from edge import StreamingClassifier
+from edge.commands import tune
 from edge.commands.tuning.choice import highest_rate, lowest_thresholds
 from edge.commands.tuning.positives import Positive, find_positives
 from edge.commands.tuning.sweep import THRESHOLDS, Sweep
@@ -30,32 +30,33 @@ def write(path, sound):
 
 
 def tone(radians, seconds):
-    """The tiny model hears 0.2 as rain, 1.2 as sea waves."""
+    """Make a sine; the tiny model classifies 0.2 radians per sample as rain, 1.2 as sea waves."""
     return (0.3 * np.sin(radians * np.arange(int(seconds * RATE_HZ)))).astype(np.float32)
 
 
-@pytest.fixture
-def background(tmp_path, make_sound):
-    """Two minutes in two files, in which the tiny model hears all sorts of things."""
+@pytest.fixture(scope="module")
+def background(tmp_path_factory, make_sound):
+    """A minute in two files, in which the tiny model detects many labels."""
+    directory = tmp_path_factory.mktemp("background")
     parts = [
         (0.02 + index % 3) * make_sound(int(RATE_HZ * (1 + index % 4)), index)[: 3 * RATE_HZ]
-        for index in range(52)
+        for index in range(26, 52)
     ]
     return [
-        write(tmp_path / "background-1.wav", np.concatenate(parts[:30])),
-        write(tmp_path / "background-2.wav", np.concatenate(parts[30:])),
+        write(directory / "background-1.wav", np.concatenate(parts[:15])),
+        write(directory / "background-2.wav", np.concatenate(parts[15:])),
     ]
 
 
 def command(*arguments):
-    """Run the command as its own program."""
+    """Run `tune` with these arguments; return its exit status."""
     parser = argparse.ArgumentParser()
     tune.add_arguments(parser)
     return tune.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
 def events_of(path, classifier, policy):
-    """What the listener says of a recording, by the ordinary way."""
+    """Return the ended events of a recording, found by a single detector."""
     detector = Detector(policy, classifier.labels, classifier.hop_seconds)
     events, samples = [], 0
     for chunk in file_source(path, RATE_HZ):
@@ -68,6 +69,7 @@ def events_of(path, classifier, policy):
     return [event for event in events if event.state == "ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("per_hour", "expected_status"), [(20.0, 1), (200.0, 0), (700.0, 0)])
 def test_the_background_gives_no_more_events_than_allowed(
     tmp_path, log_mel_bundle, background, capsys, per_hour, expected_status
@@ -82,7 +84,7 @@ def test_the_background_gives_no_more_events_than_allowed(
     assert status == expected_status
     if status == 1:
         assert not out.exists()
-        assert "nothing is written: even at 0.999" in printed
+        assert "no file written: even at 0.999" in printed
         return
     thresholds = read_thresholds(out, classifier.labels)
     assert list(thresholds) == list(LABELS)
@@ -94,25 +96,27 @@ def test_the_background_gives_no_more_events_than_allowed(
     assert ("rule of three" in printed) == (hours < needed_hours * 0.9986)
 
 
-def test_a_sweep_is_the_detector_at_each_threshold(log_mel_bundle, background):
+@pytest.mark.slow
+def test_a_sweep_equals_one_detector_per_threshold(log_mel_bundle, background):
     classifier = StreamingClassifier(log_mel_bundle, hop_seconds=0.5)
     policy = Policy(cosine_floor=0.5, report_unknown=True, min_seconds=1.0)
     sweep = Sweep(classifier, policy)
-    at_once = [sweep.push(chunk) for chunk in file_source(background[0], RATE_HZ)]
-    at_once.append(sweep.end())
+    swept = [sweep.push(chunk) for chunk in file_source(background[0], RATE_HZ)]
+    swept.append(sweep.end())
     for step in range(0, len(THRESHOLDS), 8):
-        alone = Policy(threshold=THRESHOLDS[step], cosine_floor=0.5, min_seconds=1.0)
-        expected = events_of(background[0], classifier, alone)
-        assert [event for part in at_once for event in part[step]] == expected
-    assert any(part[0] for part in at_once)
+        single = Policy(threshold=THRESHOLDS[step], cosine_floor=0.5, min_seconds=1.0)
+        expected = events_of(background[0], classifier, single)
+        assert [event for part in swept for event in part[step]] == expected
+    assert any(part[0] for part in swept)
 
 
-def test_a_background_may_be_of_any_length(tmp_path, log_mel_bundle, make_sound):
-    """Ten minutes, whose samples alone would take 77 MB."""
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_background(tmp_path, log_mel_bundle, make_sound):
+    """The samples of these three minutes alone would take 23 MB."""
     path = tmp_path / "long.wav"
     minute = make_sound(RATE_HZ * 60)
     with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
-        for _ in range(10):
+        for _ in range(3):
             file.write(minute)
     classifier = StreamingClassifier(log_mel_bundle, hop_seconds=20.0)
     tracemalloc.start()
@@ -121,12 +125,12 @@ def test_a_background_may_be_of_any_length(tmp_path, log_mel_bundle, make_sound)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert heard.hours == pytest.approx(1 / 6)
-    assert heard.windows == 30 + 1
+    assert heard.hours == pytest.approx(1 / 20)
+    assert heard.windows == 9 + 1
     assert peak < 8e6
 
 
-def test_positives_are_heard_in_the_background(tmp_path, log_mel_bundle):
+def test_positives_are_surrounded_by_background(tmp_path, log_mel_bundle):
     background = write(tmp_path / "background.wav", tone(0.2, 1.5))
     positives = [
         Positive(write(tmp_path / "a.wav", tone(1.2, 2.0)), "sea waves"),
@@ -139,15 +143,16 @@ def test_positives_are_heard_in_the_background(tmp_path, log_mel_bundle):
     found, wrong = recall.at(at_half)
     assert found.tolist() == [True, False, False]
     assert wrong.tolist()[1:] == [True, True]
-    # Two are strangers to their surroundings, and their windows have the cosines they have alone.
+    # Two sounds differ from the background: windows inside them have the cosines of the sound.
     (alone,) = classifier.push(tone(1.2, 1.0)) + classifier.flush()
     assert np.isclose(recall.cosines, alone.cosines.max(), atol=0.02).sum() >= 2 * 4
     at_half[LABELS.index("sea waves")] = len(THRESHOLDS) - 1
     assert recall.at(at_half)[0].tolist() == [False, False, False]
 
 
-def test_the_table_counts_what_is_missed(tmp_path, log_mel_bundle, capsys):
-    background = write(tmp_path / "background.wav", tone(0.2, 60.0))
+@pytest.mark.slow
+def test_the_table_shows_the_recall_of_each_label(tmp_path, log_mel_bundle, capsys):
+    background = write(tmp_path / "background.wav", tone(0.2, 20.0))
     write(tmp_path / "clips" / "Sea_Waves" / "1.wav", tone(1.2, 3.0))
     write(tmp_path / "clips" / "dog-1.wav", tone(1.2, 3.0))
     write(tmp_path / "clips" / "trombone.wav", tone(1.2, 3.0))
@@ -158,19 +163,19 @@ def test_the_table_counts_what_is_missed(tmp_path, log_mel_bundle, capsys):
     )
     assert status == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "left out, as no label is called so: trombone.wav"
+    assert lines[0] == "skipped, not a label of the model: trombone.wav"
     assert [line.split()[-2:] for line in lines if "1/1" in line] == [["sea", "waves"]]
     assert [line.split()[-1] for line in lines if "0/1" in line] == ["dog"]
     assert [line.split()[-1] for line in lines if " -  " in line] == ["rain", "wind", "♪"]
     assert any("1/2" in line and "wrong label too" in line for line in lines)
     assert any(
-        line.startswith("--cosine-floor 0.") and line.endswith("tune again with it to see.")
+        line.startswith("--cosine-floor 0.") and line.endswith("tune again with it to compare.")
         for line in lines
     )
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_lowest_thresholds_cannot_be_lower(seed):
+def test_no_lower_thresholds_are_allowed(seed):
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 6, (7, 3))
     counts[1:] = np.minimum(counts[1:], counts[:-1] + rng.integers(0, 2, (6, 3)))
@@ -190,7 +195,7 @@ def test_lowest_thresholds_cannot_be_lower(seed):
             assert sum(most) > allowed
 
 
-def test_a_noisy_label_does_not_keep_the_others_up():
+def test_a_noisy_label_does_not_raise_the_other_thresholds():
     counts = np.array([[50, 0, 2], [40, 0, 1], [30, 0, 0]])
     assert lowest_thresholds(counts, 30).tolist() == [2, 0, 2]
     assert lowest_thresholds(counts, 32).tolist() == [2, 0, 0]
@@ -198,7 +203,7 @@ def test_a_noisy_label_does_not_keep_the_others_up():
 
 
 def test_the_highest_rate_is_the_poisson_limit():
-    # Exact one-sided 95 % limits, from tables.
+    # Exact one-sided 95 % limits from tables.
     for events, limit in {0: 2.996, 1: 4.744, 2: 6.296, 5: 10.513, 10: 16.962, 50: 63.287}.items():
         assert highest_rate(events, 2.0) == pytest.approx(limit / 2.0, abs=1e-3)
 
@@ -233,26 +238,28 @@ def test_positives_are_found_by_directory_or_name(tmp_path):
         find_positives(tmp_path, ("rain",))
 
 
-def test_what_tune_finds_cannot_be_given(tmp_path, log_mel_bundle, background):
+def test_invalid_options_and_empty_backgrounds_are_refused(tmp_path, log_mel_bundle, background):
     needed = ("--background", background[0], "--model", log_mel_bundle)
     for option in (("--threshold", 0.5), ("--thresholds", tmp_path / "t.toml")):
-        with pytest.raises(SettingsError, match=f"{option[0]} is what tune finds"):
+        with pytest.raises(SettingsError, match=f"tune finds {option[0]} itself"):
             command(*needed, "--false-accepts-per-hour", 1, *option)
     with pytest.raises(SystemExit):
         command(*needed, "--false-accepts-per-hour", 0)
     empty = write(tmp_path / "empty.wav", np.zeros(0, np.float32))
-    with pytest.raises(ValueError, match="must hold sound"):
+    with pytest.raises(ValueError, match="must contain sound"):
         command("--background", empty, "--false-accepts-per-hour", 1, "--model", log_mel_bundle)
 
 
-def test_the_command_needs_no_path_that_is_not_given(log_mel_bundle, background, monkeypatch):
-    monkeypatch.chdir(Path(background[0]).parent)
+def test_thresholds_go_to_the_working_directory_by_default(
+    log_mel_bundle, background, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
     common = ("--background", background[0], "--false-accepts-per-hour", 1e6)
     assert command(*common, "--model", log_mel_bundle) == 0
     assert read_thresholds("thresholds.toml", LABELS).keys() == set(LABELS)
 
 
-def test_the_listeners_file_says_what_to_tune(log_mel_bundle, background, tmp_path):
+def test_the_listeners_file_gives_model_and_decisions(log_mel_bundle, background, tmp_path):
     out, config = tmp_path / "found.toml", tmp_path / "listener.toml"
     config.write_text(
         f"[source]\nmic = true\n[model]\nmodel = '{log_mel_bundle}'\n"

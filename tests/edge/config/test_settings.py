@@ -1,4 +1,4 @@
-"""Flags and configuration file are two spellings of the same settings."""
+"""Flags and the configuration file set the same options."""
 
 import argparse
 from dataclasses import fields
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.options import SettingsError, add_flags, read_options
+from edge.config.options import SettingsError
+from edge.config.sections import add_flags, read_options
 from edge.config.settings import Settings
 
-# A value for every option, other than its default; those of a source go together or not at all.
+# A non-default value for every option; the four options of a source belong together.
 VALUES = {
     "source": {"stdin": True, "rate": 48_000, "channels": 2, "format": "f32le"},
     "model": {"model": "/m.tflite", "hop": 0.5, "threads": 3},
@@ -41,14 +42,15 @@ VALUES = {
         "page-url": "https://ears.example.org/",
     },
 }
-ELSEWHERE = {
+# Options that conflict with those of VALUES.
+CONFLICTING = {
     "source": {"mic": True, "device": "USB", "file": "/a.wav", "url": "rtsp://camera/"},
     "outputs": {"live": True, "text": True, "token": "abcdefghijklmnopqrst"},
 }
 
 
 def toml(values):
-    """The values as a configuration file."""
+    """Write the values as a configuration file."""
     lines = []
     for section, options in values.items():
         lines.append(f"[{section}]")
@@ -58,8 +60,8 @@ def toml(values):
     return "\n".join(lines)
 
 
-def line(values):
-    """The values as arguments."""
+def flags(values):
+    """Write the values as command-line arguments."""
     arguments = []
     for options in values.values():
         for key, value in options.items():
@@ -72,7 +74,7 @@ def line(values):
 
 @pytest.fixture
 def read(tmp_path):
-    """`read(arguments, config, **environment)`: settings as the command line has them."""
+    """`read(arguments, config, **environment)`: settings from flags, TOML text and variables."""
 
     def read(arguments, config=None, **environment):
         parser = argparse.ArgumentParser()
@@ -90,9 +92,9 @@ def with_one_source(name, value):
     return VALUES | {"source": {name: value}}
 
 
-def test_every_option_is_in_these_tests():
+def test_these_tests_cover_every_option():
     for section in fields(Settings):
-        known = {*VALUES[section.name], *ELSEWHERE.get(section.name, {})}
+        known = {*VALUES[section.name], *CONFLICTING.get(section.name, {})}
         options = {item.name.replace("_", "-") for item in fields(section.type)}
         assert known == options
 
@@ -101,13 +103,13 @@ def test_every_option_is_in_these_tests():
     "values",
     [
         VALUES,
-        *(with_one_source(*item) for item in ELSEWHERE["source"].items()),
+        *(with_one_source(*item) for item in CONFLICTING["source"].items()),
         VALUES | {"outputs": {"live": True}},
         VALUES | {"outputs": {"text": True, "serve": "80", "token": "abcdefghijklmnopqrst"}},
     ],
 )
-def test_file_and_flags_are_the_same(read, values):
-    from_flags = read(line(values))
+def test_file_and_flags_give_the_same_settings(read, values):
+    from_flags = read(flags(values))
     assert read([], toml(values)) == from_flags
     for section, options in values.items():
         for key, value in options.items():
@@ -115,7 +117,7 @@ def test_file_and_flags_are_the_same(read, values):
             assert read_value == (Path(value) if isinstance(read_value, Path) else value)
 
 
-def test_flags_count_over_the_file_and_that_over_the_environment(read):
+def test_flags_override_the_file_and_the_file_overrides_the_environment(read):
     config = toml({"source": {"mic": True}, "model": {"model": "/file", "hop": 2.0}})
     variables = {"SEMANTICAC_MODEL": "/environment"}
     assert read(["--model=/flag"], config, **variables).model.model == Path("/flag")
@@ -124,14 +126,14 @@ def test_flags_count_over_the_file_and_that_over_the_environment(read):
     assert read(["--threads=2"], config).model.hop == 2.0
 
 
-def test_a_source_on_the_command_line_takes_the_place_of_the_file_s(read):
+def test_a_source_on_the_command_line_replaces_the_source_in_the_file(read):
     config = toml({"source": VALUES["source"], "model": {"model": "/m"}})
     source = read(["--file=a.wav"], config).source
     assert (source.file, source.stdin, source.rate) == (Path("a.wav"), False, None)
     assert read(["--rate=8000"], config).source.rate == 8000
 
 
-def test_switches_of_the_file_can_be_turned_off(read):
+def test_flags_can_turn_off_switches_of_the_file(read):
     config = toml({"source": {"mic": True}, "model": {"model": "/m"}, "outputs": {"json": True}})
     assert read([], config).outputs.json
     assert not read(["--no-json"], config).outputs.json
@@ -150,26 +152,26 @@ def test_paths_in_the_file_are_relative_to_it(read, tmp_path, monkeypatch):
     ("config", "message"),
     [
         ("source = 1", "source must be a section, [source], not 1"),
-        ("threshold = 0.5", "has no section 'threshold'. It takes: source, model, decisions"),
-        ("[decision]", "has no section 'decision'. It takes: source, model, decisions, outputs"),
-        ("[model]\nhops = 1", "[model] has no key 'hops'. It takes: model, hop, threads"),
-        ("[decisions]\nmin_seconds = 1", "[decisions] has no key 'min_seconds'. It takes: thresh"),
+        ("threshold = 0.5", "has no section 'threshold'. Expected: source, model, decisions"),
+        ("[decision]", "has no section 'decision'. Expected: source, model, decisions, outputs"),
+        ("[model]\nhops = 1", "[model] has no key 'hops'. Expected: model, hop, threads"),
+        ("[decisions]\nmin_seconds = 1", "[decisions] has no key 'min_seconds'. Expected: thresh"),
         ("[model]\nhop = '1'", "[model] hop must be a number above 0 and at most 1e+06, not '1'"),
         ("[model]\nhop = nan", "[model] hop must be a number above 0 and at most 1e+06, not nan"),
         ("[model]\nhop = true", "[model] hop must be a number above 0"),
         ("[model]\nthreads = 1.0", "[model] threads must be a whole number at least 1 and at most"),
-        ("[model]\nmodel = 1", "[model] model must be a path, as a text, not 1"),
-        ("[model]\nmodel = ''", "[model] model must be a path, as a text, not ''"),
+        ("[model]\nmodel = 1", "[model] model must be a non-empty path, not 1"),
+        ("[model]\nmodel = ''", "[model] model must be a non-empty path, not ''"),
         ("[source]\nmic = 'yes'", "[source] mic must be true or false, not 'yes'"),
-        ("[source]\ndevice = 3", "[source] device must be a text, not 3"),
+        ("[source]\ndevice = 3", "[source] device must be a non-empty string, not 3"),
         ("[source]\nformat = 'mp3'", "[source] format must be 's16le' or 'f32le', not 'mp3'"),
         ("[decisions]\nthreshold = 0", "[decisions] threshold must be a number above 0 and at mos"),
-        ("[outputs]\ntoken = 12345", "[outputs] token must be a text"),
-        ("[model\n", "is no TOML: "),
-        ("[model]\nmodel = '\udcff'", "is no TOML: "),
+        ("[outputs]\ntoken = 12345", "[outputs] token must be a non-empty string"),
+        ("[model\n", "is not TOML: "),
+        ("[model]\nmodel = '\udcff'", "is not TOML: "),
     ],
 )
-def test_what_the_file_gets_wrong_is_said(read, tmp_path, config, message):
+def test_an_error_in_the_file_is_located_and_explained(read, tmp_path, config, message):
     with pytest.raises(SettingsError) as caught:
         read(["--mic", "--model=m"], config)
     assert str(caught.value).startswith(str(tmp_path / "edge.toml"))
@@ -177,7 +179,7 @@ def test_what_the_file_gets_wrong_is_said(read, tmp_path, config, message):
     assert "12345" not in str(caught.value)
 
 
-def test_a_missing_file_is_said():
+def test_a_missing_file_is_an_error():
     with pytest.raises(SettingsError, match=r"none\.toml cannot be read: No such file"):
         read_options(Settings, argparse.Namespace(), Path("none.toml"))
 
@@ -199,7 +201,7 @@ def test_a_missing_file_is_said():
         (["--mqtt=http://a"], "a broker's URL must be mqtt[s]://"),
     ],
 )
-def test_options_at_odds_are_refused(read, arguments, message):
+def test_conflicting_options_are_refused(read, arguments, message):
     if not {"--mic", "--stdin", "--model=m"} & set(arguments):
         arguments = ["--mic", "--model=m", *arguments]
     with pytest.raises(SettingsError) as caught:
@@ -207,7 +209,7 @@ def test_options_at_odds_are_refused(read, arguments, message):
     assert message in str(caught.value)
 
 
-def test_secrets_are_not_shown(read):
+def test_repr_hides_secrets(read):
     secrets = ["--url=rtsp://me:secret@camera/", "--mqtt=mqtt://me:secret@broker"]
     settings = read([*secrets, "--serve=80", "--token=secret-secret-secret", "--model=m"])
     assert "secret" not in repr(settings)

@@ -79,14 +79,14 @@ def test_another_model_uses_the_default_decisions(model, monkeypatch):
 
 
 def test_a_missing_packaged_model_is_reported(empty, capsys):
-    with pytest.raises(SettingsError, match=r"give the bundle with --model.*none came with this"):
+    with pytest.raises(SettingsError, match=r"no packaged model: give a bundle with --model"):
         read()
     for line in (["--mic"], ["check", "--mic"], ["tune", "--background", "a", "b"]):
         with pytest.raises(SystemExit, match="2"):
             main([*line, *(["--false-accepts-per-hour", "1"] if line[0] == "tune" else [])])
-        assert "give the bundle with --model" in capsys.readouterr().err
+        assert "give a bundle with --model" in capsys.readouterr().err
     assert main(["model"]) == 1
-    assert "no model came with this installation" in capsys.readouterr().err
+    assert "this installation has no packaged model" in capsys.readouterr().err
 
 
 def test_the_card_is_printed(model, capsys):
@@ -100,17 +100,17 @@ def test_every_command_reports_that_it_uses_the_packaged_model(model, recording,
     assert main(["--file", str(recording), "--json"]) == 0
     printed = capsys.readouterr()
     assert '"rain"' in printed.out
-    assert "No --model: esc10-small.tflite of this package listens." in printed.err
+    assert "No --model: using the packaged esc10-small.tflite." in printed.err
 
     assert main(["check", "--file", str(recording)]) == 0
     lines = capsys.readouterr().out
-    assert f"{model.bundle}, of this package: 5 labels" in lines
-    assert "labels with another one: 5), smoothed over 4 windows" in lines
+    assert f"{model.bundle} (packaged): 5 labels" in lines
+    assert "threshold of their own: 5), smoothed over 4 windows" in lines
 
     assert main(["install-service", "--mic"]) == 0
     printed = capsys.readouterr()
     assert "--mic\n" in printed.out
-    assert f"the service listens with {model.bundle}" in printed.err
+    assert f"the service uses the packaged {model.bundle}" in printed.err
 
     out = tmp_path / "thresholds.toml"
     tune = ["tune", "--background", str(recording), "--false-accepts-per-hour", "1e6"]
