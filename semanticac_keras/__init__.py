@@ -1,4 +1,4 @@
-"""SemanticAC in Keras 3: audio classification by the texts of its labels."""
+"""SemanticAC in Keras 3: audio classification by label texts."""
 
 from edge.inference.frontend import FrontEnd
 from semanticac_keras.audio_tower import AudioTower

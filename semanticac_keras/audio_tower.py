@@ -1,4 +1,4 @@
-"""The audio side of the model: sound to a unit vector in the shared space."""
+"""Audio tower: sound to a unit vector in the shared embedding space."""
 
 from collections.abc import Sequence
 
@@ -15,22 +15,23 @@ from semanticac_keras.losses import l2_normalize
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class AudioTower(keras.Model):
-    """Log-mel front end, encoder and similarity head in one model.
+    """Log-mel front end, audio encoder and similarity head.
 
     Args:
-        front_end: the sound it hears.
-        encoder: log-mels to a token map, such as `HTSATEncoder`.
-        head: token map to a vector, such as `CSCM`.
+        front_end: `FrontEnd` that the log-mels are computed with, or its `to_json()` form.
+        encoder: model from log-mels to a token map, such as `HTSATEncoder`.
+        head: layer from a token map to a vector, such as `CSCM`.
 
     Call arguments:
-        inputs: float32 waveforms (B, samples) of exactly one window, or log-mels
-            (B, num_frames, num_mels).
+        inputs: float32 waveforms (B, samples) in [-1, 1], exactly one window long, or log-mels
+            (B, num_frames, num_mels) in decibels.
 
     Returns:
         float32 unit vectors, (B, C).
 
     Raises:
-        ValueError: if the encoder does not fit the front end, or the input fits neither form.
+        ValueError: if the encoder's input shape differs from the front end's, or the input has
+            neither form.
     """
 
     def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
@@ -41,8 +42,8 @@ class AudioTower(keras.Model):
         log_mel_shape = (None, self.front_end.num_frames, self.front_end.num_mels)
         if (encoder.num_frames, encoder.num_mels) != log_mel_shape[1:]:
             raise ValueError(
-                f"`encoder` must take log-mels of {log_mel_shape[1:]} as `front_end` makes them. "
-                f"Received an encoder of {(encoder.num_frames, encoder.num_mels)}"
+                f"`encoder` must take log-mels of shape {log_mel_shape[1:]}, as `front_end` "
+                f"makes them. Received: {(encoder.num_frames, encoder.num_mels)}"
             )
         self.log_mel = LogMel(self.front_end, name="log_mel")
         self.encoder = encoder
@@ -53,20 +54,20 @@ class AudioTower(keras.Model):
 
     @property
     def embedding_dim(self) -> int:
-        """Size C of the vectors."""
+        """Size C of the embedding."""
         return self.head.output_dim
 
     def call(self, inputs, training=False):
         return self.project(self.token_map(inputs, training), training)
 
     def token_map(self, inputs, training=False):
-        """The encoder's tokens (B, rows, columns, d) of what a call takes."""
+        """Encode call inputs to a token map (B, rows, columns, d)."""
         rank = len(inputs.shape)
         if rank == 2:
             if inputs.shape[1] != self.front_end.window_samples:
                 raise ValueError(
-                    f"waveforms must have {self.front_end.window_samples} samples here; "
-                    f"`predict` and `encode_audio` take any length. Received: {inputs.shape[1]}"
+                    f"waveforms must have {self.front_end.window_samples} samples. "
+                    f"Received: {inputs.shape[1]}. `predict` and `encode_audio` take any length"
                 )
             inputs = self.log_mel(inputs)
         elif rank != 3:
@@ -77,7 +78,7 @@ class AudioTower(keras.Model):
         return self.encoder(inputs, training=training)
 
     def project(self, token_map, training=False):
-        """Unit vectors, float32 (B, C), of token maps (B, rows, columns, d)."""
+        """Project token maps (B, rows, columns, d) to float32 unit vectors (B, C)."""
         vectors = self.head(token_map, training=training)
         return l2_normalize(ops.cast(vectors, "float32"))
 
@@ -105,15 +106,18 @@ class AudioTower(keras.Model):
 def fit_to_window(
     waveform: FloatArray, window_samples: int, hop_samples: int | None = None
 ) -> FloatArray:
-    """Cut a waveform into windows, (n, window_samples).
+    """Cut a waveform into windows.
 
     A waveform shorter than a window is repeated until it fills one, as HTS-AT does with 5 s clips;
     a longer one is cut into adjoining windows, the last aligned to its end.
 
     Args:
-        waveform: (samples,), at least one.
+        waveform: float32 (samples,), not empty.
         window_samples: samples in a window.
-        hop_samples: from one window to the next, if they shall overlap.
+        hop_samples: samples between the starts of two windows; a window if not given.
+
+    Returns:
+        float32 (n, window_samples).
     """
     if waveform.size < window_samples:
         return np.resize(waveform, window_samples)[None]
@@ -127,14 +131,14 @@ def fit_to_window(
 def window_batch(
     waveforms: FloatArray | Sequence[npt.ArrayLike], window_samples: int
 ) -> tuple[FloatArray, IntArray]:
-    """All windows of several waveforms, and the waveform each came from.
+    """Cut several waveforms into windows, and note which waveform each came from.
 
     Args:
-        waveforms: (B, samples), or B arrays (samples,) of any lengths; float, mono.
+        waveforms: float (B, samples), or B float arrays (samples,) of any lengths; mono.
         window_samples: samples in a window.
 
     Returns:
-        Windows (n, window_samples), and indices (n,) in 0 .. B - 1.
+        float32 windows (n, window_samples), and waveform indices (n,) in 0 .. B - 1.
 
     Raises:
         ValueError: if a waveform is empty, not one-dimensional, not float or not finite.
@@ -148,7 +152,7 @@ def window_batch(
                 f"waveform {i}: {waveform.dtype} of shape {waveform.shape}"
             )
         if not np.isfinite(waveform).all():
-            raise ValueError(f"waveform {i} holds NaN or infinite samples")
+            raise ValueError(f"waveform {i} must be finite. Received: NaN or infinite samples")
         cut = fit_to_window(waveform.astype(np.float32, copy=False), window_samples)
         windows.append(cut)
         owners.extend([i] * len(cut))
@@ -158,7 +162,16 @@ def window_batch(
 
 
 def mean_by_owner(values: FloatArray, owners: IntArray, size: int) -> FloatArray:
-    """Mean of the rows that belong to each waveform, (size, ...)."""
+    """Average the rows of each waveform.
+
+    Args:
+        values: float32 (n, ...).
+        owners: waveform index of each row, (n,).
+        size: number of waveforms.
+
+    Returns:
+        float32 (size, ...).
+    """
     total = np.zeros((size, *values.shape[1:]), np.float32)
     np.add.at(total, owners, values)
     count = np.bincount(owners, minlength=size).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Batch normalisation by the backend's own kernel."""
+"""Batch normalisation with PyTorch's fused kernel."""
 
 import keras
 from keras import ops
@@ -6,12 +6,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras' batch normalisation of the last axis of pictures, trained in one kernel.
+    """Batch normalisation over the last axis, fused while training on PyTorch.
 
-    Keras composes it of a dozen elementwise operations in float32. Where nothing fuses them, on
-    PyTorch, they take more than half of a training step of a convolutional stem. The kernel reads
-    and writes the compute dtype and keeps its statistics in float32. On JAX and TensorFlow, and at
-    inference, where the export folds it into the convolution, it is Keras' own.
+    Keras composes batch normalisation of a dozen float32 elementwise operations. PyTorch does not
+    fuse them, and they take more than half of a training step of a convolutional stem. The fused
+    kernel reads and writes the compute dtype and keeps its statistics in float32. Inference, and
+    training on JAX or TensorFlow, use Keras' own implementation.
 
     Call arguments:
         inputs: (B, rows, columns, C).
@@ -27,7 +27,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
         mean, variance = ops.zeros((self.gamma.shape[0],)), ops.ones((self.gamma.shape[0],))
         x = batch_norm(
-            ops.transpose(inputs, (0, 3, 1, 2)),  # a view: channels last stays the memory's order
+            ops.transpose(inputs, (0, 3, 1, 2)),  # a view: memory stays channels last
             mean,
             variance,
             ops.convert_to_tensor(self.gamma),
@@ -36,7 +36,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             momentum=1.0,  # leaves this batch's own statistics in `mean` and `variance`
             eps=self.epsilon,
         )
-        # PyTorch's running variance is the unbiased one, Keras' the batch's.
+        # PyTorch tracks the unbiased variance, Keras the biased one.
         count = inputs.shape[0] * inputs.shape[1] * inputs.shape[2]
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance * ((count - 1) / count))

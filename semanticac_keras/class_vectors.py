@@ -1,4 +1,4 @@
-"""Learned class vectors in the place of the text encoder: the baseline without text."""
+"""Learned class vectors instead of a text encoder: the baseline without text."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from semanticac_keras.losses import l2_normalize
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ClassVectors(keras.layers.Layer):
-    """A trainable vector a class, where `TextEncoder` would make one from a text.
+    """Trainable vector per class, used instead of a `TextEncoder`.
 
-    With `targets="prototype"` a `SemanticAC` of these is exactly a cosine-softmax classifier:
-    a dense layer without bias whose rows and inputs are unit vectors, times a learned scale.
+    With `targets="prototype"`, a `SemanticAC` with class vectors is exactly a cosine-softmax
+    classifier: a bias-free dense layer over unit vectors, times a learned scale.
 
     Args:
-        num_classes: K.
-        output_dim: size C of the vectors.
+        num_classes: number of classes K.
+        output_dim: size C of the shared embedding space.
 
     Call arguments:
-        token_ids: int32 (n, 1), classes as `ClassIndex` gives them.
+        token_ids: int32 (n, 1), class indices from `ClassIndex`.
         normalize: divide each vector by its L2 norm.
 
     Returns:
@@ -59,28 +59,31 @@ class ClassVectors(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ClassIndex:
-    """Stands for the tokenizer of `ClassVectors`: each class is one token, and no text is read.
+    """Tokenizer for `ClassVectors`: one token per class.
 
     Args:
-        labels: class names.
+        labels: class names, distinct.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
-        """The classes, int32 (K, 1).
+        """Return the class indices.
 
         Args:
-            texts: the labels, in their order.
+            texts: exactly the labels, in order.
+
+        Returns:
+            int32 (K, 1).
 
         Raises:
-            ValueError: if they are anything else.
+            ValueError: if the texts are not the labels.
         """
         if tuple(texts) != self.labels:
             raise ValueError(
-                f"texts must be the {len(self.labels)} labels themselves, in their order: this "
-                f"model has a learned vector for each and no text encoder. Received: {list(texts)}"
+                f"texts must be the {len(self.labels)} labels themselves, in order: this model has "
+                f"learned class vectors and no text encoder. Received: {list(texts)}"
             )
         return np.arange(len(self.labels), dtype=np.int32)[:, None]
 

@@ -22,11 +22,11 @@ _VOCABULARY_VARIABLE = "SEMANTICAC_BPE_VOCAB"
 _VOCABULARY_FILE = "bpe_simple_vocab_16e6.txt.gz"
 _VOCABULARY_URL = f"https://raw.githubusercontent.com/openai/CLIP/main/clip/{_VOCABULARY_FILE}"
 _FILE_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
-# Of the text inside: a copy may be packed otherwise, or not at all.
+# Digest of the uncompressed text: copies differ in compression.
 _TEXT_SHA256 = "67603cfda2e032ad77b5f8808af37789d590db664b26df8705d2bf8b3c553fc8"
 _MAX_TEXT_BYTES = 4 << 20
 
-# Ids: 256 bytes, 256 bytes that end a word, the merges, start of text, end of text.
+# Id order: 256 bytes, 256 word-final bytes, the merges, start of text, end of text.
 _NUM_MERGES = 48_894
 _END_OF_WORD = 256
 _FIRST_MERGE = 512
@@ -37,15 +37,15 @@ _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class CLIPTokenizer:
-    """Lower-cased byte pairs between a start and an end token, with open_clip's ids.
+    """Byte-pair tokenizer with open_clip's ids: lower-cased, with start and end tokens.
 
-    The vocabulary is needed when a text is tokenised, not before. It is the file given, else the
-    one named by the environment variable `SEMANTICAC_BPE_VOCAB`, else the one in the user's cache,
-    where it is downloaded to. Its path is not saved with a model.
+    The vocabulary is loaded at the first call, from `vocabulary_path`, else from the file that the
+    environment variable `SEMANTICAC_BPE_VOCAB` names, else from the user's cache, into which it is
+    downloaded if missing. A saved model does not store the path.
 
     Args:
-        vocabulary_path: CLIP's `bpe_simple_vocab_16e6.txt.gz`.
-        context_length: longest text in tokens, start and end included; 76 in the paper.
+        vocabulary_path: path of CLIP's `bpe_simple_vocab_16e6.txt.gz`.
+        context_length: maximum tokens of a text, start and end included; 76 in the paper.
 
     Source: Radford et al. 2021, "CLIP", section 2.4.
     """
@@ -58,11 +58,17 @@ class CLIPTokenizer:
         self._known_words: dict[str, list[int]] = {}
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
-        """Token ids of each text, padded with zeros to the longest, shape (n, L).
+        """Tokenise texts.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            int32 token ids (n, L), zero-padded to the longest text.
 
         Raises:
-            ValueError: if a text does not fit the context.
-            DownloadError: if there is no vocabulary, or it is another one.
+            ValueError: if a text exceeds the context length.
+            DownloadError: if the vocabulary is missing or is not CLIP's.
         """
         rows = [[_START, *self._encode(text), _END] for text in texts]
         return pad_rows(rows, texts, self.context_length)
@@ -98,7 +104,7 @@ class CLIPTokenizer:
 
     @cached_property
     def _merges(self) -> dict[tuple[int, int], int]:
-        """The id that each pair of ids merges into."""
+        """Merged id of each mergeable pair of ids."""
         lines = _vocabulary_text(self._vocabulary_file()).split("\n")[1 : 1 + _NUM_MERGES]
         ids = {symbol: _BYTE_IDS[byte] for byte, symbol in _BYTE_SYMBOLS.items()}
         ids |= {f"{symbol}</w>": token + _END_OF_WORD for symbol, token in ids.items()}
@@ -135,7 +141,7 @@ class CLIPTokenizer:
         return ftfy.fix_text
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments, without the path, which means nothing on another machine."""
+        """Constructor arguments without the path, which is specific to a machine."""
         return {"context_length": self.context_length}
 
     @classmethod
@@ -145,7 +151,7 @@ class CLIPTokenizer:
 
 
 def _vocabulary_text(path: Path) -> str:
-    """The vocabulary of a file, verified."""
+    """Read and verify a vocabulary file."""
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -154,12 +160,12 @@ def _vocabulary_text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise DownloadError(f"{path} cannot be read as CLIP's vocabulary: {error}") from error
     if hashlib.sha256(data).hexdigest() != _TEXT_SHA256:
-        raise DigestError(f"{path} is not CLIP's vocabulary: expected {_VOCABULARY_FILE}")
+        raise DigestError(f"{path} is not CLIP's vocabulary. Expected: {_VOCABULARY_FILE}")
     return data.decode()
 
 
 def _byte_symbols() -> dict[int, str]:
-    """The character that stands for each byte in the vocabulary, in the order of the ids."""
+    """Map each byte to its character in the vocabulary file, in id order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     symbols = {byte: chr(byte) for byte in printable}

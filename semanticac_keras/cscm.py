@@ -1,4 +1,4 @@
-"""CSCM, the convolutional similarity calculation module."""
+"""Convolutional similarity calculation module (CSCM)."""
 
 import keras
 from keras import ops
@@ -8,10 +8,10 @@ from semanticac_keras.swin import exact_gelu
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ChannelAttention(keras.layers.Layer):
-    """Weigh the channels of a map by its mean and its maximum over space.
+    """Channel attention from the mean and maximum over space.
 
     Args:
-        reduction: factor by which the shared MLP's hidden layer is narrower than the map.
+        reduction: ratio of the map's channels to the hidden channels of the shared MLP.
 
     Call arguments:
         x: (B, rows, columns, C).
@@ -52,10 +52,10 @@ class ChannelAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SpatialAttention(keras.layers.Layer):
-    """Weigh the places of a map by a convolution over their channel mean and maximum.
+    """Spatial attention from a convolution over the channel mean and maximum.
 
     Args:
-        kernel_size: side of the convolution.
+        kernel_size: side of the convolution kernel.
 
     Call arguments:
         x: (B, rows, columns, C).
@@ -93,15 +93,16 @@ class SpatialAttention(keras.layers.Layer):
 class CSCM(keras.layers.Layer):
     """Token map to one vector: channel and spatial attention, then 3x3 and 1x1 convolutions.
 
-    The paper names these parts and that they have few parameters. The rest is our reading: the
-    3x3 convolution narrows the map and is followed by batch normalisation and GELU; the map is
-    averaged before the 1x1 convolution, which is the same as after it and cheaper by its area.
+    The paper names these parts and states that they have few parameters. The rest is our reading:
+    batch normalisation and GELU follow the 3x3 convolution, which reduces the channels. The map is
+    averaged before the 1x1 convolution, which gives the same result as averaging after it, at a
+    fraction of the cost.
 
     Args:
         output_dim: size C of the shared embedding space.
-        hidden_dim: channels of the 3x3 convolution; half the map's if not given.
-        reduction: of the channel attention.
-        dropout: rate on the averaged features while training.
+        hidden_dim: output channels of the 3x3 convolution; d / 2 if not given.
+        reduction: channel reduction of the `ChannelAttention`.
+        dropout: dropout rate of the averaged features, in [0, 1).
 
     Call arguments:
         x: (B, rows, columns, d).
@@ -168,10 +169,11 @@ class CSCM(keras.layers.Layer):
 
 
 def _maximum(x, axes: tuple[int, ...], training: bool, keepdims: bool = False):
-    """The largest over some axes, with a gradient that is a number.
+    """Maximum over axes whose gradient is never NaN.
 
-    That of `ops.max` goes to what equals the maximum. Where a compiler computes x twice and rounds
-    it once more in between, nothing does, and it is 0/0. So while training it goes by position.
+    The gradient of `ops.max` goes to the entries that equal the maximum. A compiler may compute x
+    twice with different rounding; then no entry is equal and the gradient is 0/0. So training
+    selects the maximum by its position.
     """
     if not training:
         return ops.max(x, axis=axes, keepdims=keepdims)

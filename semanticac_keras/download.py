@@ -35,11 +35,11 @@ class ArchiveError(DownloadError):
 
 
 class DigestError(DownloadError):
-    """A file is not the one expected."""
+    """A file does not have the expected digest."""
 
 
 class _TransientError(Exception):
-    """A failure that another attempt may not meet."""
+    """A failure worth retrying."""
 
 
 def cache_dir() -> Path:
@@ -60,27 +60,27 @@ def download(
     backoff_seconds: float = 1.0,
     timeout_seconds: float = 30.0,
 ) -> str:
-    """Fetch a file unless it is there already, resuming what an earlier call left behind.
+    """Download a file unless it exists, resuming an interrupted download.
 
-    Data gathers in `path` + `.part`; `path` appears, or is replaced, only by a verified file.
+    Data is written to `path` + `.part`, which replaces `path` only once verified.
 
     Args:
         url: http or https address.
-        path: where the file goes.
+        path: file to write.
         sha256: expected hexadecimal digest; None accepts any.
         progress: whether to show a progress bar on stderr.
-        md5: likewise, for servers that publish no SHA-256.
-        attempts: how often to try in all when the connection or the server fails.
-        backoff_seconds: pause after the first failure; doubles with each.
-        timeout_seconds: longest silence of the server.
+        md5: expected hexadecimal MD5 digest, for servers that publish no SHA-256.
+        attempts: maximum number of attempts if the connection or the server fails.
+        backoff_seconds: pause after the first failure; doubles with each failure.
+        timeout_seconds: longest wait for data from the server.
 
     Returns:
         The file's hexadecimal SHA-256 digest.
 
     Raises:
         ValueError: if `url` is not http or https.
-        DigestError: if the file has another digest.
-        DownloadError: if it cannot be fetched or written.
+        DigestError: if the file has a different digest.
+        DownloadError: if the file cannot be downloaded or written.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"`url` must start with http:// or https://. Received: {url!r}.")
@@ -114,16 +114,16 @@ def download(
 
 
 def extract_zip(archive: Path, directory: Path, progress: bool = True) -> None:
-    """Unpack a zip file into a new directory, which appears only when complete.
+    """Extract a zip file into a new directory, which appears only when complete.
 
     Args:
-        archive: the zip file.
-        directory: where its members go; must not exist.
+        archive: zip file.
+        directory: directory to create; must not exist.
         progress: whether to show a progress bar on stderr.
 
     Raises:
-        ArchiveError: if the archive is damaged or has members that point outside `directory`.
-        DownloadError: if it cannot be written, such as for a full disk.
+        ArchiveError: if the archive is damaged, or a member's path leads outside `directory`.
+        DownloadError: if the directory cannot be written, for example on a full disk.
     """
     with _appearing(directory) as unpacked:
         try:
@@ -144,25 +144,25 @@ def extract_zip(archive: Path, directory: Path, progress: bool = True) -> None:
 
 
 def extract_tar(archive: Path, directory: Path, progress: bool = True) -> None:
-    """Unpack a gzipped tar file into a new directory, which appears only when complete.
+    """Extract a gzipped tar file into a new directory, which appears only when complete.
 
     Args:
-        archive: the `.tar.gz` file.
-        directory: where its members go; must not exist.
+        archive: `.tar.gz` file.
+        directory: directory to create; must not exist.
         progress: whether to show a progress bar on stderr.
 
     Raises:
-        ArchiveError: if the archive is damaged, or has devices or a way out of `directory`.
-        DownloadError: if it cannot be written, such as for a full disk.
+        ArchiveError: if the archive is damaged, contains devices, or leads outside `directory`.
+        DownloadError: if the directory cannot be written, for example on a full disk.
     """
     if not hasattr(tarfile, "data_filter"):
         raise ArchiveError(
-            f"{archive} cannot be unpacked safely by this Python, whose `tarfile` has no filters. "
-            "Take Python 3.11.4 or newer."
+            f"{archive} cannot be unpacked safely: this Python's `tarfile` has no extraction "
+            "filters. Use Python 3.11.4 or newer."
         )
     with _appearing(directory) as unpacked, archive.open("rb") as compressed:
         total = archive.stat().st_size
-        check_space(unpacked, total)  # only the end of the archive says how much more it takes
+        check_space(unpacked, total)  # a lower bound: the unpacked size is unknown
         try:
             with (
                 gzip.open(compressed) as content,
@@ -175,7 +175,7 @@ def extract_tar(archive: Path, directory: Path, progress: bool = True) -> None:
                     done = compressed.tell()
                     file.extract(member, unpacked, filter="data")
                     advance(compressed.tell() - done)
-                while content.read(_BLOCK_BYTES):  # gzip compares its checksum at the end
+                while content.read(_BLOCK_BYTES):  # gzip verifies its checksum at the end
                     pass
         except tarfile.FilterError as error:
             raise ArchiveError(f"{archive} has an unsafe member: {error}.") from error
@@ -190,7 +190,7 @@ def file_sha256(path: Path) -> str:
 
 
 def os_reason(error: OSError, path: Path) -> str:
-    """Return one line on a failed write of `path`, a file or directory in the cache."""
+    """Return a one-line message for a failed write of `path` in the cache."""
     if error.errno == errno.ENOSPC:
         return (
             f"The disk is full: {path} cannot be written ({error.strerror}). Free some space or "
@@ -200,13 +200,13 @@ def os_reason(error: OSError, path: Path) -> str:
 
 
 def check_space(directory: Path, needed_bytes: int) -> None:
-    """Raise `OSError` as a full disk would, before anything is written."""
+    """Raise `OSError` with `ENOSPC` if the disk lacks the space, before anything is written."""
     if shutil.disk_usage(directory).free < needed_bytes:
         raise OSError(errno.ENOSPC, f"{needed_bytes / 1e6:,.0f} MB are needed")
 
 
 def _verified_sha256(file: Path, sha256: str | None, md5: str | None) -> str:
-    """Return a file's SHA-256 digest if it has the expected digests."""
+    """Return a file's SHA-256 digest, or raise `DigestError` if a digest differs."""
     digest = file_sha256(file)
     if sha256 not in (None, digest):
         raise DigestError(f"must have the SHA-256 {sha256}. Received: {digest}.")
@@ -219,7 +219,7 @@ def _verified_sha256(file: Path, sha256: str | None, md5: str | None) -> str:
 
 
 def _fetch(url: str, part: Path, progress: bool, timeout_seconds: float) -> None:
-    """Bring `part` to completeness in one request, resuming it if the server's file is the same."""
+    """Complete `part` in one request, resuming it if the server's file is unchanged."""
     etag_file = _etag_file(part)
     etag = etag_file.read_text() if etag_file.is_file() and part.is_file() else ""
     offset = part.stat().st_size if etag else 0
@@ -231,16 +231,16 @@ def _fetch(url: str, part: Path, progress: bool, timeout_seconds: float) -> None
             if response.status == 206:
                 if not _continues(response, offset, etag):
                     _discard(part)
-                    raise _TransientError("the server resumed with something else")
+                    raise _TransientError("the server resumed with a different file or range")
             else:
-                # Emptied before its new tag is noted: a stale part must never match it.
+                # Empty the part before storing the new tag: a stale part must never match it.
                 part.write_bytes(b"")
                 offset = 0
                 etag_file.write_text(_strong_etag(response))
             _receive(response, part, offset, progress)
     except HTTPError as error:
         error.close()
-        if error.code == 416:  # The part is no beginning of the server's file.
+        if error.code == 416:  # The part is not a prefix of the server's file.
             _discard(part)
         elif error.code not in _TRANSIENT_STATUS:
             raise DownloadError(f"{url}: HTTP {error.code} {error.reason}.") from error
@@ -269,42 +269,42 @@ def _receive(response: http.client.HTTPResponse, part: Path, offset: int, progre
             file.write(block)
             received += len(block)
             advance(len(block))
-    # A cut connection looks like the end of the body.
+    # A dropped connection looks like the end of the body.
     if total is not None and received < total:
         raise _TransientError(f"the connection ended after {received:,} of {total:,} bytes")
 
 
 def _continues(response: http.client.HTTPResponse, offset: int, etag: str) -> bool:
-    """Return whether a partial response is the rest of the file begun."""
+    """Return whether a partial response continues the same file at `offset`."""
     content_range = response.headers.get("Content-Range", "")
     return content_range.startswith(f"bytes {offset}-") and _strong_etag(response) == etag
 
 
 def _strong_etag(response: http.client.HTTPResponse) -> str:
-    """Return the tag that names these exact bytes, or "" (a weak tag allows other bytes)."""
+    """Return the strong ETag, or "" (a weak one does not identify exact bytes)."""
     etag = response.headers.get("ETag", "")
     return "" if etag.startswith("W/") else etag
 
 
 def _etag_file(part: Path) -> Path:
-    """Return where the tag of the file behind `part` is noted."""
+    """Return the path of the file that stores the ETag of `part`."""
     return part.with_name(part.name + ".etag")
 
 
 def _discard(part: Path) -> None:
-    """Remove a partial download and its tag."""
+    """Remove a partial download and its ETag."""
     part.unlink(missing_ok=True)
     _etag_file(part).unlink(missing_ok=True)
 
 
 @contextmanager
 def _appearing(directory: Path) -> Iterator[Path]:
-    """Yield an empty directory, which becomes `directory` unless something goes wrong."""
+    """Yield an empty staging directory, renamed to `directory` on success."""
     staging = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        # The directory to rename is an inner one: mkdtemp makes the outer one private.
+        # Rename an inner directory: mkdtemp makes the outer one private.
         unpacked = staging / directory.name
         unpacked.mkdir()
         yield unpacked
@@ -317,6 +317,6 @@ def _appearing(directory: Path) -> Iterator[Path]:
 
 
 def _escapes(member: str) -> bool:
-    """Return whether a zip member's name points outside the directory it is extracted to."""
-    path = PureWindowsPath(member)  # knows both slashes, roots and drives
+    """Return whether a zip member's path leads outside the extraction directory."""
+    path = PureWindowsPath(member)  # handles both slashes, roots and drives
     return ".." in path.parts or bool(path.anchor)

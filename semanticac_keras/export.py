@@ -1,4 +1,4 @@
-"""Export to the device: audio tower and baked label embeddings as one TFLite bundle."""
+"""TFLite export of the audio tower and the baked label embeddings as one bundle."""
 
 import argparse
 import importlib.util
@@ -25,14 +25,14 @@ from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.semantic_ac import SemanticAC, softmax
 
-# Largest difference in a probability that rounding explains. Integer weights have no such bound:
-# their differences are measured and stored, and only a broken conversion is refused.
+# Largest probability difference explained by rounding. Integer weights have no such bound: their
+# differences are measured and stored, and only a broken conversion is refused.
 MAX_SCORE_DIFFERENCE = {"float32": 1e-4, "float16": 2e-2, "dynamic_int8": 1.0}
 MIN_COSINE = 0.98
 
 
 class ExportError(Exception):
-    """A model could not be converted, or its conversion does not agree with it."""
+    """Conversion failed, or the converted model disagrees with the Keras model."""
 
 
 def export_tflite(
@@ -44,33 +44,34 @@ def export_tflite(
     training: dict[str, Any] | None = None,
     licence: str = "unknown",
 ) -> BundleContract:
-    """Write `model` as a bundle that `edge.StreamingClassifier` and `semanticac-edge` run.
+    """Export a model as a bundle for `edge.StreamingClassifier` and `semanticac-edge`.
 
-    The graph has batch 1 and builtin operators only, and one CPU delegate partition. Its outputs
-    are `embedding` (1, C), its `cosines` (1, K) to the labels, and `scores` (1, K), the softmax of
-    the cosines times the logit scale. After conversion the written bundle is run by the
-    device's own code on `clips` and compared with `model.predict`; a model in mixed precision is
-    exported, and compared, as the float32 model of its weights. Conversion needs TensorFlow; a
-    model on another Keras backend is converted by a child process.
+    The graph has batch size 1, builtin operators only, and one CPU delegate partition. Its float32
+    outputs are `embedding` (1, C), a unit vector; `cosines` (1, K), its cosine similarities to the
+    labels; and `scores` (1, K), the softmax of the cosines times the logit scale. After conversion
+    the edge runtime runs the bundle on `clips`, and its output is compared with `model.predict`. A
+    mixed-precision model is exported, and compared, in float32. Conversion needs TensorFlow; a
+    model on another Keras backend is converted in a child process.
 
     Args:
         model: trained model; its baked label embeddings are exported.
-        path: file to write; replaced only by a bundle that passed.
-        quantization: weights as `"float32"`, `"float16"`, or int8 with float activations
-            (`"dynamic_int8"`).
-        inputs: `"log_mel"`: the device computes log-mels, each frame once for all windows that
-            overlap it. `"waveform"`: the graph contains the front end.
+        path: file to write; replaced only if the export succeeds.
+        quantization: type of the weights: `"float32"`, `"float16"`, or `"dynamic_int8"`, int8 with
+            float activations.
+        inputs: input of the graph: `"log_mel"`, where the device computes each frame once for all
+            windows that overlap it, or `"waveform"`, where the graph contains the front end.
         clips: float waveforms to compare on, as for `model.predict`; test signals if not given.
-        training: receipt for the contract: dataset, folds, accuracy.
-        licence: terms of the weights.
+        training: training record stored in the contract: dataset, folds, accuracy.
+        licence: licence of the weights.
 
     Returns:
-        The contract, with the measured differences in `parity`, and in `probe` what devices must
-        compute again.
+        The contract, with the measured differences in `parity` and the output that devices must
+        reproduce in `probe`.
 
     Raises:
-        ExportError: if TensorFlow is missing, conversion fails, or the bundle disagrees.
-        ValueError: if an argument is unknown.
+        ExportError: if TensorFlow is missing, conversion fails, or the bundle disagrees with the
+            model.
+        ValueError: if `quantization` or `inputs` is unknown.
         OSError: if the file cannot be written.
     """
     for name, value, known in (
@@ -106,7 +107,7 @@ def export_tflite(
 
 
 def _convert(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
-    """The flatbuffer, made here or by a child that has the TensorFlow backend."""
+    """Convert to a flatbuffer, in a child process unless Keras runs on TensorFlow."""
     if importlib.util.find_spec("tensorflow") is None:
         raise ExportError("export needs TensorFlow: pip install tensorflow")
     if keras.backend.backend() == "tensorflow":
@@ -153,16 +154,19 @@ def to_flatbuffer(
     shape: tuple[int, ...],
     quantization: Quantization = "float32",
 ) -> bytes:
-    """A TFLite graph of builtin operators.
+    """Convert a function to a TFLite graph of builtin operators.
 
     Args:
-        serve: what the graph computes of one float32 tensor, by Keras layers and operations.
+        serve: function of one float32 tensor, built of Keras layers and operations.
         variables: the layers' variables, which become constants.
-        shape: of the tensor, whole.
+        shape: shape of the input tensor, batch size included.
         quantization: see `export_tflite`.
 
+    Returns:
+        The flatbuffer.
+
     Raises:
-        ExportError: if conversion fails, or Keras runs on another backend than TensorFlow.
+        ExportError: if conversion fails, or Keras does not run on TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
@@ -171,7 +175,7 @@ def to_flatbuffer(
         )
     import tensorflow as tf
 
-    # Constants instead of variables: the converter then folds what depends on weights alone.
+    # Constants instead of variables: the converter folds operations that depend on weights alone.
     values = [(variable, ops.convert_to_numpy(variable)) for variable in variables]
 
     def serve_constants(inputs):
@@ -180,7 +184,7 @@ def to_flatbuffer(
             return serve(inputs)
 
     signature = tf.TensorSpec(shape, tf.float32, name="inputs")
-    module = tf.Module()  # the converter names inputs and outputs only for functions of an object
+    module = tf.Module()  # the converter names inputs and outputs only for functions of a module
     module.serve = tf.function(serve_constants, input_signature=[signature])
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [module.serve.get_concrete_function()], module
@@ -192,13 +196,13 @@ def to_flatbuffer(
         converter.target_spec.supported_types = [tf.float16]
     try:
         return converter.convert()
-    except Exception as error:  # the converter raises many kinds, its own among them
+    except Exception as error:  # the converter raises many types of its own
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"TensorFlow could not convert the model: {reason}") from error
 
 
 def _float32_tower(tower: AudioTower, method: Literal["rfft", "dft"]) -> AudioTower:
-    """A copy that computes in float32, with a front end of that method."""
+    """Copy a tower in float32, with a front end of the given method."""
     parts = []
     for part in (tower.encoder, tower.head):
         copy = type(part).from_config({**part.get_config(), "dtype": "float32"})
@@ -212,7 +216,7 @@ def _float32_tower(tower: AudioTower, method: Literal["rfft", "dft"]) -> AudioTo
 
 
 def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
-    """Largest differences between the Keras model and the device's code on the same clips."""
+    """Measure the largest differences between the Keras model and the edge runtime."""
     windows, _ = window_batch(clips, model.front_end.window_samples)
     scores, embeddings = _predict_in_float32(model, windows)
     classifier = StreamingClassifier(Interpreter(bundle))
@@ -233,7 +237,7 @@ def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
 
 
 def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and embeddings of windows; those of the model itself where it computes in float32."""
+    """Scores (n, K) and embeddings (n, C) of windows, from a float32 copy if needed."""
     if model.audio_tower.encoder.compute_dtype == "float32":
         return model.predict(windows, verbose=0), model.encode_audio(windows)
     embeddings = _float32_tower(model.audio_tower, "rfft").predict(windows, verbose=0)
@@ -241,12 +245,12 @@ def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndar
 
 
 def _label_matrix(model: SemanticAC) -> FloatArray:
-    """What embeddings are multiplied with to give cosines, (C, K)."""
+    """Transposed label embeddings, (C, K)."""
     return ops.convert_to_numpy(model.label_embeddings).T
 
 
 def _logit_scale(model: SemanticAC) -> float:
-    """What cosines are multiplied with to give logits."""
+    """Factor from cosines to logits."""
     return float(np.exp(ops.convert_to_numpy(model.logit_scale)))
 
 
@@ -255,31 +259,31 @@ def _check(parity: dict[str, float], quantization: Quantization) -> None:
     # `not <=` so that NaN fails as well.
     if not parity["max_score_difference"] <= limit or not parity["min_cosine"] >= MIN_COSINE:
         raise ExportError(
-            f"the {quantization} bundle disagrees with the Keras model: scores differ by up to "
-            f"{parity['max_score_difference']:.2g} (limit {limit}), cosine of the embeddings down "
-            f"to {parity['min_cosine']:.4f} (limit {MIN_COSINE})"
+            f"the {quantization} bundle disagrees with the Keras model: largest score difference "
+            f"{parity['max_score_difference']:.2g} (limit {limit}), smallest cosine of the "
+            f"embeddings {parity['min_cosine']:.4f} (limit {MIN_COSINE})"
         )
     if parity["delegate_partitions"] != 1:
         raise ExportError(
             "the graph must run in one CPU delegate partition. "
-            f"Received: {parity['delegate_partitions']:.0f}; an operator in it is not delegated"
+            f"Received: {parity['delegate_partitions']:.0f}; an operator is not supported"
         )
 
 
 def _delegate_partitions(flatbuffer: bytes) -> float:
-    """Pieces of the graph that XNNPACK runs; a Flex operator is an error."""
+    """Count the partitions that XNNPACK runs; raise on Flex operators."""
     from ai_edge_litert.interpreter import Interpreter as LiteRT
 
     interpreter = LiteRT(model_content=flatbuffer, num_threads=1)
     interpreter.allocate_tensors()
     names = [operator["op_name"] for operator in interpreter._get_ops_details()]
     if flex := sorted({name for name in names if name.startswith("Flex")}):
-        raise ExportError(f"the graph holds operators that are not builtin: {flex}")
+        raise ExportError(f"the graph must have builtin operators only. Received: {flex}")
     return float(names.count("DELEGATE"))
 
 
 def _test_signals(num_samples: int, sample_rate_hz: int) -> FloatArray:
-    """Noise, a chirp, clicks and silence, (4, num_samples)."""
+    """Noise, a chirp, clicks and silence, float32 (4, num_samples)."""
     rng = np.random.default_rng(0)
     seconds = np.arange(num_samples) / sample_rate_hz
     noise = 0.1 * rng.standard_normal(num_samples)
@@ -289,7 +293,7 @@ def _test_signals(num_samples: int, sample_rate_hz: int) -> FloatArray:
 
 
 def _main() -> None:
-    """Convert a saved model; the child process of `_convert`."""
+    """Convert a saved model: entry point of the child process of `_convert`."""
     parser = argparse.ArgumentParser()
     for name in ("source", "target", "quantization", "inputs"):
         parser.add_argument(name)

@@ -1,4 +1,4 @@
-"""An encoder's constants, arranged so that an exported graph has less to do."""
+"""LayerNorm folding, which makes exported graphs cheaper."""
 
 import keras
 import numpy as np
@@ -9,13 +9,14 @@ from semanticac_keras.swin import SwinBlock
 
 
 def fold_layer_norms(encoder: HTSATEncoder) -> None:
-    """Let each block's dense layers do what the LayerNorms before them do after normalising.
+    """Fold the scale and offset of each block's LayerNorms into the dense layers that follow.
 
-    A LayerNorm scales and shifts the channels, and in a TFLite graph each of the two is a pass over
-    all tokens. A dense layer of the scaled and shifted is another dense layer of what they were.
+    In a TFLite graph, the scale and the offset each take a pass over all tokens. Folded into the
+    weights of the next dense layer, they cost nothing.
 
     Args:
-        encoder: float32, changed in place; it computes the same but cannot be trained or saved.
+        encoder: float32 encoder, changed in place; its output stays the same, but it can no longer
+            be trained or saved.
     """
     for block in encoder.stages:
         if isinstance(block, SwinBlock):

@@ -1,4 +1,4 @@
-"""What lies between the token map and the shared space: the rows of the paper's Table 3."""
+"""Similarity heads, from the token map to the shared space: the rows of the paper's Table 3."""
 
 import math
 from typing import Literal
@@ -12,12 +12,12 @@ from semanticac_keras.text_encoder import TransformerBlock
 
 Head = Literal["pooled", "seq_lstm", "seq_transformer", "cscm", "flatten"]
 
-# CLIP's heads are 64 channels wide in each of its transformers.
+# CLIP's attention heads have 64 channels in all of its transformers.
 _CHANNELS_PER_ATTENTION_HEAD = 64
 
 
 class _Projected(keras.layers.Layer):
-    """Features of the map, projected to the shared space."""
+    """Base of heads that end in a linear projection."""
 
     def __init__(self, output_dim: int = 1024, **kwargs):
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ class _Projected(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class FlattenDense(_Projected):
-    """All tokens side by side, projected: the heavy form that CSCM's few parameters replace.
+    """Linear projection of the flattened token map: the large head that CSCM replaces.
 
     Args:
         output_dim: size C of the shared embedding space.
@@ -62,7 +62,7 @@ class FlattenDense(_Projected):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class MeanPooling(_Projected):
-    """The mean of the tokens, projected: text without a similarity module.
+    """Linear projection of the mean token: no similarity module.
 
     Args:
         output_dim: size C of the shared embedding space.
@@ -84,16 +84,16 @@ class MeanPooling(_Projected):
         return self.projection(self._pool(ops.reshape(x, (-1, rows * columns, dim))))
 
     def _pool(self, tokens):
-        """Tokens (B, rows * columns, d), row by row, to one of them (B, d)."""
+        """Pool tokens (B, rows * columns, d), in row-major order, to (B, d)."""
         return ops.mean(tokens, axis=1)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SeqLSTM(MeanPooling):
-    """Mean of the tokens plus an LSTM's outputs over their sequence, projected.
+    """Linear projection of the mean of tokens plus the outputs of an LSTM over them.
 
-    CLIP4Clip divides each sum by its norm before the mean; here the tokens come out of a
-    LayerNorm, and the sums are averaged as they are.
+    CLIP4Clip divides each sum by its norm before the mean. Here the tokens come from a LayerNorm,
+    so the sums are averaged without normalisation.
 
     Args:
         output_dim: size C of the shared embedding space.
@@ -108,8 +108,8 @@ class SeqLSTM(MeanPooling):
     """
 
     def build(self, input_shape):
-        # Not `keras.layers.LSTM`: even unrolled, it exports with operators around its steps that
-        # the CPU delegate does not take.
+        # Not `keras.layers.LSTM`: even unrolled, it exports operators around its steps that the
+        # CPU delegate does not support.
         dim = input_shape[-1]
         self.input_gates = keras.layers.Dense(4 * dim, dtype=self.dtype_policy, name="input_gates")
         self.recurrent_gates = keras.layers.Dense(
@@ -141,14 +141,14 @@ class SeqLSTM(MeanPooling):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SeqTransformer(MeanPooling):
-    """Mean of the tokens plus a transformer's outputs over them, projected.
+    """Linear projection of the mean of tokens plus the outputs of a transformer over them.
 
-    As in `SeqLSTM` the sums are averaged without being normalised first.
+    As in `SeqLSTM`, the sums are averaged without normalisation.
 
     Args:
         output_dim: size C of the shared embedding space.
-        num_layers: transformer blocks.
-        num_heads: attention heads of a block; one for each 64 channels if not given.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads of a block; d / 64 if not given.
 
     Call arguments:
         x: (B, rows, columns, d).
@@ -211,14 +211,14 @@ HEADS: dict[Head, type[keras.layers.Layer]] = {
 
 
 def head_from_preset(head: Head, preset: str) -> keras.layers.Layer:
-    """A head with random weights at a preset's size.
+    """Create a head at a preset's size, with random weights.
 
     Args:
         head: a name in `HEADS`.
         preset: one of `semanticac_keras.presets.PRESETS`.
 
     Raises:
-        ValueError: if there is no such head or preset.
+        ValueError: if the head or the preset is unknown.
     """
     if head not in HEADS:
         raise ValueError(f"`head` must be one of {sorted(HEADS)}. Received: {head!r}")

@@ -1,4 +1,4 @@
-"""HTS-AT, the Swin encoder of log-mel spectrograms."""
+"""HTS-AT, a Swin transformer encoder of log-mel spectrograms."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -17,36 +17,38 @@ from semanticac_keras.swin import LAYER_NORM_EPSILON, PatchMerging, SwinBlock, _
 class HTSATEncoder(keras.Model):
     """Hierarchical token-semantic audio transformer: log-mels to a map of tokens.
 
-    The mel bands are normalised, the frames resized to `num_chunks * chunk_frames` and folded:
-    chunk under chunk, so that a long strip becomes a picture of `num_chunks * num_mels` rows by
-    `chunk_frames` columns. Swin stages then halve its sides and double its channels.
+    The mel bands are normalised, and time is resized to `num_chunks * chunk_frames` frames. The
+    chunks are then stacked vertically into an image of `num_chunks * num_mels` rows and
+    `chunk_frames` columns. Each Swin stage but the first halves both sides of the token grid and
+    doubles the channels.
 
     Args:
         num_frames: frames of a log-mel, at most `num_chunks * chunk_frames`.
         num_mels: mel bands, a multiple of `patch_size`.
-        num_chunks: pieces of time that lie under each other.
-        chunk_frames: frames of a piece, a multiple of `patch_size`.
-        patch_size: side of the square that becomes one token.
-        stem_channels: channels of the blocks of a `ConvStem`, which then makes the tokens in the
-            place of a dense layer over each patch; log2(patch_size) entries, the last `embed_dim`.
+        num_chunks: number of chunks that time is split into.
+        chunk_frames: frames of a chunk, a multiple of `patch_size`.
+        patch_size: side of the square patch that becomes one token.
+        stem_channels: output channels of the blocks of a `ConvStem`, which replaces the linear
+            patch embedding; log2(patch_size) entries, the last equal to `embed_dim`. Empty for the
+            patch embedding.
         embed_dim: channels of the first stage.
-        depths: blocks of each stage.
+        depths: number of blocks of each stage.
         num_heads: attention heads of each stage.
         window_size: largest side of an attention window, in tokens.
-        mlp_ratio: hidden channels of a block's MLP over its channels.
-        dropout: rate inside the blocks.
-        drop_path: stochastic depth of the last block; earlier ones have proportionally less.
-        spec_augment: hide stripes of the normalised log-mel while training.
+        mlp_ratio: ratio of an MLP's hidden channels to the block's channels.
+        dropout: dropout rate inside the blocks, in [0, 1).
+        drop_path: stochastic depth rate of the last block; rises linearly from 0 at the first.
+        spec_augment: whether to apply `SpecAugment` to the normalised log-mel while training.
 
     Call arguments:
         log_mels: float32 decibels, (B, num_frames, num_mels).
 
     Returns:
-        (B, rows, columns, C): at paper size (B, 8, 8, 768), whose rows are 4 chunks of time by 2
-        bands of frequency and whose columns are 8 steps of time inside a chunk.
+        (B, rows, columns, C). At paper size (B, 8, 8, 768): rows are 4 chunks of time by 2 bands
+        of frequency, columns are 8 time steps within a chunk.
 
     Raises:
-        ValueError: if the sizes do not fit each other, or the log-mels do not fit them.
+        ValueError: if the sizes are inconsistent, or the log-mels have another shape.
 
     Source: Chen et al. 2022, "HTS-AT", section 2.
     """
@@ -69,11 +71,11 @@ class HTSATEncoder(keras.Model):
         spec_augment: bool = False,
         **kwargs,
     ):
-        # No autocast: the decibels reach the normalisation in full precision.
+        # No autocast: the normalisation needs the decibels in full precision.
         super().__init__(autocast=False, **kwargs)
         if len(depths) != len(num_heads):
             raise ValueError(
-                "`depths` and `num_heads` must have an entry a stage. "
+                "`depths` and `num_heads` must each have one entry per stage. "
                 f"Received: {tuple(depths)}, {tuple(num_heads)}"
             )
         if num_frames > num_chunks * chunk_frames:
@@ -91,7 +93,7 @@ class HTSATEncoder(keras.Model):
         ):
             raise ValueError(
                 "`stem_channels` must have log2(patch_size) entries, the last `embed_dim`. "
-                f"Received: {tuple(stem_channels)}, {patch_size}, {embed_dim}"
+                f"Received: {tuple(stem_channels)}, patch_size {patch_size}, embed_dim {embed_dim}"
             )
         self.num_frames = num_frames
         self.num_mels = num_mels
@@ -160,7 +162,7 @@ class HTSATEncoder(keras.Model):
 
     @classmethod
     def from_preset(cls, preset: str, **overrides) -> Self:
-        """An encoder with random weights at a preset's size.
+        """Create an encoder at a preset's size, with random weights.
 
         Args:
             preset: one of `semanticac_keras.presets.PRESETS`.
@@ -204,16 +206,16 @@ class HTSATEncoder(keras.Model):
         return ops.reshape(self.norm(x), (-1, *self.output_grid, self.output_dim))
 
     def _fold(self, x):
-        """Normalised log-mels to a picture, chunk under chunk, (B, chunks·F, chunk_frames, 1)."""
+        """Stack the chunks of normalised log-mels: (B, chunks·F, chunk_frames, 1)."""
         if self._resize is not None:
-            # The constant stands on the left, where int8 export leaves it in float32.
+            # A constant on the left of a product stays float32 in an int8 export.
             x = ops.matmul(self._resize, x)  # (B, chunks·chunk_frames, F)
         x = ops.reshape(x, (-1, self.num_chunks, self.chunk_frames, self.num_mels))
         x = ops.transpose(x, (0, 1, 3, 2))  # (B, chunks, F, chunk_frames)
         return ops.reshape(x, (-1, self.num_chunks * self.num_mels, self.chunk_frames, 1))
 
     def _patches(self, x):
-        """A picture to flat patches, (B, rows * columns, patch_size²)."""
+        """Cut an image into flat patches, (B, rows * columns, patch_size²)."""
         patch = self.patch_size
         rows = self.num_chunks * self.num_mels // patch
         columns = self.chunk_frames // patch
@@ -246,11 +248,18 @@ class HTSATEncoder(keras.Model):
 
 
 def bicubic_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Bicubic resizing of one axis as a matrix, (1, size_out, size_in): `matrix @ x`.
+    """Build the matrix that resizes one axis bicubically: `matrix @ x`.
 
-    The convention HTS-AT was trained with: cubic coefficient -0.75, corners aligned, edges
-    repeated, and positions in float32 (float64 positions give visibly other weights).
-    `ops.image.resize` has another convention and is off by up to 0.8 dB.
+    The convention is the one that HTS-AT was trained with: cubic coefficient -0.75, aligned
+    corners, repeated edges, and float32 positions (float64 positions give visibly different
+    weights). `ops.image.resize` uses another convention and differs by up to 0.8 dB.
+
+    Args:
+        size_in: length before resizing.
+        size_out: length after resizing.
+
+    Returns:
+        float32 (1, size_out, size_in).
     """
     a = np.float32(-0.75)
     scale = np.float32(size_in - 1) / np.float32(size_out - 1)

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram as a Keras layer, from the device's own front-end contract."""
+"""Log-mel spectrogram layer that follows the edge runtime's front-end contract."""
 
 import math
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ _DB_PER_NEPER = 10.0 / math.log(10.0)
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class LogMel(keras.layers.Layer):
-    """Waveforms to log-mel frames; agrees with `edge.inference.frontend.log_mel` on every backend.
+    """Log-mel spectrogram; agrees with `edge.inference.frontend.log_mel` on every backend.
 
-    Always computes in float32: bfloat16 cannot hold a waveform's dynamic range.
+    Always computes in float32: bfloat16 lacks the precision for a waveform's dynamic range.
 
     Args:
-        front_end: the contract, or its `to_json()` form.
-        method: `"rfft"` uses the backend's transform. `"dft"` is for exported graphs: the same by
-            products with constant matrices, which a CPU delegate runs and int8 leaves exact.
+        front_end: front-end contract, or its `to_json()` form.
+        method: Fourier transform. `"rfft"` uses the backend's. `"dft"`, for exported graphs,
+            multiplies by constant matrices, which a CPU delegate runs and int8 export keeps exact.
 
     Call arguments:
-        waveforms: float32, shape (B, samples), in [-1, 1], more than `n_fft // 2` samples.
+        waveforms: float32 (B, samples) in [-1, 1], with more than `n_fft // 2` samples.
 
     Returns:
-        float32 decibels, shape (B, 1 + samples // hop_length, num_mels).
+        float32 decibels, (B, 1 + samples // hop_length, num_mels).
 
     Raises:
         ValueError: if `method` is unknown, or the waveforms are too short or of unknown length.
@@ -59,7 +59,7 @@ class LogMel(keras.layers.Layer):
         return self._by_rfft(waveforms) if self.method == "rfft" else self._by_dft(waveforms)
 
     def _blocks(self, padded, num_frames: int, after_frames: int):
-        """A padded waveform in blocks of a hop: (B, blocks, hop), frame t starting at block t."""
+        """Cut a padded waveform into hops, (B, blocks, hop); frame t starts at block t."""
         num_blocks = num_frames + after_frames
         missing = max(0, num_blocks * self.front_end.hop_length - padded.shape[1])
         padded = ops.pad(padded, ((0, 0), (0, missing)))
@@ -81,11 +81,11 @@ class LogMel(keras.layers.Layer):
         return _DB_PER_NEPER * ops.log(ops.maximum(mel, self.front_end.amin))
 
     def _by_dft(self, waveforms):
-        """The same as products with constants on the left, frames along the last axis.
+        """Compute the same with constant matrices on the left and frames along the last axis.
 
-        The transform of n = n1 · n2 points is done in two steps (Cooley-Tukey): n1-point transforms
-        of the samples i, i + n2, i + 2 · n2, ..., a rotation, and n2-point transforms across them.
-        Constants stay within float16's range: amin, for instance, would vanish in it.
+        The transform of n = n1 · n2 points takes two steps (Cooley-Tukey): n1-point transforms of
+        the samples i, i + n2, i + 2 · n2, ..., a rotation, and n2-point transforms across them. All
+        constants stay within the range of float16, in which `amin` would underflow.
         """
         n_fft, hop = self.front_end.n_fft, self.front_end.hop_length
         num_samples, half = waveforms.shape[1], n_fft // 2
@@ -158,7 +158,7 @@ def _two_step_dft(front_end: FrontEnd) -> _TwoStepDFT:
     bins = (np.arange(rows)[None, :] + n1 * np.arange(n2)[:, None]).ravel()
     folded = np.minimum(bins, n - bins)
     count = np.bincount(folded, minlength=n // 2 + 1)
-    mel = (front_end.mel_matrix() / count[:, None])[folded].T  # a bin found twice counts half
+    mel = (front_end.mel_matrix() / count[:, None])[folded].T  # a bin that occurs twice counts half
 
     gain = front_end.amin**-0.25  # amplitude; with the mel matrix' share, 1 / amin on the power
 
@@ -181,12 +181,12 @@ def _two_step_dft(front_end: FrontEnd) -> _TwoStepDFT:
 
 
 def _frame_parts(n_fft: int, hop: int) -> list[int]:
-    """Widths of the pieces of a frame that lie in consecutive hops."""
+    """Samples of a frame in each of the consecutive hops it covers."""
     return [min(hop, n_fft - start) for start in range(0, n_fft, hop)]
 
 
 def _reverse(x):
-    """`x[:, ::-1]` by two small products: a reversed slice would leave the CPU delegate."""
+    """Reverse axis 1 by two small products: the CPU delegate does not support reversed slices."""
     size = x.shape[1]
     rows = next(i for i in range(math.isqrt(size), 0, -1) if size % i == 0)
     columns = size // rows

@@ -1,4 +1,4 @@
-"""The symmetric contrastive loss over a batch of clips and the texts of their labels."""
+"""Symmetric contrastive loss between clips and label texts."""
 
 from typing import Literal, get_args
 
@@ -9,9 +9,16 @@ TARGETS: tuple[str, ...] = get_args(Targets)
 
 
 def l2_normalize(x):
-    """Each row divided by its L2 norm; a zero row stays zero."""
-    # As a root mean square: the sum of squares would become a TFLite operator of its own, which
-    # the CPU delegate does not take.
+    """Divide each vector of the last axis by its L2 norm; a zero vector stays zero.
+
+    Args:
+        x: (..., C).
+
+    Returns:
+        (..., C).
+    """
+    # By the root mean square: a sum of squares would become a TFLite operator that the CPU delegate
+    # does not support.
     mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
     return x * (ops.rsqrt(mean_square + 1e-12) * x.shape[-1] ** -0.5)
 
@@ -19,27 +26,28 @@ def l2_normalize(x):
 def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sample_weight=None):
     """Cross entropy of scaled similarities between clips and label texts.
 
-    With `"diagonal"` and `"multi_positive"` the clips are matched against the texts of their own
-    batch, row by row and column by column (eq. 3): the n x n similarity matrix S has the text of
-    clip j in column j. Each text is that of a label, so S is a choice of columns of `logits`.
+    `"diagonal"` and `"multi_positive"` match the clips with the texts of their own batch, over rows
+    and columns of the B x B similarity matrix S (eq. 3), whose column j belongs to the text of clip
+    j. Each text is a label's, so the columns of S are columns of `logits`.
 
-    * `"diagonal"`, the paper's: clip i belongs to text i alone, even where another clip of the
-      batch has the same label. A mixed clip counts as its larger label.
-    * `"multi_positive"`: texts (clips) of the same label share the mass; a mixed clip belongs to
-      each of its labels by its share.
-    * `"prototype"`: a softmax over all K label texts, independent of the batch.
+    * `"diagonal"`, as in the paper: the target of clip i is text i alone, even where another clip
+      of the batch has the same label. A mixed clip counts as its larger label.
+    * `"multi_positive"`: texts (clips) of the same label share the target mass. A mixed clip
+      contributes to each of its labels by its share.
+    * `"prototype"`: softmax over all K label texts, independent of the batch.
 
-    With one text a label and no mixed clips the first two are equal, gradients included; repeats
-    then only put a floor under the loss.
+    With one text per label and no mixed clips, the first two are equal, gradients included:
+    repeated labels only raise the minimum of the loss.
 
     Args:
         logits: (B, K) cosine similarities times the logit scale.
-        targets_by_label: int labels (B,), or float shares of each label (B, K) that sum to 1.
-        targets: which form.
+        targets_by_label: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum
+            to 1.
+        targets: form of the targets.
         sample_weight: optional (B,), weight of each clip.
 
     Returns:
-        Scalar.
+        float32 scalar.
 
     Raises:
         ValueError: if `targets` is unknown.

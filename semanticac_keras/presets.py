@@ -1,4 +1,4 @@
-"""Model sizes by name."""
+"""Presets: named model sizes."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +10,15 @@ from semanticac_keras.tokenizer import ByteTokenizer
 
 @dataclass(frozen=True)
 class Preset:
-    """Constructor arguments of the parts of a model.
+    """Constructor arguments of a model's parts.
 
     Args:
-        description: one line for the user.
-        front_end: the sound the model hears.
+        description: one-line description for the user.
+        front_end: log-mel parameters and window length.
         audio_encoder: arguments of `HTSATEncoder`.
         cscm: arguments of `CSCM`; the other heads share its `output_dim`.
         text_encoder: arguments of `TextEncoder`.
-        tokenizer: `"byte"` (no asset) or `"clip"` (CLIP's byte pairs).
+        tokenizer: `"byte"` (needs no vocabulary file) or `"clip"` (CLIP's byte pairs).
     """
 
     description: str
@@ -31,7 +31,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "base": Preset(
-        description="the paper's: HTS-AT, CLIP RN50's text tower, C = 1024; 10 s windows",
+        description="the paper's model: HTS-AT, CLIP RN50's text tower, C = 1024; 10 s windows",
         front_end=FrontEnd(),
         cscm={"output_dim": 1024},
         text_encoder={"context_length": 76},
@@ -85,10 +85,10 @@ PRESETS: dict[str, Preset] = {
 
 
 def get(name: str) -> Preset:
-    """The preset of that name.
+    """Look up a preset by name.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the name is unknown.
     """
     if name not in PRESETS:
         raise ValueError(f"`preset` must be one of {sorted(PRESETS)}. Received: {name!r}")
@@ -96,10 +96,10 @@ def get(name: str) -> Preset:
 
 
 def tokenizer(name: str) -> ByteTokenizer | CLIPTokenizer:
-    """The tokenizer of a preset; CLIP's looks for its vocabulary when it is first called.
+    """Create the tokenizer of a preset; CLIP's loads its vocabulary at the first call.
 
     Raises:
-        ValueError: if there is no such preset.
+        ValueError: if the preset is unknown.
     """
     preset = get(name)
     if preset.tokenizer == "clip":

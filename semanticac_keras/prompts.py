@@ -1,32 +1,35 @@
-"""Label texts: what the text encoder reads for a class."""
+"""Prompts: the text of each label."""
 
 import random
 import string
 from collections.abc import Sequence
 
-# The best of the three the paper compares (Table 4).
+# The best of the three prompts that the paper compares (Table 4).
 DEFAULT_PROMPT = "an audio clip of {label}"
 
-# One letter would not tell apart labels that are ten digits and 26 letters.
+# Single letters could not name all of 36 labels such as ten digits and 26 letters.
 _MIN_RANDOM_LENGTH = 3
 
 
 def fill(prompt: str, labels: Sequence[str], random_texts: bool = False) -> tuple[str, ...]:
-    """The prompt of each label.
+    """Fill each label into the prompt.
 
     Args:
-        prompt: text with one `{label}`.
+        prompt: text with `{label}`.
         labels: class names, distinct and not empty.
-        random_texts: fill in `random_names` of the labels instead.
+        random_texts: fill in the labels' `random_names` instead.
+
+    Returns:
+        One text per label.
 
     Raises:
-        ValueError: if the prompt has no `{label}`, or the labels are empty or repeat.
+        ValueError: if the prompt has no `{label}`, or labels are missing, blank or repeated.
     """
     if "{label}" not in prompt:
         raise ValueError(f"`prompt` must contain {{label}}. Received: {prompt!r}")
     labels = [label.strip() for label in labels]
     if not labels or not all(labels):
-        raise ValueError(f"`labels` must hold at least one name and no blanks. Received: {labels}")
+        raise ValueError(f"`labels` must have at least one name and no blanks. Received: {labels}")
     if len(set(labels)) != len(labels):
         repeated = sorted({label for label in labels if labels.count(label) > 1})
         raise ValueError(f"`labels` must be distinct. Repeated: {repeated}")
@@ -35,16 +38,16 @@ def fill(prompt: str, labels: Sequence[str], random_texts: bool = False) -> tupl
 
 
 def random_names(labels: Sequence[str]) -> list[str]:
-    """Names that mean nothing: random letters in the place of each label's.
+    """Replace the letters of each label by random ones, so that the names carry no meaning.
 
-    A label has the same name in every set of labels, unless an earlier one took it by chance.
+    A name depends on its label alone, unless an earlier label has the same name by chance.
 
     Args:
         labels: class names, distinct.
 
     Returns:
-        Distinct names as long as the labels, of lower-case letters, with spaces where the labels
-        have them; at least three characters each.
+        Distinct names of lower-case letters, with the labels' lengths and spaces, but at least
+        three characters each.
     """
     names: list[str] = []
     for label in labels:

@@ -1,4 +1,4 @@
-"""SemanticAC: clips and label texts in one space."""
+"""SemanticAC: clips and label texts in one embedding space."""
 
 import math
 from collections.abc import Sequence
@@ -24,14 +24,16 @@ from semanticac_keras.tokenizer import ByteTokenizer
 Texts = Literal["labels", "random", "none"]
 Tokenizer = ByteTokenizer | CLIPTokenizer | ClassIndex
 
-# CLIP's: the similarity is divided by a temperature that starts at 0.07 and stays above 0.01.
+# As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class AtMost(keras.constraints.Constraint):
-    """Clip a weight from above after each update; a limit inside the loss would stop its gradient.
+    """Upper bound of a weight, applied after each update.
+
+    Clipping inside the loss would stop the gradient at the bound.
 
     Args:
         limit: largest value.
@@ -49,35 +51,39 @@ class AtMost(keras.constraints.Constraint):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SemanticAC(keras.Model):
-    """Audio classifier whose classes are texts: a clip's class is the label it lies nearest.
+    """Audio classifier whose classes are texts: it predicts the label nearest to the clip.
 
-    Calling it gives logits, the cosine similarities between clips and label texts times a learned
-    scale. While training the texts go through the text encoder; otherwise their baked embeddings
-    are used, which `fit` renews before each validation and at the end of each epoch, so that a
-    checkpoint predicts what it was trained to.
+    The model computes logits: cosine similarities between clips and label texts, times a learned
+    scale. Training encodes the texts in each step. Inference uses baked label embeddings, which
+    `fit` renews before each validation and at the end of each epoch, so that checkpoints contain
+    up-to-date embeddings.
 
     Args:
-        audio_tower: sound to unit vectors.
-        text_encoder: token ids to vectors of the same size; or `ClassVectors`, which need no text.
-        tokenizer: texts to token ids; for `ClassVectors` a `ClassIndex`.
+        audio_tower: model from sound to unit vectors.
+        text_encoder: model from token ids to vectors of the same size, or `ClassVectors` for
+            classification without text.
+        tokenizer: callable from texts to token ids; a `ClassIndex` for `ClassVectors`.
         labels: class names, distinct.
         prompt: text around a label, with `{label}`.
         targets: form of the loss: `"diagonal"`, `"multi_positive"` or `"prototype"`, see
             `contrastive_loss`.
-        label_smoothing: share of each target spread evenly over all labels; not for `"diagonal"`.
-        random_texts: let random letters stand for each label in its text: the control that tells
-            what the labels' meaning is worth.
-        token_ids: the labels' texts, tokenised (K, L), where that was done before: a saved model
-            needs no vocabulary to predict.
+        label_smoothing: share of each target spread evenly over all labels, in [0, 1]; not for
+            `"diagonal"`.
+        random_texts: replace each label in its text by random letters: a control experiment that
+            measures what the meaning of the labels contributes.
+        token_ids: int (K, L), token ids of the labels' texts; tokenised here if not given. A saved
+            model stores them and needs no vocabulary to predict.
 
     Call arguments:
-        inputs: float32 waveforms (B, samples) of one window, or log-mels (B, frames, mels).
+        inputs: float32 waveforms (B, samples) in [-1, 1], one window long, or log-mels
+            (B, frames, mels) in decibels.
 
     Returns:
         float32 logits, (B, K).
 
     Raises:
-        ValueError: if the towers' vectors differ in size, or the labels or prompt are unusable.
+        ValueError: if the embedding sizes of the towers differ, or the labels, prompt or targets
+            are invalid.
 
     Source: SemanticAC, section 2.
     """
@@ -98,7 +104,7 @@ class SemanticAC(keras.Model):
         super().__init__(autocast=False, **kwargs)
         if audio_tower.embedding_dim != text_encoder.output_dim:
             raise ValueError(
-                "both towers must make vectors of one size. Received: "
+                "both towers must have the same embedding size. Received: "
                 f"audio {audio_tower.embedding_dim}, text {text_encoder.output_dim}"
             )
         if targets not in TARGETS:
@@ -138,27 +144,28 @@ class SemanticAC(keras.Model):
         texts: Texts = "labels",
         tokenizer: Tokenizer | None = None,
     ) -> Self:
-        """A compiled model with random weights at a preset's size.
+        """Create a compiled model at a preset's size, with random weights.
 
-        It is compiled with AdamW (1e-3, weight decay 0.05) and accuracy; `compile` it again to
-        train otherwise.
+        The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy. Call
+        `compile` again to change them.
 
         Args:
             preset: one of `semanticac_keras.presets.PRESETS`.
             labels: class names.
             prompt: text around a label, with `{label}`.
             targets: form of the loss, see `contrastive_loss`.
-            label_smoothing: share of each target spread evenly over all labels.
-            spec_augment: hide stripes of the log-mels while training.
-            conv_stem: if False, embed patches even where the preset has a convolutional stem.
-            head: token map to a vector, one of `semanticac_keras.heads.HEADS`.
-            texts: `"labels"`; `"random"`: random letters stand for each label in its text;
-                `"none"`: learned class vectors and no text encoder, so that `prompt` and
-                `tokenizer` are not used.
-            tokenizer: the preset's if not given.
+            label_smoothing: share of each target spread evenly over all labels, in [0, 1].
+            spec_augment: whether to apply `SpecAugment` to the log-mels while training.
+            conv_stem: whether to use the preset's convolutional stem, if it has one, instead of a
+                patch embedding.
+            head: similarity head, one of `semanticac_keras.heads.HEADS`.
+            texts: `"labels"`; `"random"`, which replaces each label in its text by random letters;
+                or `"none"`, learned class vectors without a text encoder, which ignores `prompt`
+                and `tokenizer`.
+            tokenizer: callable from texts to token ids; the preset's if not given.
 
         Raises:
-            ValueError: if an argument is unknown, or the labels or prompt are unusable.
+            ValueError: if an option is unknown, or the labels or prompt are invalid.
         """
         if texts not in get_args(Texts):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
@@ -193,24 +200,24 @@ class SemanticAC(keras.Model):
 
     @property
     def front_end(self) -> FrontEnd:
-        """The sound the model hears."""
+        """Log-mel parameters and window length of the input."""
         return self.audio_tower.front_end
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The text of each label."""
+        """Texts of the labels, one each."""
         return prompts.fill(self.prompt, self.labels, self.random_texts)
 
     def set_labels(self, labels: Sequence[str], prompt: str | None = None) -> None:
-        """Exchange the classes; their number may change, the weights of both towers do not.
+        """Replace the classes. Their number may change; the weights of both towers do not.
 
         Args:
             labels: class names, distinct.
-            prompt: text around a label; the present one if not given.
+            prompt: text around a label, with `{label}`; the current prompt if not given.
 
         Raises:
-            ValueError: if the labels or the prompt are unusable, or the classes are learned vectors
-                and not texts; the old ones then stay.
+            ValueError: if the labels or the prompt are invalid, or the model has learned class
+                vectors; the current classes are then kept.
         """
         self._set_labels(labels, self.prompt if prompt is None else prompt, None)
 
@@ -226,7 +233,7 @@ class SemanticAC(keras.Model):
         self._token_ids = token_ids
         shape = (len(self.labels), self.text_encoder.output_dim)
         if self.label_embeddings is None or self.label_embeddings.shape != shape:
-            # K is a weight's shape: replace the weight, and the functions compiled for the old one.
+            # K is part of the weight's shape: replace the weight and the functions traced with it.
             self._replace_label_embeddings(shape)
         self.bake_labels()
 
@@ -246,33 +253,53 @@ class SemanticAC(keras.Model):
         self.train_function = self.test_function = self.predict_function = None
 
     def bake_labels(self) -> None:
-        """Renew the label embeddings that inference uses from the text encoder's weights.
+        """Recompute the label embeddings used by inference.
 
-        `fit` does it; call it after changing those weights otherwise, as by a checkpoint.
+        `fit` does so by itself. Call it after other changes of the text encoder's weights, such as
+        loading a checkpoint.
         """
-        assert self.label_embeddings is not None  # since construction
+        assert self.label_embeddings is not None  # created by the constructor
         self.label_embeddings.assign(self.embed_labels())
 
     def embed_labels(self):
-        """Unit vectors of the labels as the text encoder makes them now, float32 (K, C)."""
+        """Encode the label texts with the current weights: float32 unit vectors (K, C)."""
         return self._embed_texts(self._token_ids)
 
     def call(self, inputs, training=False):
         return self.compare(self.audio_tower(inputs, training=training), training)
 
     def compare(self, embeddings, training=False):
-        """Logits (B, K) of clips' unit vectors (B, C); see the class."""
+        """Compare embeddings of clips with the label texts.
+
+        Args:
+            embeddings: float32 unit vectors (B, C).
+            training: whether to encode the texts anew instead of using the baked embeddings.
+
+        Returns:
+            float32 logits (B, K).
+        """
         live = training and self.text_encoder.trainable
         texts = self.embed_labels() if live else self.label_embeddings
         return ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
 
     def _embed_texts(self, token_ids):
-        """Unit vectors of tokenised texts, float32 (n, C)."""
+        """Encode tokenised texts: float32 unit vectors (n, C)."""
         embeddings = self.text_encoder(ops.convert_to_tensor(token_ids), normalize=True)
         return ops.cast(embeddings, "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Contrastive loss of the logits; y is int labels (B,) or label shares (B, K)."""
+        """Contrastive loss of logits `y_pred` (B, K).
+
+        Args:
+            x: unused.
+            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            y_pred: float32 logits (B, K).
+            sample_weight: optional (B,), weight of each clip.
+            training: whether to apply label smoothing.
+
+        Returns:
+            float32 scalar.
+        """
         self._expect_one_replica()
         if self.label_smoothing and training:
             y = self._smooth(y)
@@ -282,7 +309,7 @@ class SemanticAC(keras.Model):
         return loss
 
     def _expect_one_replica(self) -> None:
-        """Refuse `tf.distribute`, under which each replica would compare its own clips alone."""
+        """Reject `tf.distribute`, whose replicas would each compare only their own clips."""
         strategy = getattr(self, "distribute_strategy", None)  # of TensorFlow's models only
         if strategy is not None and strategy.num_replicas_in_sync > 1:
             raise ValueError(
@@ -299,26 +326,28 @@ class SemanticAC(keras.Model):
         return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
 
     def fit(self, *args, callbacks=None, **kwargs):
-        """Keras' `fit`, which also renews the label embeddings; see the class."""
+        """Train as Keras' `fit`, and renew the label embeddings; see the class."""
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            given = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+            others = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             # First, so that the user's callbacks see, and save, renewed embeddings.
-            callbacks = [BakeLabels(), *(callback for callback in given if callback)]
+            callbacks = [BakeLabels(), *(callback for callback in others if callback)]
         build_optimizer(self)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """Probabilities of each label.
+        """Predict the probability of each label.
 
         Args:
-            x: waveforms, float mono at the front end's rate: (B, samples), or a list of B arrays of
-                any lengths. Shorter than a window: repeated to fill it. Longer: cut into adjoining
-                windows, the last aligned to the end, whose probabilities are averaged. Or log-mels
-                (B, num_frames, num_mels), or a dataset of batches of one window as for `fit`.
-            batch_size: windows at once, 32 if not given.
-            verbose: as Keras'.
+            x: float mono waveforms in [-1, 1] at the front end's sample rate: (B, samples), or a
+                list of B arrays of any lengths. A waveform shorter than a window is repeated to
+                fill it. A longer one is cut into adjoining windows, the last aligned to its end,
+                and their probabilities are averaged. Or float32 log-mels
+                (B, num_frames, num_mels) in decibels, or a dataset of batches of single windows,
+                as for `fit`.
+            batch_size: windows per batch; 32 if not given.
+            verbose: as in Keras.
             steps: batches to draw from a dataset.
-            callbacks: as Keras'.
+            callbacks: as in Keras.
 
         Returns:
             float32 (B, K), rows sum to 1.
@@ -337,7 +366,20 @@ class SemanticAC(keras.Model):
         return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
 
     def encode_audio(self, x, batch_size=None, verbose=0) -> FloatArray:
-        """Unit vectors of clips, float32 (B, C); takes what `predict` takes."""
+        """Encode clips.
+
+        Args:
+            x: clips, in the forms that `predict` accepts. The windows of a longer waveform are
+                averaged.
+            batch_size: windows per batch; 32 if not given.
+            verbose: as in Keras.
+
+        Returns:
+            float32 unit vectors, (B, C).
+
+        Raises:
+            ValueError: if a waveform is empty, not float or not finite.
+        """
         self._expect(waveforms=_is_waveforms(x))
         if not _is_waveforms(x):
             return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
@@ -349,18 +391,26 @@ class SemanticAC(keras.Model):
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
     def _expect(self, waveforms: bool) -> None:
-        """Forget functions traced for the other kind of input: TensorFlow would merge the two
-        into one of unknown rank."""
+        """Drop functions traced for the other input rank.
+
+        TensorFlow would otherwise generalise both traces to one of unknown rank.
+        """
         if waveforms != self._predicts_waveforms:
             self.predict_function = self.audio_tower.predict_function = None
             self._predicts_waveforms = waveforms
 
     def encode_text(self, texts: Sequence[str]) -> FloatArray:
-        """Unit vectors of texts as they stand (no prompt is added), float32 (n, C).
+        """Encode texts verbatim, without the prompt.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            float32 unit vectors, (n, C).
 
         Raises:
-            ValueError: if a text does not fit the context; without a text encoder, if the texts are
-                not the labels.
+            ValueError: if a text exceeds the context length or, without a text encoder, the texts
+                are not the labels.
         """
         if isinstance(texts, str):
             raise ValueError(f"`texts` must be a sequence of texts. Received: {texts!r}")
@@ -388,7 +438,7 @@ class SemanticAC(keras.Model):
 
 
 class BakeLabels(keras.callbacks.Callback):
-    """Keep the model's baked label embeddings in step with its text encoder."""
+    """Renews a model's baked label embeddings during `fit`."""
 
     def on_test_begin(self, logs=None):
         self.model.bake_labels()
@@ -401,23 +451,29 @@ class BakeLabels(keras.callbacks.Callback):
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Make the optimiser's variables before the first step.
+    """Create the optimiser's variables before the first step.
 
-    TensorFlow traces a step that makes variables once more without making them, and so takes twice
-    as long to start.
+    TensorFlow traces a step that creates variables twice, which doubles the start-up time.
     """
     if model.compiled:
         model.optimizer.build(model.trainable_variables)
 
 
 def _is_waveforms(x) -> bool:
-    """Waveforms by their rank, or a list of them; not log-mels and not a dataset."""
+    """Whether `x` is a batch or list of waveforms, rather than log-mels or a dataset."""
     if isinstance(x, list | tuple):
         return True
     return hasattr(x, "shape") and hasattr(x, "dtype") and len(x.shape) == 2
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Probabilities of logits (n, K), row by row."""
+    """Softmax over the last axis.
+
+    Args:
+        logits: float (n, K).
+
+    Returns:
+        Probabilities (n, K), rows sum to 1.
+    """
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""SpecAugment: hide stripes of time and of frequency while training."""
+"""SpecAugment: masks stripes of time and frequency while training."""
 
 import keras
 from keras import ops
@@ -6,17 +6,17 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SpecAugment(keras.layers.Layer):
-    """Set random stripes of each log-mel to zero while training; the identity otherwise.
+    """Random time and frequency masking while training; the identity at inference.
 
     Args:
-        time_stripes: stripes along time.
+        time_stripes: number of masked stripes of time.
         max_frames: longest time stripe, in frames.
-        mel_stripes: stripes along frequency.
+        mel_stripes: number of masked stripes of frequency.
         max_mels: widest frequency stripe, in mel bands.
-        seed: of the layer's own random stream.
+        seed: seed of the layer's random stream.
 
     Call arguments:
-        x: (B, frames, mels), normalised so that zero is the mean.
+        x: (B, frames, mels), normalised to zero mean; masked entries become zero.
 
     Returns:
         (B, frames, mels).
@@ -51,7 +51,7 @@ class SpecAugment(keras.layers.Layer):
         return x * ops.cast(keep, x.dtype)
 
     def _kept(self, batch, size: int, stripes: int, longest: int):
-        """1 outside the stripes and 0 inside, (B, size)."""
+        """Draw a mask (B, size): 0 inside the stripes, 1 outside."""
         kept = ops.ones((batch, size), "float32")
         position = ops.cast(ops.arange(size), "float32")
         for _ in range(stripes):

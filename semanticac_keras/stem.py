@@ -1,4 +1,4 @@
-"""Convolutions in the place of the patch embedding, for encoders trained from little data."""
+"""Convolutional stem, which replaces the patch embedding of encoders trained on little data."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from semanticac_keras.batch_norm import BatchNorm
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ConvStem(keras.layers.Layer):
-    """Picture to tokens by convolution blocks, each of which halves the sides.
+    """Convolutional stem: image to tokens by blocks that each halve both sides.
 
     A block is two 3x3 convolutions, the first with stride 2, each followed by batch normalisation
-    and ReLU; inference folds the normalisation into the convolution. A patch embedding must learn
-    locality and small shifts from data; this has them built in, which a few hundred clips repay.
+    and ReLU. Unlike a patch embedding, which learns them from data, convolutions have locality and
+    shift equivariance built in. That pays off when there are only a few hundred clips.
 
     Args:
         channels: output channels of each block.
 
     Call arguments:
-        x: (B, rows, columns, 1), sides divisible by 2 ** len(channels).
+        x: (B, rows, columns, 1), both sides divisible by 2 ** len(channels).
 
     Returns:
         Tokens (B, rows * columns / 4 ** len(channels), channels[-1]).

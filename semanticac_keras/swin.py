@@ -1,6 +1,6 @@
 """Swin transformer blocks over a rectangular grid of tokens.
 
-Written so that an exported graph is quick on a CPU: no tensor has more than four axes, tokens stay
+Written for fast exported graphs on a CPU: no tensor has more than four axes, tokens stay
 (B, rows * columns, C) between blocks, and the window bias is one constant.
 """
 
@@ -17,7 +17,7 @@ Grid = tuple[int, int]
 
 
 def exact_gelu(x):
-    """GELU by the error function; `keras.activations.gelu` would take tanh under some configs."""
+    """GELU by the error function, never by the tanh approximation."""
     return ops.gelu(x, approximate=False)
 
 
@@ -38,9 +38,9 @@ class WindowAttention(keras.layers.Layer):
 
     Args:
         dim: channels C.
-        num_heads: heads H; must divide `dim`.
+        num_heads: attention heads H; must divide `dim`.
         window: rows and columns (Mh, Mw) of a window.
-        dropout: rate on the attention weights while training.
+        dropout: dropout rate of the attention weights, in [0, 1).
 
     Call arguments:
         x: (B * nW, Mh * Mw, C), all windows of all clips.
@@ -97,7 +97,7 @@ class WindowAttention(keras.layers.Layer):
         return self.proj(ops.reshape(x, (-1, length, self.dim)))
 
     def _bias(self):
-        """Relative position bias of every head, (H, M, M)."""
+        """Relative position bias of each head, (H, M, M)."""
         length = self.window[0] * self.window[1]
         bias = ops.take(
             self.relative_position_bias_table, self.relative_position_index, axis=0
@@ -119,19 +119,19 @@ class WindowAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class SwinBlock(keras.layers.Layer):
-    """Window attention and an MLP, each behind a LayerNorm and a residual.
+    """Window attention and an MLP, each with pre-LayerNorm and a residual connection.
 
-    Along an axis where the grid is no longer than the window, the window is the whole axis and
-    the shift is dropped.
+    Along an axis where the grid is no longer than the window, the window spans the axis and is not
+    shifted.
 
     Args:
         grid: rows and columns of tokens.
         dim: channels C.
         num_heads: attention heads.
-        window_size: largest rows and columns of a window; must divide a longer grid axis.
-        shifted: move the windows by half their size.
-        mlp_ratio: hidden channels of the MLP over C.
-        dropout: rate after the MLP's layers and on the attention weights while training.
+        window_size: largest side of a window, in tokens; must divide a longer grid axis.
+        shifted: whether to shift the windows by half their size.
+        mlp_ratio: ratio of the MLP's hidden channels to C.
+        dropout: dropout rate of the MLP's layers and of the attention weights, in [0, 1).
         drop_path: probability that a clip skips a residual branch while training.
 
     Call arguments:
@@ -248,10 +248,10 @@ class SwinBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class PatchMerging(keras.layers.Layer):
-    """Join each 2x2 square of tokens into one of twice the channels.
+    """Merge each 2x2 square of tokens into one with twice the channels.
 
-    The square's tokens are concatenated row by row (00, 01, 10, 11). The reference concatenates
-    column by column; loading its weights permutes them.
+    The tokens are concatenated in row-major order (00, 01, 10, 11). The reference uses
+    column-major order; loading its weights permutes them.
 
     Args:
         grid: rows and columns of tokens, both even.
@@ -296,7 +296,7 @@ class PatchMerging(keras.layers.Layer):
 
 
 def _roll(x, shift: int, axis: int):
-    """Cyclic shift towards index 0, by slices: `ops.roll` has no TFLite form."""
+    """Cyclic shift towards index 0, by slices: `ops.roll` has no TFLite counterpart."""
     if shift == 0:
         return x
     split = shift if shift > 0 else x.shape[axis] + shift
@@ -305,7 +305,7 @@ def _roll(x, shift: int, axis: int):
 
 
 def _relative_position_index(window: Grid) -> np.ndarray:
-    """Row of the bias table for each pair of positions in a window, shape (M * M,)."""
+    """Row of the bias table for each pair of positions in a window, int32 (M * M,)."""
     rows, columns = window
     row, column = (axis.ravel() for axis in np.indices(window))
     row_offset = row[:, None] - row[None, :] + rows - 1
@@ -314,10 +314,10 @@ def _relative_position_index(window: Grid) -> np.ndarray:
 
 
 def _shift_mask(grid: Grid, window: Grid, shift: Grid) -> np.ndarray:
-    """-100 between tokens that only the cyclic shift brought together, (nW, 1, M, M)."""
+    """-100 between tokens that are adjacent only by the cyclic shift, else 0: (nW, 1, M, M)."""
     region = np.zeros(grid, np.int64)
     for axis in (0, 1):
-        # After the shift: untouched windows, the last window's own part, its wrapped part.
+        # Regions after the shift: intact windows, then the unwrapped and wrapped part of the last.
         position = np.arange(grid[axis])
         part = (position >= grid[axis] - window[axis]).astype(np.int64)
         if shift[axis]:

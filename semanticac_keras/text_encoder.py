@@ -12,18 +12,18 @@ from semanticac_keras.token_dense import TokenDense
 
 
 def quick_gelu(x):
-    """CLIP's activation: x · sigmoid(1.702 x)."""
+    """QuickGELU, CLIP's activation: x · sigmoid(1.702 x)."""
     return x * ops.sigmoid(1.702 * x)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class TransformerBlock(keras.layers.Layer):
-    """Self-attention and a QuickGELU MLP, each behind a LayerNorm and a residual.
+    """Self-attention and a QuickGELU MLP, each with pre-LayerNorm and a residual connection.
 
     Args:
-        width: channels.
+        width: number of channels.
         num_heads: attention heads; must divide `width`.
-        causal: let no token attend to a later one.
+        causal: whether tokens attend only to themselves and earlier tokens.
 
     Call arguments:
         x: (B, L, width).
@@ -84,22 +84,22 @@ class TransformerBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class TextEncoder(keras.Model):
-    """Token ids to one vector a text, read at the end-of-text token.
+    """CLIP's text encoder: one vector per text, taken at the end-of-text token.
 
-    Attention is causal, so what follows the end-of-text token changes nothing: ids may be padded
-    with anything below it, and a padded tail may be cut.
+    Attention is causal, so tokens after the end-of-text token have no effect. Texts may be padded
+    with any lower id, to any length.
 
     Args:
-        vocabulary_size: token rows; the end-of-text token has the highest id in use.
-        context_length: longest text in tokens, start and end included.
+        vocabulary_size: number of token ids; the end-of-text token has the highest id in use.
+        context_length: maximum tokens of a text, start and end included.
         width: channels of the transformer.
-        num_layers: transformer blocks.
-        num_heads: attention heads of a block.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads of a block; must divide `width`.
         output_dim: size C of the shared embedding space.
 
     Call arguments:
-        token_ids: int32, (B, L) with L <= context_length.
-        normalize: divide each vector by its L2 norm.
+        token_ids: int32 (B, L), ids in 0 .. vocabulary_size - 1, L <= context_length.
+        normalize: whether to divide each vector by its L2 norm.
 
     Returns:
         (B, output_dim).
@@ -107,7 +107,7 @@ class TextEncoder(keras.Model):
     Raises:
         ValueError: if L exceeds the context length.
 
-    Source: Radford et al. 2021, section 2.4; the defaults are the RN50 model's.
+    Source: Radford et al. 2021, section 2.4; the defaults are those of the RN50 model.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class TextEncoder(keras.Model):
 
     @classmethod
     def from_preset(cls, preset: str, **overrides) -> Self:
-        """An encoder with random weights at a preset's size.
+        """Create an encoder at a preset's size, with random weights.
 
         Args:
             preset: one of `semanticac_keras.presets.PRESETS`.

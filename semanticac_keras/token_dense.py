@@ -1,4 +1,4 @@
-"""A dense layer over tokens, in the form of which the backend's gradient is quick."""
+"""Dense layer over tokens with a fast gradient on JAX."""
 
 import keras
 from keras import ops
@@ -6,11 +6,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class TokenDense(keras.layers.Dense):
-    """Keras' dense layer of the last axis, on JAX as one product of all tokens.
+    """Dense layer over the last axis, computed on JAX as one 2-D product over all tokens.
 
-    Of a product with more than two axes JAX derives a kernel gradient for which XLA first
-    transposes the tokens, on a processor by a copy that takes longer than the product. On the other
-    backends, and so in every export, it is Keras' own.
+    For products with more than two axes, the kernel gradient of JAX makes XLA transpose the tokens,
+    which on a CPU takes longer than the product itself. The other backends, and so every export,
+    use Keras' own implementation.
 
     Call arguments:
         inputs: (B, M, C).

@@ -1,4 +1,4 @@
-"""Text to token ids."""
+"""Byte tokenizer, and padding of token ids."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ START_TOKEN, END_TOKEN = 256, 257
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ByteTokenizer:
-    """Lower-cased UTF-8 bytes between a start and an end token: 258 ids and no vocabulary file.
+    """Tokenizer of lower-cased UTF-8 bytes, with start and end tokens: 258 ids, no vocabulary file.
 
     Args:
-        context_length: longest text in tokens, start and end included.
+        context_length: maximum tokens of a text, start and end included.
     """
 
     vocabulary_size = 258
@@ -23,10 +23,16 @@ class ByteTokenizer:
         self.context_length = context_length
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
-        """Token ids of each text, padded with zeros to the longest, shape (n, L).
+        """Tokenise texts.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            int32 token ids (n, L), zero-padded to the longest text.
 
         Raises:
-            ValueError: if a text does not fit the context.
+            ValueError: if a text exceeds the context length.
         """
         rows = [
             [START_TOKEN, *" ".join(text.split()).lower().encode(), END_TOKEN] for text in texts
@@ -46,15 +52,18 @@ class ByteTokenizer:
 def pad_rows(
     rows: Sequence[Sequence[int]], texts: Sequence[str], context_length: int
 ) -> npt.NDArray[np.int32]:
-    """Token ids of several texts as one array, padded with zeros to the longest.
+    """Stack rows of token ids, zero-padded to the longest.
 
     Args:
-        rows: token ids of each text.
-        texts: the texts, for the error.
-        context_length: longest row allowed.
+        rows: token ids of n texts.
+        texts: the texts, for the error message.
+        context_length: maximum length of a row.
+
+    Returns:
+        int32 (n, L).
 
     Raises:
-        ValueError: if a text does not fit the context.
+        ValueError: if a row exceeds the context length.
     """
     for text, row in zip(texts, rows, strict=True):
         if len(row) > context_length:

@@ -1,4 +1,4 @@
-"""A model small enough to train in seconds, as a preset and a recipe of their own."""
+"""Preset and recipe of a model that trains in seconds."""
 
 from edge.inference.frontend import FrontEnd
 from semanticac_keras.presets import PRESETS, Preset
@@ -35,6 +35,6 @@ RECIPE = Recipe(preset=NAME, epochs=6, batch_size=4, learning_rate=0.01)
 
 
 def register() -> None:
-    """Add both to what this process knows by name."""
+    """Register the preset and the recipe in this process."""
     PRESETS[NAME] = PRESET
     RECIPES[NAME] = RECIPE

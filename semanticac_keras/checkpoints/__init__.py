@@ -1,8 +1,8 @@
-"""Published weights for the two towers.
+"""Loading of published weights into the two towers.
 
 `load_audio_checkpoint` fills an `HTSATEncoder`, `load_text_checkpoint` a `TextEncoder`. A source is
-a path or one of the names of `registry.REGISTRY`. No file is ever executed: pickles are read by
-`pickles`, which knows no operation that could call anything.
+a path or a name in `registry.REGISTRY`. Loading never executes code from a file: `pickles` reads
+pickles without any operation that calls or imports.
 """
 
 from semanticac_keras.checkpoints.loading import load_audio_checkpoint, load_text_checkpoint

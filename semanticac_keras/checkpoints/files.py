@@ -1,4 +1,4 @@
-"""Opening checkpoint files of any kind: told apart by their content, read without PyTorch."""
+"""Checkpoint files: format detection by content, reading without PyTorch."""
 
 import json
 import math
@@ -21,10 +21,10 @@ from semanticac_keras.checkpoints.stored import (
     item_bytes,
 )
 
-# A description of some thousand tensors takes less than a megabyte.
+# The metadata of a few thousand tensors takes less than a megabyte.
 _MAX_HEADER_BYTES = 64 << 20
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-# What `zipfile` raises on damaged archives, found by flipping their bytes.
+# Exceptions of `zipfile` on damaged archives, found by flipping bytes.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 _SAFETENSORS_DTYPES = {
     "F64": "float64",
@@ -42,14 +42,14 @@ _SAFETENSORS_DTYPES = {
 
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[CheckpointFile]:
-    """Open a checkpoint; its tensors can be read until the block ends.
+    """Open a checkpoint; its tensors can be read inside the `with` block.
 
     Args:
-        path: a PyTorch zip archive, a TorchScript archive or a safetensors file.
+        path: PyTorch zip archive, TorchScript archive or safetensors file.
 
     Raises:
-        CheckpointError: if it is none of these, or damaged, or asks for code to be run; also from
-            reading its tensors.
+        CheckpointError: if the format is unknown, the file is damaged, or it requests code
+            execution; also while reading its tensors.
     """
     try:
         with path.open("rb") as file:
@@ -58,12 +58,12 @@ def open_checkpoint(path: Path) -> Iterator[CheckpointFile]:
             if start.startswith(b"PK\x03\x04"):
                 with zipfile.ZipFile(file) as archive:
                     if any(member.compress_size > file_bytes for member in archive.infolist()):
-                        raise CheckpointError("damaged: a member claims more than the file has")
+                        raise CheckpointError("damaged: a member is larger than the file")
                     yield _torch_file(archive)
             elif start[8:9] == b"{":
                 yield _safetensors_file(file, file_bytes)
             else:
-                raise CheckpointError(_what_else(start))
+                raise CheckpointError(_describe_foreign(start))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except _DAMAGE as error:
@@ -72,13 +72,14 @@ def open_checkpoint(path: Path) -> Iterator[CheckpointFile]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _what_else(start: bytes) -> str:
+def _describe_foreign(start: bytes) -> str:
+    """Describe a file of an unsupported format by its first bytes."""
     if start.startswith(_LEGACY_TORCH):
-        return "written by PyTorch before 1.6: open it there and `torch.save` it again"
+        return "written by PyTorch before 1.6: load it in PyTorch and `torch.save` it again"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "a web page and no checkpoint: the download went wrong"
+        return "a web page, not a checkpoint: download the file again"
     if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer and no checkpoint: run `git lfs pull`"
+        return "a Git LFS pointer, not a checkpoint: run `git lfs pull`"
     return "not a checkpoint: expected a PyTorch zip archive, a TorchScript archive or safetensors"
 
 
@@ -86,12 +87,12 @@ def _torch_file(archive: zipfile.ZipFile) -> CheckpointFile:
     names = archive.namelist()
     pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
-        raise CheckpointError("a zip file and no PyTorch archive: it has no data.pkl")
+        raise CheckpointError("a zip file, not a PyTorch archive: it must have one data.pkl")
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}byteorder" in names and _member(archive, f"{root}byteorder", 16) != b"little":
         raise CheckpointError("written on a big-endian machine, which is not supported")
 
-    latest: dict[tuple[str, str, int], Array] = {}  # tensors that share a storage follow each other
+    latest: dict[tuple[str, str, int], Array] = {}  # tensors of a shared storage are adjacent
 
     def load(key: str, dtype: str, numel: int) -> Array:
         if (key, dtype, numel) not in latest:
@@ -110,7 +111,7 @@ def _torch_file(archive: zipfile.ZipFile) -> CheckpointFile:
 
 
 def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
-    """A member of a PyTorch archive, which are stored and never compressed."""
+    """Read an archive member; PyTorch stores members uncompressed."""
     try:
         member = archive.getinfo(name)
     except KeyError:
@@ -125,21 +126,21 @@ def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
 
 
 def _state_dict(value: Any) -> dict[str, StoredTensor]:
-    """The weights in what `torch.save` was given: a state dict, or a dictionary with one."""
+    """Find the state dict in a value saved by `torch.save`: the value or an entry of it."""
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         value = value["state_dict"]
     if not isinstance(value, dict):
-        raise CheckpointError(f"holds {_kind(value)} where a state dict should be")
+        raise CheckpointError(f"must hold a state dict. Received: {_kind(value)}")
     for key, tensor in value.items():
         if not isinstance(key, str) or not isinstance(tensor, StoredTensor):
-            raise CheckpointError(f"`{key}` is {_kind(tensor)} where a tensor should be")
+            raise CheckpointError(f"`{key}` must be a tensor. Received: {_kind(tensor)}")
     return value
 
 
 def _attributes(value: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, StoredTensor]]:
-    """The tensors of a TorchScript module and its children, by dotted name."""
+    """Yield the tensors of a TorchScript module and its children, with dotted names."""
     if not isinstance(value, Opaque):
-        raise CheckpointError(f"holds {_kind(value)} where a module should be")
+        raise CheckpointError(f"must hold a module. Received: {_kind(value)}")
     seen.add(id(value))
     for name, attribute in value.state.items():
         if isinstance(attribute, StoredTensor):
@@ -156,7 +157,7 @@ def _safetensors_file(file: BinaryIO, file_bytes: int) -> CheckpointFile:
     file.seek(0)
     header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > min(_MAX_HEADER_BYTES, file_bytes - 8):
-        raise CheckpointError(f"damaged: its header claims {header_bytes} bytes")
+        raise CheckpointError(f"damaged: a header of {header_bytes} bytes is too long")
     try:
         header = json.loads(file.read(header_bytes))
         header.pop("__metadata__", None)
@@ -165,7 +166,7 @@ def _safetensors_file(file: BinaryIO, file_bytes: int) -> CheckpointFile:
             for key, entry in header.items()
         }
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(f"damaged: its header is not safetensors' ({error})") from error
+        raise CheckpointError(f"damaged: not a safetensors header ({error})") from error
     return CheckpointFile("safetensors", tensors)
 
 
@@ -184,7 +185,7 @@ def _safetensor(
     kind = _SAFETENSORS_DTYPES[dtype]
     check_sizes(shape, (begin, end))
     if end - begin != math.prod(shape) * item_bytes(kind) or data_start + end > file_bytes:
-        raise CheckpointError(f"damaged: `{key}` claims other bytes than the file has")
+        raise CheckpointError(f"damaged: the byte range of `{key}` does not fit")
 
     def read() -> Array:
         file.seek(data_start + begin)

@@ -1,4 +1,4 @@
-"""CLIP presets of KerasHub as a source of text weights; needs the extra `hub`."""
+"""Text weights from CLIP presets of KerasHub; needs the extra `hub`."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from semanticac_keras.checkpoints.stored import Array, CheckpointError, Checkpoi
 
 
 def hub_preset(preset: str) -> CheckpointFile:
-    """The text weights of a KerasHub CLIP preset, named as in OpenAI's CLIP.
+    """Load the text weights of a KerasHub CLIP preset, named as in OpenAI's CLIP.
 
     Args:
-        preset: what `keras_hub.models.CLIPBackbone.from_preset` takes: a name or a directory.
+        preset: argument of `keras_hub.models.CLIPBackbone.from_preset`: a name or a directory.
 
     Raises:
-        CheckpointError: if KerasHub is not installed, has no such preset, or the preset's
+        CheckpointError: if KerasHub is not installed or cannot load the preset, or the preset's
             activation is not QuickGELU.
     """
     try:
@@ -31,7 +31,7 @@ def hub_preset(preset: str) -> CheckpointFile:
     activation = backbone.text_encoder.intermediate_activation
     if activation != "quick_gelu":
         raise CheckpointError(
-            f"{preset!r} was trained with {activation}: `TextEncoder` has QuickGELU"
+            f"{preset!r} must have the activation quick_gelu. Received: trained with {activation}"
         )
     tensors = _text_weights(backbone)
     return CheckpointFile("KerasHub preset", {key: _stored(tensors[key]) for key in tensors})

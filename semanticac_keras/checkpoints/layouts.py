@@ -1,4 +1,4 @@
-"""How each kind of file names the weights of a tower, and what else it holds."""
+"""Layouts: the weight names of each publisher's checkpoints."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True)
 class Layout:
-    """One publisher's names.
+    """Weight names of one publisher.
 
     Args:
-        name: for messages.
-        prefixes: what the names may begin with, one of them in a given file.
-        anchor: the original's name of a weight by which the layout is recognised.
-        renames: parts of the original's names and what stands for them here, in this order. Three
-            names stand for a fused weight whose thirds are stored apart.
-        transposed: weights that are stored the other way round.
-        unused: patterns of what such files hold and we deliberately do not read.
+        name: name for messages.
+        prefixes: possible prefixes of all names; a file uses one of them.
+        anchor: original name of a weight that identifies the layout.
+        renames: substrings of the original names with their replacements, applied in order. Three
+            replacements mean that the thirds of a fused weight are stored separately.
+        transposed: original names of the weights that are stored transposed.
+        unused: patterns of names that are deliberately not read.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Layout:
     unused: tuple[str, ...] = ()
 
     def keys(self, prefix: str, original: str) -> tuple[str, ...]:
-        """The file's names of a weight: one, or three to be joined along the first axis."""
+        """Translate an original name to file names: one, or three to concatenate on axis 0."""
         names: tuple[str, ...] = (original,)
         for old, new in self.renames:
             parts = (new,) if isinstance(new, str) else new
@@ -36,17 +36,17 @@ class Layout:
         return tuple(prefix + name for name in names)
 
     def prefix_in(self, keys: Iterable[str]) -> str | None:
-        """The prefix that a file with these names uses, or None if it has another layout."""
-        held = set(keys)
-        fits = (prefix for prefix in self.prefixes if self.keys(prefix, self.anchor)[0] in held)
-        return next(fits, None)
+        """Return the prefix used in a file with these names, or None for another layout."""
+        names = set(keys)
+        found = (prefix for prefix in self.prefixes if self.keys(prefix, self.anchor)[0] in names)
+        return next(found, None)
 
     def is_unused(self, key: str) -> bool:
-        """Whether such a file may hold this beside what is read."""
+        """Return whether a name is known but deliberately not read."""
         return any(fnmatchcase(key, pattern) for pattern in self.unused)
 
 
-# The classifier over AudioSet, the front end's tables, which `LogMel` computes, and a counter.
+# The AudioSet classifier, the front end's tables, which `LogMel` computes, and a counter.
 _HTSAT_UNUSED = (
     "head.*",
     "tscam_conv.*",
@@ -68,7 +68,7 @@ _AUDIO_ANCHOR = "patch_embed.proj.weight"
 AUDIO_LAYOUTS = (
     Layout(
         name="HTS-AT",
-        # As its Lightning module saves it, and the bare model.
+        # Saved by its Lightning module, or as the bare model.
         prefixes=("sed_model.", "module.", ""),
         anchor=_AUDIO_ANCHOR,
         unused=tuple(
@@ -117,7 +117,7 @@ AUDIO_LAYOUTS = (
 )
 
 _TEXT_ANCHOR = "token_embedding.weight"
-# The training's temperature: SemanticAC learns its own from CLIP's initial value.
+# SemanticAC learns its own scale, from CLIP's initial value.
 _LOGIT_SCALE = "logit_scale"
 
 TEXT_LAYOUTS = (
@@ -130,7 +130,7 @@ TEXT_LAYOUTS = (
             "module.visual.*",
             _LOGIT_SCALE,
             f"module.{_LOGIT_SCALE}",
-            # Constants that TorchScript keeps beside the weights.
+            # Constants that TorchScript stores with the weights.
             "input_resolution",
             "context_length",
             "vocab_size",

@@ -1,4 +1,4 @@
-"""From a checkpoint to an encoder, with every key accounted for."""
+"""Loading of checkpoints into encoders, with strict matching of names and shapes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,18 +21,19 @@ _SHOWN_PROBLEMS = 8
 
 
 def load_audio_checkpoint(encoder: HTSATEncoder, source: str | Path) -> None:
-    """Fill an audio encoder with published weights.
+    """Load published weights into an audio encoder.
 
     Args:
-        encoder: at the size of the weights: the defaults of `HTSATEncoder` for those registered.
-        source: a path, or `"htsat-audioset"` or `"clap-htsat-unfused"`. Read are HTS-AT's
-            Lightning checkpoints, LAION-CLAP's `.pt` without fusion, and Hugging Face's
-            `ClapModel` and `ClapAudioModel` as safetensors. CLAP's weights were trained on another
-            `FrontEnd`: 48 kHz and a hop of 480.
+        encoder: encoder of the same size as the weights. The registered weights fit the default
+            `HTSATEncoder`.
+        source: path, `"htsat-audioset"` or `"clap-htsat-unfused"`. Supported are HTS-AT's Lightning
+            checkpoints, LAION-CLAP's `.pt` files without fusion, and safetensors of Hugging Face's
+            `ClapModel` and `ClapAudioModel`. CLAP's weights were trained with another `FrontEnd`:
+            48 kHz and a hop of 480 samples.
 
     Raises:
-        CheckpointError: if the file cannot be had, is damaged or unsafe, or has not exactly the
-            weights of the encoder, which then keeps its own.
+        CheckpointError: if the file is not available, damaged or unsafe, or its weights do not
+            match the encoder exactly; the encoder then stays unchanged.
     """
     with open_checkpoint(resolve(source)) as file:
         values = _values(file, match_audio(encoder, file))
@@ -40,21 +41,22 @@ def load_audio_checkpoint(encoder: HTSATEncoder, source: str | Path) -> None:
 
 
 def load_text_checkpoint(text_encoder: TextEncoder, source: str | Path) -> None:
-    """Fill a text encoder with published weights.
+    """Load published weights into a text encoder.
 
-    The encoder may have fewer positions than the weights' 77, such as the paper's 76: attention
-    is causal, so the first are exact. CLIP's learned logit scale is not read. Weights do not tell
-    their activation: only those trained with QuickGELU, as OpenAI's were, mean the same here.
+    The encoder may have fewer positions than the 77 of the weights, for example the paper's 76:
+    attention is causal, so the outputs stay exact. CLIP's learned logit scale is not read. Files do
+    not store the activation: use only weights trained with QuickGELU, such as OpenAI's.
 
     Args:
-        text_encoder: otherwise at the size of the weights: the defaults of `TextEncoder` for RN50.
-        source: a path, or `"clip-rn50"`, or `"hub:"` and a KerasHub CLIP preset. Read are OpenAI's
-            TorchScript archives, open_clip's safetensors and `.pt`, and Hugging Face's `CLIPModel`
-            and `CLIPTextModelWithProjection` as safetensors.
+        text_encoder: encoder of the same size as the weights, except for the context length. RN50's
+            weights fit the default `TextEncoder`.
+        source: path, `"clip-rn50"`, or `"hub:"` followed by a KerasHub CLIP preset. Supported are
+            OpenAI's TorchScript archives, open_clip's safetensors and `.pt` files, and safetensors
+            of Hugging Face's `CLIPModel` and `CLIPTextModelWithProjection`.
 
     Raises:
-        CheckpointError: if the file cannot be had, is damaged or unsafe, or has not exactly the
-            weights of the encoder, which then keeps its own.
+        CheckpointError: if the file is not available, damaged or unsafe, or its weights do not
+            match the encoder exactly; the encoder then stays unchanged.
     """
     if isinstance(source, str) and source.startswith(_HUB_PREFIX):
         file = hub_preset(source.removeprefix(_HUB_PREFIX))
@@ -67,14 +69,14 @@ def load_text_checkpoint(text_encoder: TextEncoder, source: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Match:
-    """A file's tensors beside an encoder's weights.
+    """A file's tensors matched with an encoder's weights.
 
     Args:
-        layout: whose names the file uses.
-        weights: each weight with the file's names of it.
-        constants: the file's names of what is not read but must equal our own.
-        unused: the file's names of what is deliberately not read.
-        problems: why they do not fit, a phrase each.
+        layout: layout of the file.
+        weights: each weight with its names in the file.
+        constants: names in the file of constants that must equal the encoder's.
+        unused: names in the file that are deliberately not read.
+        problems: mismatches, one phrase each.
     """
 
     layout: Layout
@@ -85,45 +87,45 @@ class Match:
 
 
 def find_layout(file: CheckpointFile, layouts: Sequence[Layout]) -> tuple[Layout, str]:
-    """Whose names a file uses, and after which prefix.
+    """Find the layout and the prefix of a file.
 
     Raises:
-        CheckpointError: if it is nobody's.
+        CheckpointError: if no layout fits.
     """
     for layout in layouts:
         if (prefix := layout.prefix_in(file.tensors)) is not None:
             return layout, prefix
     raise CheckpointError(
-        f"has no weights named as {' or '.join(layout.name for layout in layouts)} names them, "
-        f"but {listed([f'`{key}`' for key in file.tensors], shown=3) or 'no tensors at all'}"
+        f"has no weights named as in {' or '.join(layout.name for layout in layouts)}, but "
+        f"{listed([f'`{key}`' for key in file.tensors], shown=3) or 'no tensors'}"
     )
 
 
 def match_audio(encoder: HTSATEncoder, file: CheckpointFile) -> Match:
-    """Lay a file beside an audio encoder.
+    """Match a file with an audio encoder.
 
     Raises:
-        CheckpointError: if the file has no audio encoder's names, or ours has another stem.
+        CheckpointError: if no audio layout fits, or the encoder has a convolutional stem.
     """
     if encoder.stem_channels:
         raise CheckpointError(
-            "has a patch embedding, but the encoder has convolutions in its place. Take a preset "
-            "without `stem_channels`, such as base"
+            "has a patch embedding, but the encoder has a convolutional stem. Use a preset without "
+            "`stem_channels`, such as base"
         )
     return _match(file, AUDIO_LAYOUTS, audio_slots(encoder), audio_constants(encoder))
 
 
 def match_text(text_encoder: TextEncoder, file: CheckpointFile) -> Match:
-    """Lay a file beside a text encoder.
+    """Match a file with a text encoder.
 
     Raises:
-        CheckpointError: if the file has no text encoder's names.
+        CheckpointError: if no text layout fits.
     """
     return _match(file, TEXT_LAYOUTS, text_slots(text_encoder), {})
 
 
 def listed(phrases: Sequence[str], shown: int = _SHOWN_PROBLEMS) -> str:
-    """The first phrases, and how many more there are."""
+    """Join the first phrases, and the number of the others."""
     more = [f"and {len(phrases) - shown} more"] if len(phrases) > shown else []
     return ", ".join([*phrases[:shown], *more])
 
@@ -148,11 +150,11 @@ def _match(
     for key in checked:
         stored = file.tensors[key]
         if stored.shape != own[key].shape or not np.array_equal(stored.read(), own[key]):
-            problems.append(f"`{key}` is for other windows than the encoder's")
+            problems.append(f"`{key}` does not match the encoder's attention windows")
     known = {key for _, keys in weights for key in keys}.union(checked)
     unused = [key for key in file.tensors if key not in known and layout.is_unused(key)]
     left = file.tensors.keys() - known.union(unused)
-    problems += [f"`{key}` is left over" for key in file.tensors if key in left]
+    problems += [f"`{key}` is unexpected" for key in file.tensors if key in left]
     return Match(layout, weights, checked, unused, problems)
 
 
@@ -169,7 +171,7 @@ def _weight_problem(
 
 
 def _values(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
-    """Each variable of the encoder with its new values."""
+    """Read the new values of each variable of the encoder."""
     if match.problems:
         raise CheckpointError(
             f"{match.layout.name} weights do not fit this encoder: {listed(match.problems)}"
@@ -178,7 +180,7 @@ def _values(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
     for slot, keys in match.weights:
         original = np.concatenate([file.tensors[key].read() for key in keys])
         if not np.isfinite(original).all():
-            raise CheckpointError(f"`{keys[0]}` has values that are not finite")
+            raise CheckpointError(f"`{keys[0]}` must be finite. Received: NaN or infinite values")
         if slot.key in match.layout.transposed:
             original = original.T
         values.append((slot.variable, slot.arrange(original).astype(np.float32)))
@@ -186,6 +188,6 @@ def _values(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
 
 
 def _assign(values: Sequence[tuple[Any, Array]]) -> None:
-    """Only when all are read and nothing can fail any more."""
+    """Assign all values. They are read before, so that a failure leaves the encoder unchanged."""
     for variable, array in values:
         variable.assign(array)

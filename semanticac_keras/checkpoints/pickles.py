@@ -1,9 +1,9 @@
-"""A reader of PyTorch's pickles that can run nothing.
+"""Safe reader of PyTorch pickles, which never executes code.
 
-Python's own unpickler calls, imports and sets attributes on behalf of the file. This one is a loop
-over the opcodes that PyTorch writes. It builds numbers, texts, containers and `StoredTensor`; a
-class or function of the file is only ever a name. Names off the list below are refused, and those
-on it that are not tensors become an `Opaque` that holds data and does nothing.
+Python's own unpickler calls, imports and sets attributes as the file requests. This reader loops
+over the opcodes that PyTorch writes. It builds numbers, strings, containers and `StoredTensor`; a
+class or function in the file stays a name. Names that are not on the lists below are refused.
+Listed names of anything but tensors become an `Opaque`, which holds data only.
 """
 
 import pickletools
@@ -36,7 +36,7 @@ _WRAPPERS = frozenset(
     }
 )
 _ORDERED_DICT = "collections.OrderedDict"
-# Harmless things that training scripts leave beside the weights.
+# Harmless objects that training scripts save with the weights.
 _INERT = frozenset(
     {
         "_codecs.encode",
@@ -64,7 +64,7 @@ _INERT = frozenset(
         ),
     }
 )
-# `__torch__` is where TorchScript keeps the names of its modules.
+# `__torch__` is TorchScript's namespace of modules.
 _INERT_PACKAGES = (
     "__torch__.",
     "lightning.",
@@ -87,7 +87,7 @@ _MARK = object()
 
 @dataclass(frozen=True)
 class _Name:
-    """A class or function that the file names."""
+    """Name of a class or function in the file."""
 
     dotted: str
 
@@ -101,11 +101,11 @@ class _Storage:
 
 @dataclass
 class Opaque:
-    """An object of some class, which is not looked up.
+    """Object of a class that is never imported.
 
     Args:
-        dotted: the class's name.
-        state: its attributes, if it has any.
+        dotted: dotted name of the class.
+        state: attributes of the object.
     """
 
     dotted: str
@@ -113,17 +113,17 @@ class Opaque:
 
 
 def read_pickle(data: bytes, load: Callable[[str, str, int], Array]) -> Any:
-    """The value of a pickle that PyTorch wrote.
+    """Read a pickle written by PyTorch.
 
     Args:
         data: the pickle.
-        load: `load(key, dtype, numel)` brings the flat elements of a storage.
+        load: function `load(key, dtype, numel)` that reads the flat elements of a storage.
 
     Returns:
-        Numbers, texts, containers (sets as lists), `StoredTensor` and `Opaque`.
+        Numbers, strings, containers (sets as lists), `StoredTensor` and `Opaque`.
 
     Raises:
-        CheckpointError: if the pickle is damaged, or names what is not on the list.
+        CheckpointError: if the pickle is damaged, or refers to a name that is not listed.
     """
     reader = _Reader(load)
     try:
@@ -133,11 +133,11 @@ def read_pickle(data: bytes, load: Callable[[str, str, int], Array]) -> Any:
             reader.step(opcode.name, argument)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"the pickle is damaged: {error}") from error
-    raise CheckpointError("the pickle is damaged: it has no end")
+    raise CheckpointError("the pickle is damaged: it has no STOP opcode")
 
 
 class _Reader:
-    """The stack machine of `pickle`, without its calls."""
+    """Stack machine of `pickle` without calls."""
 
     def __init__(self, load: Callable[[str, str, int], Array]) -> None:
         self.load = load
@@ -145,7 +145,7 @@ class _Reader:
         self.memo: dict[int, Any] = {}
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Follow one instruction."""
+        """Execute one opcode on the stack."""
         push, pop = self.stack.append, self.stack.pop
         if opcode in _PUSHED:
             push(argument)
@@ -189,7 +189,7 @@ class _Reader:
                 case "STACK_GLOBAL":
                     name, module = pop(), pop()
                     if not isinstance(name, str) or not isinstance(module, str):
-                        raise TypeError("something is named by what is no text")
+                        raise TypeError("a global name is not a string")
                     push(_allowed(f"{module}.{name}"))
                 case "BINPERSID":
                     push(_storage(pop()))
@@ -199,7 +199,7 @@ class _Reader:
                 case "BUILD":
                     self._set_state(pop())
                 case _:
-                    raise CheckpointError(f"the pickle holds {opcode}, which PyTorch never writes")
+                    raise CheckpointError(f"the pickle has {opcode}, which PyTorch never writes")
 
     def _to_mark(self) -> list[Any]:
         items = []
@@ -212,16 +212,16 @@ class _Reader:
         if isinstance(target, list):
             target.extend(items)
         elif not isinstance(target, Opaque):
-            raise TypeError("something is appended to what is not a list")
+            raise TypeError("an item is appended to an object that is not a list")
 
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, Opaque):
             return
         if not isinstance(target, dict):
-            raise TypeError("something is put into what is not a dictionary")
+            raise TypeError("an item is set on an object that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            # Nested tuples can take forever to hash.
+            # Hashing nested tuples can take exponential time.
             if not isinstance(key, str | int | float | _Name | None):
                 raise TypeError(f"a dictionary has a key of type {type(key).__name__}")
             target[key] = value
@@ -230,13 +230,13 @@ class _Reader:
         target = self.stack[-1]
         if isinstance(target, Opaque):
             target.state = state if isinstance(state, dict) else {}
-        elif not isinstance(target, dict):  # an OrderedDict's attributes are not needed
-            raise TypeError("attributes are set on what has none")
+        elif not isinstance(target, dict):  # attributes of an OrderedDict are ignored
+            raise TypeError("attributes are set on an object that has none")
 
     def _make(self, made: Any, arguments: Any) -> Any:
-        """What a call of a named class or function stands for."""
+        """Return the value that a call of a listed name represents."""
         if not isinstance(made, _Name) or not isinstance(arguments, tuple):
-            raise TypeError("something is called that has no name")
+            raise TypeError("an object that is not a global name is called")
         if made.dotted in _TENSORS:
             return self._tensor(*arguments[:4])
         if made.dotted in _WRAPPERS:
@@ -249,14 +249,14 @@ class _Reader:
         if not isinstance(storage, _Storage) or len(shape) != len(strides):
             raise TypeError("a tensor has no storage")
         check_sizes(shape, (offset, *strides, storage.numel))
-        # An axis of one element, or of an empty tensor, may claim any stride.
+        # An axis of one element, or of an empty tensor, may have any stride.
         steps = [
             stride if n > 1 and 0 not in shape else 0
             for n, stride in zip(shape, strides, strict=True)
         ]
         reach = sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
         if 0 not in shape and offset + reach >= storage.numel:
-            raise ValueError("a tensor reaches beyond its storage")
+            raise ValueError("a tensor extends beyond its storage")
 
         def read() -> Array:
             flat = self.load(storage.key, storage.dtype, storage.numel)[offset:]
@@ -270,7 +270,7 @@ def _allowed(dotted: str) -> _Name:
     if known or dotted == _ORDERED_DICT or dotted.startswith(_INERT_PACKAGES):
         return _Name(dotted)
     raise CheckpointError(
-        f"the pickle asks for `{dotted}`, which is refused: only tensors and plain data are read"
+        f"the pickle requests `{dotted}`, which is refused: only tensors and plain data are read"
     )
 
 

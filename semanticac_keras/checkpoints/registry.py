@@ -1,4 +1,4 @@
-"""Published checkpoints by name: where they are and how they come into the user's cache."""
+"""Registry of published checkpoints, and their download into the user's cache."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from semanticac_keras.download import DownloadError, cache_dir, download, file_s
 
 @dataclass(frozen=True)
 class Entry:
-    """A published checkpoint.
+    """Published checkpoint.
 
     Args:
-        tower: which encoder it fills.
-        file_name: its name in the cache.
-        page: where a person finds it.
-        url: where it downloads from; None if it must be fetched by hand.
-        sha256: its published digest; None if there is none.
-        licence: of the weights, as their publisher states it.
-        note: what to know before using it.
+        tower: encoder that it is for.
+        file_name: file name in the cache.
+        page: web page of the checkpoint.
+        url: download address; None if it must be downloaded by hand.
+        sha256: published hexadecimal digest, or None.
+        licence: licence of the weights, as stated by the publisher.
+        note: remarks for the user.
     """
 
     tower: Literal["audio", "text"]
@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """Where it lies, or will lie, in the cache."""
+        """Path in the cache, whether or not the file exists."""
         return cache_dir() / "checkpoints" / self.file_name
 
 
@@ -46,11 +46,11 @@ REGISTRY: dict[str, Entry] = {
         tower="audio",
         file_name="htsat-audioset.ckpt",
         page="https://drive.google.com/file/d/1OK8a5XuMVLyeVKF117L8pfxeZYdfSDZv",
-        # Google Drive answers programs with a page that asks for confirmation.
+        # Google Drive shows programs a confirmation page.
         url=None,
         sha256=None,
         licence="MIT (code; none stated for the weights)",
-        note="HTS-AT trained on AudioSet, what the paper starts from; 32 kHz",
+        note="HTS-AT trained on AudioSet, the paper's initial weights; 32 kHz",
     ),
     "clap-htsat-unfused": Entry(
         tower="audio",
@@ -71,41 +71,49 @@ REGISTRY: dict[str, Entry] = {
         url=f"https://openaipublic.azureedge.net/clip/models/{_RN50_SHA256}/RN50.pt",
         sha256=_RN50_SHA256,
         licence="MIT",
-        note="CLIP RN50, whose text tower the paper's figures point to",
+        note="CLIP RN50; the paper's figures point to its text tower",
     ),
 }
 
 
 def resolve(source: str | Path) -> Path:
-    """The file of a source: a path as it is, a registered name from the cache or its publisher.
+    """Find the file of a source, and download it if it is a registered name.
+
+    Args:
+        source: path, or a key of `REGISTRY`.
 
     Raises:
-        CheckpointError: if there is neither, or the download fails.
+        CheckpointError: if the source is neither, or the download fails.
     """
     if isinstance(source, str) and source in REGISTRY:
         return fetch(source)
     path = Path(source).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"{source} is neither a file nor one of {', '.join(REGISTRY)}")
+        raise CheckpointError(
+            f"source must be a file or one of {', '.join(REGISTRY)}. Received: {source}"
+        )
     return path
 
 
 def fetch(name: str, progress: bool = True) -> Path:
-    """Bring a registered checkpoint into the cache, unless it is there, and verify it.
+    """Download a registered checkpoint into the cache, unless it is there, and verify it.
 
-    Where no digest is published, the first file is trusted with a warning, its digest is noted
-    beside it, and any other file is refused from then on.
+    If no digest is published, the first file is trusted with a warning. Its digest is stored next
+    to it and required from then on.
 
     Args:
-        name: a key of `REGISTRY`.
-        progress: show a progress bar on stderr.
+        name: key of `REGISTRY`.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Path of the file in the cache.
 
     Raises:
-        CheckpointError: if there is no such name, it must be fetched by hand, the download fails,
-            or the file is not the one expected.
+        CheckpointError: if the name is unknown, the file must be fetched by hand, the download
+            fails, or the digest differs.
     """
     if name not in REGISTRY:
-        raise CheckpointError(f"{name!r} is not one of {', '.join(REGISTRY)}")
+        raise CheckpointError(f"name must be one of {', '.join(REGISTRY)}. Received: {name!r}")
     entry = REGISTRY[name]
     pin = entry.path.with_name(f"{entry.file_name}.sha256")
     expected = entry.sha256 or (pin.read_text().strip() if pin.is_file() else None)
@@ -117,28 +125,28 @@ def fetch(name: str, progress: bool = True) -> Path:
         except DownloadError as error:
             raise CheckpointError(f"{name} cannot be fetched: {error}") from error
     if expected is None:
-        with open_checkpoint(entry.path):  # a web page or half a file is never trusted
+        with open_checkpoint(entry.path):  # never trust a web page or a partial file
             pass
         pin.write_text(f"{digest}\n")
         warnings.warn(
-            f"no digest of {name} is published: {entry.path} is trusted as it is. "
-            f"Its SHA-256 {digest} is kept in {pin.name} and required from now on.",
+            f"no digest of {name} is published: {entry.path} is trusted without verification. "
+            f"Its SHA-256 {digest} is stored in {pin.name} and required from now on.",
             stacklevel=2,
         )
     return entry.path
 
 
 def _by_hand(name: str, entry: Entry, expected: str | None) -> str:
-    """The digest of a file that the user put into the cache."""
+    """Return the digest of a file that the user put into the cache."""
     if not entry.path.is_file():
         raise CheckpointError(
-            f"{name} must be fetched by hand: open {entry.page} in a browser and save the file as "
-            f"{entry.path}, or pass the path of the file"
+            f"{name} must be fetched by hand: open {entry.page} in a browser and save the file "
+            f"as {entry.path}, or pass the path of the file"
         )
     digest = file_sha256(entry.path)
     if expected not in (None, digest):
         raise CheckpointError(
-            f"{entry.path} must have the SHA-256 {expected} that it had at first. "
-            f"Received: {digest}. Fetch it again, or remove {entry.file_name}.sha256."
+            f"{entry.path} must have the SHA-256 {expected}. Received: {digest}. Fetch it again, "
+            f"or remove {entry.file_name}.sha256 to trust the new file."
         )
     return digest

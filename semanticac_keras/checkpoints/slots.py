@@ -1,7 +1,7 @@
-"""What our encoders need of a checkpoint, in the words of the original code.
+"""Slots: an encoder's weights by their names in the original code.
 
-A `Slot` is one weight: its name and shape in HTS-AT's or OpenAI's CLIP code, and how it is turned
-into ours. PyTorch keeps dense kernels as (out, in), Keras as (in, out).
+A `Slot` is one weight: its name and shape in the code of HTS-AT or OpenAI's CLIP, and the
+conversion to the Keras variable. PyTorch stores dense kernels as (out, in), Keras as (in, out).
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ def _as_is(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Slot:
-    """A weight of one of our encoders.
+    """Weight of an encoder, with its counterpart in the original code.
 
     Args:
-        key: its name in the original code.
-        shape: its shape there.
-        variable: ours, a `keras.Variable`.
-        arrange: the original's values to ours.
-        first_rows: whether the original may have more rows, of which the first are taken.
+        key: name in the original code.
+        shape: shape in the original code.
+        variable: `keras.Variable` of the encoder.
+        arrange: conversion from the original values to the variable's.
+        first_rows: whether the original may have more rows, of which the first are used.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Slot:
 
 
 def audio_slots(encoder: HTSATEncoder) -> list[Slot]:
-    """The weights of an audio encoder, named as in HTS-AT."""
+    """List the weights of an audio encoder, named as in HTS-AT."""
     norm, patch = encoder.mel_norm, encoder.patch_size
     channels = encoder.embed_dim
     slots = [
@@ -84,7 +84,7 @@ def audio_slots(encoder: HTSATEncoder) -> list[Slot]:
 
 
 def audio_constants(encoder: HTSATEncoder) -> dict[str, Array]:
-    """What HTS-AT stores although it follows from the sizes; a file that has it must agree."""
+    """Constants that HTS-AT stores although the sizes determine them; files must match them."""
     constants = {}
     for key, layer in _swin_layers(encoder):
         if isinstance(layer, SwinBlock):
@@ -97,7 +97,7 @@ def audio_constants(encoder: HTSATEncoder) -> dict[str, Array]:
 
 
 def text_slots(encoder: TextEncoder) -> list[Slot]:
-    """The weights of a text encoder, named as in OpenAI's CLIP."""
+    """List the weights of a text encoder, named as in OpenAI's CLIP."""
     embedding, positions = encoder.token_embedding.embeddings, encoder.positional_embedding
     projection = encoder.projection.kernel
     slots = [
@@ -129,7 +129,7 @@ def text_slots(encoder: TextEncoder) -> list[Slot]:
 
 
 def _swin_layers(encoder: HTSATEncoder) -> list[tuple[str, Any]]:
-    """Blocks and patch mergings with HTS-AT's names for them."""
+    """Blocks and patch mergings with their names in HTS-AT."""
     named = []
     stage = block = 0
     for layer in encoder.stages:
@@ -162,5 +162,5 @@ def _dense(key: str, layer: Any, separator: str = ".") -> list[Slot]:
 
 
 def _merging_order(rows: Array) -> Array:
-    """Swin's four neighbours are (row, column) 00, 10, 01, 11; ours 00, 01, 10, 11."""
+    """Reorder Swin's merged tokens, (row, column) 00, 10, 01, 11, to 00, 01, 10, 11."""
     return np.concatenate([np.split(rows, 4)[i] for i in (0, 2, 1, 3)])

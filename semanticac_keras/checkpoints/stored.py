@@ -1,4 +1,4 @@
-"""What every kind of checkpoint file comes down to: named tensors that are read when needed."""
+"""Common form of all checkpoint files: named tensors that are read on demand."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]
 
 _MAX_AXES = 32  # NumPy's limit before 2.0
 
-# How the files store them; bfloat16 is the upper half of a float32.
+# NumPy types of the stored bytes; bfloat16 is the upper half of a float32.
 _ON_DISK = {
     "float64": "<f8",
     "float32": "<f4",
@@ -27,17 +27,17 @@ _ON_DISK = {
 
 
 class CheckpointError(Exception):
-    """A checkpoint is damaged, unsafe, not available, or does not fit."""
+    """A checkpoint is damaged, unsafe or not available, or does not match the encoder."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file.
+    """Tensor in a checkpoint file.
 
     Args:
-        shape: its axes.
+        shape: shape of the tensor.
         dtype: `"float32"`, `"bfloat16"`, `"int64"` and so on.
-        read: brings the values, bfloat16 as float32; the file must still be open.
+        read: function that reads the values, bfloat16 as float32; the file must still be open.
     """
 
     shape: tuple[int, ...]
@@ -46,17 +46,17 @@ class StoredTensor:
 
     @property
     def is_floating(self) -> bool:
-        """Whether it holds real numbers."""
+        """Whether the values are floating point."""
         return "float" in self.dtype
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """An open checkpoint.
+    """Open checkpoint.
 
     Args:
-        container: kind of file, in words.
-        tensors: what it holds, in the file's order.
+        container: file format, for messages.
+        tensors: tensors by name, in the file's order.
     """
 
     container: str
@@ -69,7 +69,7 @@ def item_bytes(dtype: str) -> int:
 
 
 def decode(data: bytes, dtype: str) -> Array:
-    """Little-endian bytes to a flat array; bfloat16 becomes float32."""
+    """Decode little-endian bytes to a flat array; bfloat16 becomes float32."""
     flat = np.frombuffer(data, _ON_DISK[dtype])
     if dtype == "bfloat16":
         return (flat.astype(np.uint32) << 16).view(np.float32)
@@ -77,8 +77,8 @@ def decode(data: bytes, dtype: str) -> Array:
 
 
 def check_sizes(shape: Sequence[Any], others: Sequence[Any]) -> None:
-    """Raise `ValueError` unless a file's numbers are sizes that a machine can count to."""
+    """Raise `ValueError` unless all numbers are valid sizes."""
     if len(shape) > _MAX_AXES:
-        raise ValueError(f"a tensor has {len(shape)} axes")
+        raise ValueError(f"a tensor must have at most {_MAX_AXES} axes. Received: {len(shape)}")
     if not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in (*shape, *others)):
         raise ValueError("a tensor has a negative or impossible size")

@@ -1,8 +1,8 @@
-"""Make the two graphs that the edge tests run: `python make_tiny_models.py` (needs TensorFlow).
+"""Make the two graphs of the edge tests: `python make_tiny_models.py` (needs TensorFlow).
 
-Each weighs its input's time steps differently, so that a window that is off by one step, or has
-its rows out of order, gives other scores. Window 1 s at 32 kHz, 5 labels, embedding of 8. Like an
-exported model's, the cosines compare unit vectors, and the scores are their scaled softmax.
+The graphs weight the time steps of their input differently, so a window that is off by one step, or
+has its rows out of order, gives different scores. Window 1 s at 32 kHz, 5 labels, embedding size 8.
+As in an exported model, the cosines compare unit vectors, and the scores are their scaled softmax.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ SHAPES = {"log_mel": (1, 101, 64), "waveform": (1, 32_000)}
 def make(inputs: str) -> bytes:
     """Build one graph and convert it."""
     rng = np.random.default_rng(0)
-    # Bring decibels around -50 and samples around 0 to where tanh is steep.
+    # Map decibels around -50 and samples around 0 to the steep range of tanh.
     offset, scale, steps = (50.0, 0.02, 101) if inputs == "log_mel" else (0.0, 5.0, 200)
     columns = int(np.prod(SHAPES[inputs])) // steps
     over_time = rng.normal(size=(1, steps)).astype(np.float32) / steps**0.5

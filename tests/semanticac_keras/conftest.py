@@ -1,29 +1,52 @@
-"""Clips that a model can tell apart."""
+"""Clips and models at the smallest useful size."""
 
-import numpy as np
 import pytest
 
-LABELS = ("low hum", "whistle", "hiss")
-
-
-def make_clips(num_clips: int, num_samples: int, sample_rate_hz: int, seed: int = 0):
-    """Hums, whistles and noise: waveforms (n, samples) and labels (n,)."""
-    rng = np.random.default_rng(seed)
-    seconds = np.arange(num_samples) / sample_rate_hz
-    labels = np.arange(num_clips) % 3
-    waveforms = [
-        (
-            0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds),
-            0.3 * np.sin(2 * np.pi * rng.uniform(1800, 2200) * seconds),
-            0.1 * rng.standard_normal(num_samples),
-        )[label]
-        + 0.003 * rng.standard_normal(num_samples)
-        for label in labels
-    ]
-    return np.stack(waveforms).astype(np.float32), labels
+from tests.clips import LABELS, make_clips
 
 
 @pytest.fixture
 def clips():
-    """24 clips of the `micro` preset's window, with their labels."""
+    """24 clips of one micro window each, with their classes."""
     return make_clips(24, 5120, 8000)
+
+
+@pytest.fixture
+def tiny_classifier():
+    """`tiny_classifier(head)`: an untrained model of one block and 8 tokens, and its clips.
+
+    For exports where only the head matters: conversion time grows with the encoder.
+    """
+
+    import keras
+
+    from semanticac_keras import (
+        AudioTower,
+        ClassIndex,
+        ClassVectors,
+        FrontEnd,
+        HTSATEncoder,
+        SemanticAC,
+    )
+
+    def make(head):
+        keras.utils.set_random_seed(3)
+        encoder = HTSATEncoder(
+            num_frames=26,
+            num_mels=16,
+            num_chunks=1,
+            chunk_frames=32,
+            patch_size=8,
+            embed_dim=8,
+            depths=(1,),
+            num_heads=(1,),
+            window_size=4,
+        )
+        tower = AudioTower(
+            FrontEnd(8000, 256, 100, 16, 50.0, 4000.0, window_seconds=0.32), encoder, head
+        )
+        vectors = ClassVectors(len(LABELS), head.output_dim)
+        model = SemanticAC(tower, vectors, ClassIndex(LABELS), LABELS, prompt="{label}")
+        return model, make_clips(24, 2560, 8000)[0]
+
+    return make

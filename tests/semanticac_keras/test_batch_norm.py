@@ -19,7 +19,7 @@ def make(cls):
     return norm
 
 
-def test_it_normalises_and_remembers_as_keras_does():
+def test_output_and_statistics_match_keras():
     ours, reference = make(BatchNorm), make(keras.layers.BatchNormalization)
     for seed in range(3):
         x = pictures(seed)
@@ -35,8 +35,8 @@ def test_it_normalises_and_remembers_as_keras_does():
     )
 
 
-def test_it_learns_as_keras_does():
-    """A few steps of gradient descent through both end in the same weights."""
+def test_training_matches_keras():
+    """A few steps of gradient descent give the same weights."""
     x, y = pictures(0), pictures(1)
 
     def trained(cls):
@@ -51,14 +51,14 @@ def test_it_learns_as_keras_does():
         np.testing.assert_allclose(ours, reference, atol=1e-5)
 
 
-def test_a_frozen_one_keeps_its_statistics():
+def test_frozen_layer_keeps_its_statistics():
     norm = make(BatchNorm)
     norm.trainable = False
     norm(pictures(0), training=True)
     np.testing.assert_array_equal(ops.convert_to_numpy(norm.moving_mean), 0.0)
 
 
-def test_half_precision_stays_half():
+def test_half_precision_is_preserved():
     norm = BatchNorm(dtype="mixed_bfloat16")
     y = norm(ops.cast(pictures(0), "bfloat16"), training=True)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from semanticac_keras import ClassIndex, SemanticAC, export_tflite
+from semanticac_keras import ClassIndex, MeanPooling, SemanticAC, export_tflite
 from semanticac_keras.prompts import fill, random_names
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 EAGER = keras.backend.backend() == "tensorflow"
 
@@ -18,7 +17,7 @@ def build(micro, texts, **options):
     return model
 
 
-def test_without_text_it_is_a_cosine_softmax_classifier(micro, clips):
+def test_class_vectors_make_a_cosine_softmax_classifier(micro, clips):
     model = build(micro, "none", targets="prototype")
     audio = model.encode_audio(clips[0])
     vectors = ops.convert_to_numpy(model.text_encoder.vectors)
@@ -32,7 +31,7 @@ def test_without_text_it_is_a_cosine_softmax_classifier(micro, clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("texts", ["random", "none"])
-def test_learns_and_reloads(micro, clips, texts, tmp_path):
+def test_control_models_are_trained_and_saved(micro, clips, texts, tmp_path):
     model = build(micro, texts, targets="prototype")
     before = ops.convert_to_numpy(model.label_embeddings)
     history = model.fit(*clips, batch_size=12, epochs=4, verbose=0).history
@@ -46,7 +45,7 @@ def test_learns_and_reloads(micro, clips, texts, tmp_path):
     assert loaded.prompts == model.prompts
 
 
-def test_learned_vectors_cannot_become_other_classes(micro):
+def test_learned_classes_cannot_be_replaced(micro):
     model = build(micro, "none")
     assert model.prompts == LABELS
     for labels, prompt in (
@@ -62,7 +61,7 @@ def test_learned_vectors_cannot_become_other_classes(micro):
     assert model.labels == LABELS
 
 
-def test_random_letters_stand_in_the_prompt(micro):
+def test_random_names_are_filled_into_the_prompt(micro):
     model = build(micro, "random")
     assert model.labels == LABELS
     for label, text in zip(LABELS, model.prompts, strict=True):
@@ -76,7 +75,7 @@ def test_random_letters_stand_in_the_prompt(micro):
     )
 
 
-def test_a_random_name_depends_on_its_label_alone():
+def test_random_name_depends_on_its_label_alone():
     names = random_names(["rain", "dog", "sea waves"])
     assert random_names(["sea waves", "rain"]) == [names[2], names[0]]
     assert [len(name) for name in names] == [4, 3, 9]
@@ -88,7 +87,7 @@ def test_random_names_of_the_shortest_labels_are_distinct():
     assert len(set(random_names(labels))) == 36
 
 
-def test_refuses_what_is_not_there(micro):
+def test_unknown_texts_and_repeated_labels_are_rejected(micro):
     with pytest.raises(ValueError, match="`texts` must be one of"):
         build(micro, "words")
     with pytest.raises(ValueError, match=r"Repeated: \['a'\]"):
@@ -100,7 +99,8 @@ def test_refuses_what_is_not_there(micro):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_exports_without_text(micro, clips, tmp_path):
-    contract = export_tflite(build(micro, "none"), tmp_path / "m.tflite", clips=clips[0])
+def test_export_without_text(tiny_classifier, tmp_path):
+    model, waveforms = tiny_classifier(MeanPooling(12))
+    contract = export_tflite(model, tmp_path / "m.tflite", clips=waveforms)
     assert contract.prompts == contract.labels == LABELS
     assert contract.parity["max_score_difference"] <= 1e-4

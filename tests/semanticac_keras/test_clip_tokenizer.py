@@ -15,9 +15,7 @@ from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.download import DigestError, DownloadError
 
 VOCABULARY = os.environ.get("SEMANTICAC_BPE_VOCAB")
-needs_vocabulary = pytest.mark.skipif(
-    not VOCABULARY, reason="SEMANTICAC_BPE_VOCAB does not name CLIP's vocabulary"
-)
+needs_vocabulary = pytest.mark.skipif(not VOCABULARY, reason="SEMANTICAC_BPE_VOCAB is not set")
 
 # ruff: noqa: RUF001
 PIECES = (
@@ -46,7 +44,7 @@ def awkward_texts():
 
 @pytest.fixture(scope="module")
 def open_clip_tokenizer():
-    """open_clip's `SimpleTokenizer`, from its file: the package also wants an image library."""
+    """open_clip's `SimpleTokenizer`, from its file: the package also imports an image library."""
     pytest.importorskip("torch")
     package = importlib.util.find_spec("open_clip")
     if package is None:
@@ -81,7 +79,7 @@ def test_ids_are_padded_to_the_longest_text():
 
 
 @needs_vocabulary
-def test_text_that_does_not_fit_is_refused():
+def test_long_texts_are_rejected():
     with pytest.raises(ValueError, match="must fit 5 tokens"):
         CLIPTokenizer(context_length=5)(["an audio clip of dog"])
 

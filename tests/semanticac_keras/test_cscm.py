@@ -21,12 +21,12 @@ def test_fewer_parameters_than_flatten_and_dense():
     assert dense.count_params() > 16 * cscm.count_params()
 
 
-def test_maps_any_size_to_one_vector():
+def test_map_of_any_size_becomes_one_vector():
     assert CSCM(20, hidden_dim=6)(token_map(3, 4, 8, 16)).shape == (3, 20)
     assert CSCM(20).compute_output_shape((None, 4, 8, 16)) == (None, 20)
 
 
-def test_channel_attention_weighs_whole_channels():
+def test_channel_attention_weighs_channels():
     x = token_map(2, 3, 5, 8)
     weights = ops.convert_to_numpy(ChannelAttention(reduction=2)(x)) / x
     np.testing.assert_allclose(weights, np.broadcast_to(weights[:, :1, :1], x.shape), rtol=1e-4)
@@ -34,7 +34,7 @@ def test_channel_attention_weighs_whole_channels():
     assert (weights < 1).all()
 
 
-def test_spatial_attention_weighs_whole_places():
+def test_spatial_attention_weighs_positions():
     x = token_map(2, 3, 5, 8)
     weights = ops.convert_to_numpy(SpatialAttention()(x)) / x
     np.testing.assert_allclose(weights, np.broadcast_to(weights[..., :1], x.shape), rtol=1e-4)
@@ -42,7 +42,7 @@ def test_spatial_attention_weighs_whole_places():
 
 
 @pytest.mark.parametrize("layer", [ChannelAttention(reduction=2), SpatialAttention()])
-def test_training_changes_only_how_the_gradient_is_found(layer):
+def test_training_and_inference_outputs_agree(layer):
     x = token_map(2, 3, 5, 8)
     np.testing.assert_allclose(
         ops.convert_to_numpy(layer(x, training=True)), ops.convert_to_numpy(layer(x)), atol=1e-6

@@ -1,4 +1,4 @@
-"""Downloads from a local server that cuts, forgets, changes and fails; and extraction."""
+"""Downloads from a faulty local server, and extraction of archives."""
 
 import errno
 import hashlib
@@ -30,13 +30,13 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Site:
-    """A served file, the ways in which the server misbehaves, and what it was asked."""
+    """A served file, the faults of its server, and the requests received."""
 
     content: bytes = CONTENT
     etag: str = '"first"'
     ranges: bool = True
-    cuts: list[int] = field(default_factory=list)  # bytes to send before hanging up, a request
-    statuses: list[int] = field(default_factory=list)  # failures to answer with, a request
+    cuts: list[int] = field(default_factory=list)  # bytes sent before disconnecting, per request
+    statuses: list[int] = field(default_factory=list)  # error statuses, per request
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -90,16 +90,16 @@ def leftovers(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_a_download_is_complete_and_leaves_nothing_else(site, tmp_path):
+def test_download_is_complete_and_leaves_no_other_files(site, tmp_path):
     path = tmp_path / "deep" / "file.bin"
     assert fetch(site, path) == SHA256
     assert path.read_bytes() == CONTENT
     assert leftovers(path.parent) == ["file.bin"]
     assert fetch(site, path) == SHA256
-    assert site.asked == [None], "a file that is there is not fetched again"
+    assert site.asked == [None], "an existing file is not downloaded again"
 
 
-def test_a_cut_connection_is_resumed(site, tmp_path):
+def test_dropped_connection_is_resumed(site, tmp_path):
     site.cuts = [100_000, 50_000]
     assert fetch(site, tmp_path / "file.bin") == SHA256
     assert site.asked == [None, "bytes=100000-", "bytes=150000-"]
@@ -115,7 +115,7 @@ def test_a_later_call_resumes(site, tmp_path):
     assert leftovers(tmp_path) == ["file.bin"]
 
 
-def test_a_server_without_ranges_sends_all_again(site, tmp_path):
+def test_server_without_ranges_restarts_the_download(site, tmp_path):
     site.ranges = False
     site.cuts = [100_000]
     assert fetch(site, tmp_path / "file.bin") == SHA256
@@ -130,7 +130,7 @@ def test_without_a_strong_tag_nothing_is_resumed(site, tmp_path, etag):
     assert site.asked == [None, None]
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(site, tmp_path):
+def test_changed_file_is_downloaded_from_the_start(site, tmp_path):
     site.cuts = [100_000]
     with pytest.raises(DownloadError):
         fetch(site, tmp_path / "file.bin", attempts=1)
@@ -139,7 +139,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(site, tmp_path):
     assert digest == hashlib.sha256(CONTENT[::-1]).hexdigest()
 
 
-def test_a_part_longer_than_the_file_is_fetched_anew(site, tmp_path):
+def test_part_longer_than_the_file_is_replaced(site, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(CONTENT + b"more")
     (tmp_path / "file.bin.part.etag").write_text(site.etag)
     assert fetch(site, tmp_path / "file.bin") == SHA256
@@ -152,7 +152,7 @@ def test_a_wrong_checksum_discards_the_file(site, tmp_path):
     assert leftovers(tmp_path) == []
 
 
-def test_an_md5_serves_where_no_sha256_is_published(site, tmp_path):
+def test_md5_is_verified(site, tmp_path):
     path = tmp_path / "file.bin"
     path.write_bytes(b"another file")
     right, wrong = hashlib.md5(CONTENT).hexdigest(), "0" * 32
@@ -164,7 +164,7 @@ def test_an_md5_serves_where_no_sha256_is_published(site, tmp_path):
     assert leftovers(tmp_path) == ["file.bin"]
 
 
-def test_passing_server_errors_are_retried(site, tmp_path):
+def test_transient_server_errors_are_retried(site, tmp_path):
     site.statuses = [503, 429]
     assert fetch(site, tmp_path / "file.bin") == SHA256
 
@@ -176,14 +176,14 @@ def test_retries_end(site, tmp_path):
     assert len(site.asked) == 3
 
 
-def test_not_found_fails_at_once(site, tmp_path):
+def test_not_found_is_not_retried(site, tmp_path):
     site.statuses = [404]
     with pytest.raises(DownloadError, match="HTTP 404"):
         fetch(site, tmp_path / "file.bin")
     assert len(site.asked) == 1
 
 
-def test_unreachable_server_and_foreign_scheme(tmp_path):
+def test_unreachable_server_and_unsupported_scheme(tmp_path):
     closed = Site(url="http://127.0.0.1:9/file.bin")
     with pytest.raises(DownloadError, match="failed 2 times"):
         fetch(closed, tmp_path / "file.bin", attempts=2)
@@ -191,7 +191,7 @@ def test_unreachable_server_and_foreign_scheme(tmp_path):
         download("file:///etc/hostname", tmp_path / "file.bin")
 
 
-def test_a_full_disk_is_one_error_and_keeps_the_part(site, tmp_path, monkeypatch):
+def test_full_disk_is_reported_and_keeps_the_part(site, tmp_path, monkeypatch):
     site.cuts = [100_000]
     with pytest.raises(DownloadError):
         fetch(site, tmp_path / "file.bin", attempts=1)
@@ -211,7 +211,7 @@ def make_zip(path, members):
     return path
 
 
-def test_a_zip_is_unpacked_whole(tmp_path):
+def test_zip_is_extracted_completely(tmp_path):
     archive = make_zip(tmp_path / "a.zip", {"top/meta/a.csv": "1", "top/b.bin": CONTENT})
     extract_zip(archive, tmp_path / "out", progress=False)
     assert (tmp_path / "out" / "top" / "b.bin").read_bytes() == CONTENT
@@ -219,7 +219,7 @@ def test_a_zip_is_unpacked_whole(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out", "C:\\x"])
-def test_a_zip_that_points_outside_is_refused(tmp_path, name):
+def test_zip_with_paths_outside_is_rejected(tmp_path, name):
     archive = make_zip(tmp_path / "a.zip", {"fine.txt": "1", name: "2"})
     with pytest.raises(ArchiveError, match="outside its root"):
         extract_zip(archive, tmp_path / "deep" / "out", progress=False)
@@ -228,7 +228,7 @@ def test_a_zip_that_points_outside_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_a_damaged_zip_leaves_nothing(tmp_path, damage):
+def test_damaged_zip_leaves_no_files(tmp_path, damage):
     archive = make_zip(tmp_path / "a.zip", {"b.bin": CONTENT})
     content = bytearray(archive.read_bytes())
     content[1000] ^= 0xFF
@@ -238,7 +238,7 @@ def test_a_damaged_zip_leaves_nothing(tmp_path, damage):
     assert leftovers(tmp_path) == ["a.zip"]
 
 
-def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path, monkeypatch):
+def test_disk_full_during_extraction_leaves_no_files(tmp_path, monkeypatch):
     def full(self, member, path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -262,7 +262,7 @@ def make_tar(path, members):
     return path
 
 
-def test_a_tar_is_unpacked_whole(tmp_path):
+def test_tar_is_extracted_completely(tmp_path):
     archive = make_tar(tmp_path / "a.tar.gz", {"top/meta/a.csv": b"1", "top/b.bin": CONTENT})
     extract_tar(archive, tmp_path / "out", progress=False)
     assert (tmp_path / "out" / "top" / "b.bin").read_bytes() == CONTENT
@@ -281,7 +281,7 @@ def test_a_tar_is_unpacked_whole(tmp_path):
         ("pipe", (tarfile.FIFOTYPE, "")),
     ],
 )
-def test_a_tar_that_reaches_outside_is_refused(tmp_path, name, content):
+def test_unsafe_tar_is_rejected(tmp_path, name, content):
     archive = make_tar(tmp_path / "a.tar.gz", {"fine.txt": b"1", name: content})
     with pytest.raises(ArchiveError, match="unsafe member"):
         extract_tar(archive, tmp_path / "deep" / "out", progress=False)
@@ -290,10 +290,10 @@ def test_a_tar_that_reaches_outside_is_refused(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "unzipped"])
-def test_a_damaged_tar_leaves_nothing(tmp_path, damage):
+def test_damaged_tar_leaves_no_files(tmp_path, damage):
     archive = make_tar(tmp_path / "a.tar.gz", {"b.bin": CONTENT})
     content = bytearray(archive.read_bytes())
-    content[100_000] ^= 0xFF  # within random bytes: only the checksum tells
+    content[100_000] ^= 0xFF  # within random bytes: only the checksum detects it
     damaged = {"cut": content[:-1000], "flipped": content, "unzipped": CONTENT}
     archive.write_bytes(damaged[damage])
     with pytest.raises(ArchiveError, match=r"not an intact tar\.gz file"):
@@ -301,7 +301,7 @@ def test_a_damaged_tar_leaves_nothing(tmp_path, damage):
     assert leftovers(tmp_path) == ["a.tar.gz"]
 
 
-def test_a_tar_is_not_unpacked_onto_a_full_disk(tmp_path, monkeypatch):
+def test_tar_is_not_extracted_onto_a_full_disk(tmp_path, monkeypatch):
     archive = make_tar(tmp_path / "a.tar.gz", {"b.bin": CONTENT})
     usage = shutil.disk_usage(tmp_path)._replace(free=archive.stat().st_size - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
@@ -310,7 +310,7 @@ def test_a_tar_is_not_unpacked_onto_a_full_disk(tmp_path, monkeypatch):
     assert leftovers(tmp_path) == ["a.tar.gz"]
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch):
+def test_environment_sets_the_cache_directory(monkeypatch):
     monkeypatch.setenv("SEMANTICAC_CACHE", "/one")
     monkeypatch.setenv("XDG_CACHE_HOME", "/two")
     assert cache_dir() == Path("/one")
@@ -320,7 +320,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch):
     assert cache_dir() == Path.home() / ".cache" / "semanticac"
 
 
-def test_a_python_without_tar_filters_unpacks_nothing(tmp_path, monkeypatch):
+def test_python_without_tar_filters_extracts_nothing(tmp_path, monkeypatch):
     monkeypatch.delattr(tarfile, "data_filter")
     archive = make_tar(tmp_path / "a.tar.gz", {"b.bin": CONTENT})
     with pytest.raises(ArchiveError, match=r"Python 3\.11\.4"):

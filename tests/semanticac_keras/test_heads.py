@@ -4,8 +4,7 @@ import pytest
 from keras import ops
 
 from semanticac_keras import HEADS, MeanPooling, SemanticAC, SeqLSTM, SeqTransformer, export_tflite
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 EAGER = keras.backend.backend() == "tensorflow"
 
@@ -19,14 +18,14 @@ def apply(head, x):
 
 
 def shuffled(x):
-    """The same tokens in other places."""
+    """The same tokens in another order."""
     tokens = x.reshape(len(x), -1, x.shape[-1])
     order = np.random.default_rng(1).permutation(tokens.shape[1])
     return tokens[:, order].reshape(x.shape)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_copy_by_config_and_weights_is_the_same_head(name):
+def test_head_is_restored_from_config_and_weights(name):
     x = token_map(3, 2, 4, 16)
     head = HEADS[name](20)
     expected = apply(head, x)
@@ -38,27 +37,27 @@ def test_a_copy_by_config_and_weights_is_the_same_head(name):
     np.testing.assert_allclose(apply(copy, x), expected, atol=1e-6)
 
 
-def test_pooled_is_a_projection_of_the_mean():
+def test_mean_pooling_projects_the_mean_token():
     x, head = token_map(3, 2, 4, 16), MeanPooling(20)
     np.testing.assert_allclose(
         apply(head, x), apply(head.projection, x.mean(axis=(1, 2))), atol=1e-5
     )
 
 
-def test_seq_lstm_has_the_steps_of_keras_lstm():
+def test_seq_lstm_matches_keras_lstm():
     x, head = token_map(3, 2, 4, 16), SeqLSTM(20)
     vectors = apply(head, x)
     lstm = keras.layers.LSTM(16, return_sequences=True)
     lstm.build((None, 8, 16))
     kernel, bias, recurrent = (*head.input_gates.get_weights(), *head.recurrent_gates.get_weights())
-    bias[16:32] += 1  # the forget gate's, which the head adds itself
+    bias[16:32] += 1  # the forget gate's bias, which the head adds itself
     lstm.set_weights([kernel, recurrent, bias])
     tokens = x.reshape(3, 8, 16)
     mean = (tokens + apply(lstm, tokens)).mean(axis=1)
     np.testing.assert_allclose(vectors, apply(head.projection, mean), atol=1e-5)
 
 
-def test_seq_transformer_adds_its_blocks_to_the_tokens():
+def test_seq_transformer_adds_its_output_to_the_tokens():
     x, head = token_map(3, 2, 4, 16), SeqTransformer(20, num_layers=0)
     head.build(x.shape)
     positions = ops.convert_to_numpy(head.positional_embedding)
@@ -66,7 +65,7 @@ def test_seq_transformer_adds_its_blocks_to_the_tokens():
     np.testing.assert_allclose(apply(head, x), apply(head.projection, mean), atol=1e-5)
 
 
-def test_only_the_sequence_heads_see_the_order():
+def test_only_sequence_heads_depend_on_token_order():
     x, transformer = token_map(3, 2, 4, 16), SeqTransformer(20, num_layers=1)
 
     def change(head):
@@ -75,12 +74,12 @@ def test_only_the_sequence_heads_see_the_order():
     assert change(MeanPooling(20)) < 1e-5
     assert change(SeqLSTM(20)) > 1e-3
     assert change(transformer) > 1e-3
-    # It looks both ways: nothing but the learned positions tells it the order.
+    # Not causal: without the learned positions, the order has no effect.
     transformer.positional_embedding.assign(np.zeros((8, 16)))
     assert change(transformer) < 1e-5
 
 
-def test_refuses_what_does_not_fit(micro):
+def test_unknown_heads_and_invalid_sizes_are_rejected(micro):
     with pytest.raises(ValueError, match="`head` must be one of"):
         SemanticAC.from_preset(micro, LABELS, head="seqTransf")
     with pytest.raises(ValueError, match="`num_heads` must divide `width`"):
@@ -88,7 +87,7 @@ def test_refuses_what_does_not_fit(micro):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_every_weight_learns_and_is_saved(name, tmp_path):
+def test_every_weight_is_trained_and_saved(name, tmp_path):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((2, 4, 16)), HEADS[name](20)])
     model.compile(keras.optimizers.Adam(0.003), "mse", run_eagerly=EAGER)
@@ -106,10 +105,8 @@ def test_every_weight_learns_and_is_saved(name, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", HEADS)
-def test_the_device_agrees_with_keras(micro, clips, name, tmp_path):
-    keras.utils.set_random_seed(3)
-    model = SemanticAC.from_preset(micro, LABELS, head=name)
-    contract = export_tflite(model, tmp_path / "m.tflite", clips=clips[0])
-    # Nothing that the export checks is looser here: 1e-4 in a probability, and one partition.
+def test_edge_runtime_agrees_with_keras(tiny_classifier, name, tmp_path):
+    model, waveforms = tiny_classifier(HEADS[name](12, name=name))
+    contract = export_tflite(model, tmp_path / "m.tflite", clips=waveforms)
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.parity["delegate_partitions"] == 1

@@ -25,7 +25,7 @@ def log_mels(*shape):
 def test_paper_size():
     encoder = HTSATEncoder.from_preset("base")
     assert encoder(log_mels(1, 1001, 64)).shape == (1, 8, 8, 768)
-    # 27.5 M of HTS-AT's published 31 M; the rest is its AudioSet head, which is not used here.
+    # 27.5 M of HTS-AT's published 31 M; its AudioSet head is not used here.
     assert encoder.count_params() == 27_534_616
 
 
@@ -44,7 +44,7 @@ def test_resizing_is_pytorchs_bicubic(size_in, size_out):
     np.testing.assert_allclose(bicubic_matrix(size_in, size_out)[0] @ x, expected[0, 0], atol=1e-5)
 
 
-def test_chunks_lie_under_each_other():
+def test_chunks_are_stacked_vertically():
     encoder = HTSATEncoder(**{**SMALL, "num_frames": 64})  # no resizing
     x = np.arange(64 * 16, dtype=np.float32).reshape(1, 64, 16)  # value = 16 · frame + mel
     patches = ops.convert_to_numpy(encoder._patches(encoder._fold(ops.convert_to_tensor(x))))
@@ -62,11 +62,11 @@ def test_a_clip_does_not_depend_on_its_batch(stem):
     x = log_mels(5, 52, 16)
     together = ops.convert_to_numpy(encoder(x))
     alone = np.concatenate([ops.convert_to_numpy(encoder(clip[None])) for clip in x])
-    # Values of about 1, summed in another order: 1.2e-5 was seen. What leaks would give far more.
+    # Values of about 1, summed in another order: 1.2e-5 was seen. A leak would give far more.
     np.testing.assert_allclose(together, alone, atol=5e-5)
 
 
-def test_training_drops_and_hides_at_random():
+def test_training_is_random_with_drop_path_and_spec_augment():
     encoder = HTSATEncoder(**SMALL, drop_path=0.5, spec_augment=True)
     x = log_mels(4, 52, 16)
     first, second = (ops.convert_to_numpy(encoder(x, training=True)) for _ in range(2))
@@ -77,22 +77,22 @@ def test_training_drops_and_hides_at_random():
     ("change", "message"),
     [
         ({"num_frames": 65}, "at most num_chunks"),
-        ({"num_heads": (1,)}, "an entry a stage"),
+        ({"num_heads": (1,)}, "one entry per stage"),
         ({"num_mels": 18}, "`patch_size` must divide"),
         ({"stem_channels": (4, 6)}, "the last `embed_dim`"),
         ({"stem_channels": (8,)}, r"log2\(patch_size\) entries"),
     ],
 )
-def test_refuses_sizes_that_do_not_fit(change, message):
+def test_inconsistent_sizes_are_rejected(change, message):
     with pytest.raises(ValueError, match=message):
         HTSATEncoder(**{**SMALL, **change})
 
 
-def test_refuses_other_log_mels():
+def test_log_mels_of_another_shape_are_rejected():
     with pytest.raises(ValueError, match=r"must have shape \(B, 52, 16\)"):
         HTSATEncoder(**SMALL)(log_mels(1, 50, 16))
 
 
-def test_unknown_preset():
+def test_unknown_preset_is_rejected():
     with pytest.raises(ValueError, match="must be one of"):
         HTSATEncoder.from_preset("huge")

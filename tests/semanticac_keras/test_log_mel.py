@@ -24,7 +24,7 @@ def sound(front_end: FrontEnd) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["rfft", "dft"])
 @pytest.mark.parametrize("front_end", [HTSAT, CLAP, ODD])
-def test_agrees_with_the_device(front_end, method):
+def test_agrees_with_the_edge_runtime(front_end, method):
     waveforms = sound(front_end)
     result = ops.convert_to_numpy(LogMel(front_end, method)(waveforms))
     expected = np.stack([log_mel(waveform, front_end) for waveform in waveforms])
@@ -45,7 +45,7 @@ def test_agrees_with_librosa(method):
     assert np.abs(result - expected).max() < 0.01
 
 
-def test_does_not_compute_in_half_precision():
+def test_always_computes_in_float32():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -56,7 +56,7 @@ def test_does_not_compute_in_half_precision():
     np.testing.assert_allclose(result[1], log_mel(sound(HTSAT)[1], HTSAT), atol=1e-4)
 
 
-def test_refuses_what_it_cannot_frame():
+def test_short_waveforms_and_unknown_methods_are_rejected():
     with pytest.raises(ValueError, match="above 512 samples"):
         LogMel(HTSAT)(np.zeros((1, 512), np.float32))
     with pytest.raises(ValueError, match="`method` must be"):

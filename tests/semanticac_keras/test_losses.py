@@ -29,7 +29,7 @@ def matrix_loss(logits, labels, target_matrix):
     return (rows + columns) / 2
 
 
-def test_diagonal_is_the_papers_matrix_form():
+def test_diagonal_matches_the_paper_s_equation():
     assert loss(LOGITS, LABELS) == pytest.approx(matrix_loss(LOGITS, LABELS, np.eye(9)), abs=1e-5)
 
 
@@ -40,7 +40,7 @@ def test_multi_positive_shares_the_mass_among_repeats():
     assert loss(LOGITS, LABELS, "multi_positive") == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_two_coincide_for_one_text_a_label():
+def test_batch_forms_are_equal_for_one_text_per_label():
     for seed in range(5):
         logits = 10 * np.random.default_rng(seed).standard_normal((9, 5)).astype(np.float32)
         assert loss(logits, LABELS, "multi_positive") == pytest.approx(
@@ -48,7 +48,7 @@ def test_the_two_coincide_for_one_text_a_label():
         )
 
 
-def test_the_two_differ_for_mixed_clips():
+def test_batch_forms_differ_for_mixed_clips():
     shares = (
         0.7 * np.eye(5, dtype=np.float32)[LABELS] + 0.3 * np.eye(5, dtype=np.float32)[LABELS[::-1]]
     )
@@ -57,7 +57,7 @@ def test_the_two_differ_for_mixed_clips():
     assert loss(LOGITS, shares, "diagonal") == pytest.approx(loss(LOGITS, LABELS, "diagonal"))
 
 
-def test_repeats_put_a_floor_under_the_diagonal():
+def test_repeated_labels_raise_the_minimum_of_diagonal():
     perfect = (100 * np.eye(3)).astype(np.float32)[[0, 0, 1, 2]]
     labels = np.array([0, 0, 1, 2])
     assert loss(perfect, labels) == pytest.approx(2 * np.log(2) / 4, abs=1e-4)
@@ -70,7 +70,7 @@ def test_prototype_is_cross_entropy_over_all_labels():
 
 
 @pytest.mark.parametrize("targets", ["diagonal", "multi_positive", "prototype"])
-def test_labels_and_their_one_hot_form_are_the_same(targets):
+def test_labels_and_one_hot_shares_agree(targets):
     one_hot = np.eye(5, dtype=np.float32)[LABELS]
     assert loss(LOGITS, one_hot, targets) == pytest.approx(loss(LOGITS, LABELS, targets), rel=1e-6)
 
@@ -91,6 +91,6 @@ def test_large_logits_stay_finite():
         assert np.isfinite(loss(huge, LABELS, targets))
 
 
-def test_unknown_targets():
+def test_unknown_targets_are_rejected():
     with pytest.raises(ValueError, match="`targets` must be one of"):
         loss(LOGITS, LABELS, "sigmoid")

@@ -34,7 +34,7 @@ SMALL = {
 }
 
 on_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the graph is the same from every backend"
+    keras.backend.backend() != "tensorflow", reason="every backend exports the same graph"
 )
 
 
@@ -105,7 +105,7 @@ def test_half_precision_files_are_read_exactly(dtype, reference, encoder, tmp_pa
 
 
 def make_reference(config):
-    """A CLAP audio model whose statistics, biases and norms are not the initial ones."""
+    """A CLAP audio model with perturbed statistics, biases and norms."""
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = transformers.ClapAudioModel(transformers.ClapAudioConfig(**config)).eval()
@@ -125,7 +125,7 @@ def make_reference(config):
 
 @keras.saving.register_keras_serializable("tests")
 class Flatten(keras.layers.Layer):
-    """A head that lets the whole token map out as the embedding."""
+    """Head that returns the flattened token map as the embedding."""
 
     def __init__(self, output_dim, **kwargs):
         super().__init__(**kwargs)
@@ -158,7 +158,7 @@ def exported_error(encoder, reference):
     log_mels = random_log_mels(encoder)[:1]
     unit = interpreter.get_signature_runner()(inputs=log_mels)["embedding"].copy()
     expected = expected_map(encoder, reference, log_mels).reshape(-1)
-    # The graph ends in a division by the map's norm.
+    # The graph normalises the map as an embedding.
     error = np.abs(unit[0] * np.linalg.norm(expected) - expected).max()
     print(f"float32 TFLite: token map of {size} numbers, max abs error {error:.1e}")
     return error
@@ -193,7 +193,7 @@ def tensors(model):
 
 
 def write(layout, reference, directory):
-    """The reference's weights as one of their publishers writes them."""
+    """Write the reference's weights in a publisher's layout."""
     if layout == "clap-audio":
         path = directory / "model.safetensors"
         safetensors_torch.save_file(tensors(reference), path)
@@ -255,7 +255,7 @@ def as_htsat(reference):
 
 
 def shift_mask(side, window):
-    """Swin's mask: tokens of a shifted window attend only to those that were neighbours before."""
+    """Swin's mask: tokens attend only to those in their window before the shift."""
     region = torch.zeros(side, side)
     bounds = (slice(0, side - window), slice(side - window, side - window // 2))
     bounds = (*bounds, slice(side - window // 2, side))

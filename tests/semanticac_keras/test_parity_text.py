@@ -37,7 +37,7 @@ RN50 = {
 
 @pytest.fixture(scope="module")
 def transformer():
-    """open_clip's module of that name, without the package around it and its image side."""
+    """open_clip's module `transformer`, imported without the package's image dependencies."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None:
         pytest.skip("open_clip_torch is not installed")
@@ -164,7 +164,7 @@ def make_open_clip(transformer, sizes):
 
 
 def perturbed(model):
-    """The model with biases and norms that are not the initial ones."""
+    """Perturb the model's biases and norms."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():

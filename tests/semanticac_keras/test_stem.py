@@ -17,17 +17,17 @@ def test_each_block_halves_the_sides():
     assert tokens.shape == (2, 2 * 4, 6) == stem.compute_output_shape((2, 8, 16, 1))
 
 
-def test_tokens_move_with_the_picture():
-    """What a patch embedding must learn: a shift by a token shifts the tokens."""
+def test_shifting_the_image_shifts_the_tokens():
+    """A shift by one token; patch embeddings must learn this property."""
     stem = ConvStem((4, 6))
     x = picture(8, 64)
     moved = ops.concatenate([x[:, :, 4:], x[:, :, :4]], axis=2)
     tokens, others = (ops.convert_to_numpy(stem(y)).reshape(2, 2, 16, 6) for y in (x, moved))
-    # A token sees 19 columns: four tokens from the edges, no padding shows.
+    # The receptive field is 19 columns: padding reaches at most four tokens from the edges.
     np.testing.assert_allclose(others[:, :, 4:11], tokens[:, :, 5:12], atol=1e-5)
 
 
-def test_a_saved_stem_is_the_same(tmp_path):
+def test_stem_is_restored_from_a_saved_model(tmp_path):
     encoder = HTSATEncoder(
         num_frames=32,
         num_mels=16,
@@ -40,7 +40,7 @@ def test_a_saved_stem_is_the_same(tmp_path):
         window_size=4,
     )
     x = picture(32, 16)[..., 0]
-    encoder(x, training=True)  # the normalisations now have statistics of their own
+    encoder(x, training=True)  # makes the moving statistics non-trivial
     encoder.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     assert loaded.stem_channels == (4, 8)
@@ -49,6 +49,6 @@ def test_a_saved_stem_is_the_same(tmp_path):
     )
 
 
-def test_half_precision_stays_half():
+def test_half_precision_is_preserved():
     tokens = ConvStem((4,), dtype="mixed_bfloat16")(picture(4, 4))
     assert keras.backend.standardize_dtype(tokens.dtype) == "bfloat16"

@@ -43,7 +43,7 @@ def test_relative_position_index_depends_on_the_offset_alone(window):
     assert ordered == list(range((2 * window[0] - 1) * (2 * window[1] - 1)))
 
 
-def test_shift_mask_separates_what_was_not_adjacent():
+def test_shift_mask_separates_tokens_that_were_not_adjacent():
     grid, window, shift = (8, 8), (4, 4), (2, 2)
     mask = _shift_mask(grid, window, shift)
     assert mask.shape == (4, 1, 16, 16)
@@ -59,36 +59,36 @@ def test_shift_mask_separates_what_was_not_adjacent():
     ("grid", "window_size", "shifted"),
     [((8, 8), 4, False), ((8, 8), 4, True), ((4, 16), 8, True), ((4, 8), 8, True)],
 )
-def test_windows_come_back_in_place(grid, window_size, shifted):
+def test_merge_inverts_partition(grid, window_size, shifted):
     block = SwinBlock(grid, 8, 2, window_size, shifted)
     x = ops.convert_to_tensor(tokens(2, grid[0] * grid[1], 8))
     np.testing.assert_array_equal(numpy(block._merge(block._partition(x))), numpy(x))
 
 
-def test_shift_is_dropped_where_the_window_is_the_axis():
+def test_shift_is_zero_where_the_window_spans_the_axis():
     assert SwinBlock((8, 8), 8, 2, 8, shifted=True).shift == (0, 0)
     rectangular = SwinBlock((4, 16), 8, 2, 8, shifted=True)
     assert (rectangular.window, rectangular.shift) == ((4, 8), (0, 4))
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-def test_attention_stays_inside_its_window(shifted):
+def test_attention_is_local_to_its_window(shifted):
     keras.utils.set_random_seed(0)
     block = SwinBlock((8, 8), 8, 2, 4, shifted)
     x = tokens(1, 64, 8)
     block(x)
     for dense in (block.attention.qkv, block.attention.proj):
-        dense.kernel.assign(50 * dense.kernel)  # initial weights would hardly attend
+        dense.kernel.assign(50 * dense.kernel)  # initial weights give almost uniform attention
     changed = x.copy()
     changed[0, 0, 0] += 1.0  # the corner; one channel, as the norm ignores a common change
     reached = np.abs(numpy(block(changed)) - numpy(block(x))).max(-1).reshape(8, 8) > 1e-6
-    size = 2 if shifted else 4  # the corner's window, of which the shift cut the other half off
+    size = 2 if shifted else 4  # the corner's window, halved by the shift
     expected = np.zeros((8, 8), bool)
     expected[:size, :size] = True
     np.testing.assert_array_equal(reached, expected)
 
 
-def test_patch_merging_joins_neighbours_row_by_row():
+def test_patch_merging_is_row_major():
     layer = PatchMerging((2, 4), 1)
     layer.norm = keras.layers.Identity()
     layer.reduction = keras.layers.Identity()
@@ -96,7 +96,7 @@ def test_patch_merging_joins_neighbours_row_by_row():
     np.testing.assert_array_equal(numpy(layer(x))[0], [[0, 1, 4, 5], [2, 3, 6, 7]])
 
 
-def test_refuses_sizes_that_do_not_fit():
+def test_inconsistent_sizes_are_rejected():
     with pytest.raises(ValueError, match="divide the grid"):
         SwinBlock((8, 12), 8, 2, 8)
     with pytest.raises(ValueError, match="`num_heads` must divide"):

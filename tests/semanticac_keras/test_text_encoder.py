@@ -19,7 +19,7 @@ def encode(encoder, ids, normalize=False):
     return ops.convert_to_numpy(encoder(ops.convert_to_tensor(ids), normalize=normalize))
 
 
-def test_padding_and_its_length_change_nothing():
+def test_padding_has_no_effect():
     encoder, ids = TextEncoder(**SMALL), ByteTokenizer(24)(["dog", "sea waves"])
     padded = np.pad(ids, ((0, 0), (0, 24 - ids.shape[1])))
     noisy = np.where(padded == 0, 65, padded)
@@ -28,7 +28,7 @@ def test_padding_and_its_length_change_nothing():
     np.testing.assert_allclose(encode(encoder, noisy), expected, atol=1e-5)
 
 
-def test_every_earlier_token_matters():
+def test_every_earlier_token_has_an_effect():
     encoder, ids = TextEncoder(**SMALL), ByteTokenizer(24)(["abcdef"])
     vector = encode(encoder, ids)
     for position in range(1, ids.shape[1] - 1):
@@ -37,7 +37,7 @@ def test_every_earlier_token_matters():
         assert np.abs(encode(encoder, changed) - vector).max() > 1e-5
 
 
-def test_normalised_on_request():
+def test_normalize_gives_unit_vectors():
     encoder, ids = TextEncoder(**SMALL), ByteTokenizer(24)(["dog", "cat"])
     vectors, unit = encode(encoder, ids), encode(encoder, ids, normalize=True)
     np.testing.assert_allclose(
@@ -45,7 +45,7 @@ def test_normalised_on_request():
     )
 
 
-def test_refuses_too_many_tokens():
+def test_too_many_tokens_are_rejected():
     with pytest.raises(ValueError, match="at most 24 columns"):
         TextEncoder(**SMALL)(np.zeros((1, 25), np.int32))
 
@@ -69,7 +69,7 @@ def test_tokenizer_writes_bytes_between_start_and_end():
     assert ids.dtype == np.int32
 
 
-def test_tokenizer_refuses_what_does_not_fit():
+def test_tokenizer_rejects_long_texts():
     with pytest.raises(ValueError, match="of 12 tokens"):
         ByteTokenizer(11)(["0123456789"])
 

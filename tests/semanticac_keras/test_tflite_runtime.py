@@ -1,9 +1,10 @@
-"""tflite-runtime computes an export as LiteRT does, or is kept from it.
+"""tflite-runtime reproduces an export's LiteRT output, or the bundle is rejected.
 
-It runs in an environment of its own, whose Python `SEMANTICAC_TFLITE_PYTHON` names.
+tflite-runtime runs in its own environment: `SEMANTICAC_TFLITE_PYTHON` is the path of its Python.
 """
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,7 @@ import pytest
 
 from edge import BundleContract, StreamingClassifier, read_contract, write_bundle
 from semanticac_keras import SemanticAC, export_tflite
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 PYTHON = os.environ.get("SEMANTICAC_TFLITE_PYTHON")
 PROGRAM = """
@@ -28,20 +28,22 @@ except BundleError as error:
 (window,) = classifier.push(numpy.load(sys.argv[2])) + classifier.flush()
 print(*window.cosines)
 """
-# The operator whose version tells a runtime that weights have a scale for each channel.
+# Version 12 of this operator has per-channel scales of the weights.
 FULLY_CONNECTED = 9
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not PYTHON, reason="SEMANTICAC_TFLITE_PYTHON names no Python"),
-    pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.skipif(not PYTHON, reason="SEMANTICAC_TFLITE_PYTHON is not set"),
 ]
 
 
 @pytest.fixture
-def model(micro):
-    """Random class vectors lie far apart; channels differ in size, as those of trained weights."""
+def distinct_classes(micro):
+    """A model in which wrong channel scales change the cosines.
+
+    Random class vectors are far apart, and channels differ in scale, as in trained models. The
+    classes of `micro_bundle` are too close for this.
+    """
     keras.utils.set_random_seed(3)
     model = SemanticAC.from_preset(micro, LABELS, texts="none")
     rng = np.random.default_rng(0)
@@ -54,7 +56,7 @@ def model(micro):
 
 
 def run_there(bundle: Path, sound: np.ndarray) -> tuple[list[float], str]:
-    """Cosines of one window in tflite-runtime, and what came out on stderr."""
+    """Cosines of one window in tflite-runtime, and its stderr."""
     recording = bundle.with_suffix(".npy")
     np.save(recording, sound)
     done = subprocess.run(
@@ -79,16 +81,16 @@ def run_here(bundle: Path, sound: np.ndarray) -> np.ndarray:
     ("quantization", "inputs"),
     [("float32", "log_mel"), ("float32", "waveform"), ("float16", "log_mel")],
 )
-def test_float_weights_are_computed_alike(model, clips, tmp_path, quantization, inputs):
-    path, sound = tmp_path / "model.tflite", clips[0][0]
-    export_tflite(model, path, quantization, inputs, clips[0])
+def test_float_weights_give_the_same_cosines(micro_bundle, tmp_path, quantization, inputs):
+    path, sound = tmp_path / "model.tflite", micro_bundle.waveforms[0]
+    shutil.copy(micro_bundle.export(quantization, inputs)[0], path)
     cosines, errors = run_there(path, sound)
     assert errors == ""
     np.testing.assert_allclose(cosines, run_here(path, sound), atol=1e-5)
 
 
-def with_the_version_of_older_weights(bundle: Path) -> tuple[bytes, BundleContract]:
-    """The bundle's graph as converters write it that do not raise the operator's version."""
+def with_per_tensor_version(bundle: Path) -> tuple[bytes, BundleContract]:
+    """The bundle's graph as older converters write it, with per-channel scales but version 9."""
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     model = schema.ModelT.InitFromPackedBuf(bundle.read_bytes(), 0)
     (code,) = [code for code in model.operatorCodes if code.builtinCode == FULLY_CONNECTED]
@@ -99,17 +101,19 @@ def with_the_version_of_older_weights(bundle: Path) -> tuple[bytes, BundleContra
     return bytes(builder.Output()), read_contract(bundle)
 
 
-def test_integer_weights_are_refused(model, clips, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_integer_weights_are_rejected(distinct_classes, clips, tmp_path):
     path, sound = tmp_path / "model.tflite", clips[0][0]
-    export_tflite(model, path, "dynamic_int8", clips=clips[0])
+    export_tflite(distinct_classes, path, "dynamic_int8", clips=clips[0])
     cosines, error = run_there(path, sound)
     assert cosines == []
     assert error.startswith(f"{path}: tflite-runtime 2.14.0 cannot load the graph: ")
     assert error.count("\n") == 0
 
-    # It then loads them, and takes the first channel's scale for all; the probe tells.
+    # At version 9, it loads them but uses the first channel's scale for all: the probe detects it.
     silent = tmp_path / "silent.tflite"
-    write_bundle(silent, *with_the_version_of_older_weights(path))
+    write_bundle(silent, *with_per_tensor_version(path))
     np.testing.assert_allclose(run_here(silent, sound), run_here(path, sound), atol=1e-6)
     cosines, error = run_there(silent, sound)
     assert cosines == []

@@ -1,4 +1,4 @@
-"""Every key of a checkpoint is accounted for, and an encoder is filled whole or not at all."""
+"""Loading accounts for every key of a checkpoint, and fills an encoder completely or not at all."""
 
 import sys
 import warnings
@@ -36,7 +36,7 @@ def encoder():
 
 @pytest.fixture
 def audio_state(encoder):
-    """Random weights that fit the encoder, as HTS-AT names them, with what else it keeps."""
+    """Random weights for the encoder, named as in HTS-AT, with its other entries."""
     state = {f"sed_model.{key}": value for key, value in random_state(audio_slots(encoder)).items()}
     constants = audio_constants(encoder).items()
     state |= {f"sed_model.{key}": value.astype(value.dtype) for key, value in constants}
@@ -68,7 +68,7 @@ def save(state, directory):
 
 
 def refusal(load, encoder, state, directory):
-    """The message of a checkpoint that is refused and leaves the encoder alone."""
+    """Return the error message; assert that the encoder stays unchanged."""
     before = weights_of(encoder)
     with pytest.raises(CheckpointError) as caught:
         load(encoder, save(state, directory))
@@ -93,19 +93,19 @@ def test_every_variable_is_filled(encoder, text_encoder, audio_state, tmp_path):
     ("key", "value", "message"),
     [
         ("norm.bias", None, "`sed_model.norm.bias` is missing"),
-        ("fusion.weight", np.ones(2), "`sed_model.fusion.weight` is left over"),
+        ("fusion.weight", np.ones(2), "`sed_model.fusion.weight` is unexpected"),
         ("norm.bias", np.ones(3), "`sed_model.norm.bias` has shape (3,), expected (16,)"),
         ("norm.bias", np.ones(16, int), "dtype int64, expected floating point"),
-        ("norm.bias", np.full(16, np.nan), "`sed_model.norm.bias` has values that are not finite"),
+        ("norm.bias", np.full(16, np.nan), "`sed_model.norm.bias` must be finite"),
         (
             "layers.0.blocks.0.attn.relative_position_index",
             np.zeros((64, 64), int),
-            "other windows",
+            "attention windows",
         ),
-        ("layers.0.blocks.1.attn_mask", np.zeros((4, 64, 64)), "other windows"),
+        ("layers.0.blocks.1.attn_mask", np.zeros((4, 64, 64)), "attention windows"),
     ],
 )
-def test_each_misfit_is_named(key, value, message, encoder, audio_state, tmp_path):
+def test_each_mismatch_is_reported(key, value, message, encoder, audio_state, tmp_path):
     if value is None:
         del audio_state[f"sed_model.{key}"]
     else:
@@ -113,21 +113,21 @@ def test_each_misfit_is_named(key, value, message, encoder, audio_state, tmp_pat
     assert message in refusal(load_audio_checkpoint, encoder, audio_state, tmp_path)
 
 
-def test_eight_misfits_are_named_and_the_others_counted(encoder, audio_state, tmp_path):
+def test_eight_mismatches_are_listed_and_the_others_counted(encoder, audio_state, tmp_path):
     audio_state |= {f"sed_model.extra.{i}": np.ones(1) for i in range(11)}
     message = refusal(load_audio_checkpoint, encoder, audio_state, tmp_path)
-    assert message.count("is left over") == 8
+    assert message.count("is unexpected") == 8
     assert message.endswith("and 3 more")
 
 
 def test_file_without_the_tower_is_refused(encoder, text_encoder, audio_state, tmp_path):
     message = refusal(load_text_checkpoint, text_encoder, audio_state, tmp_path)
-    assert "no weights named as CLIP (OpenAI, open_clip) or Hugging Face CLIP names them" in message
+    assert "no weights named as in CLIP (OpenAI, open_clip) or Hugging Face CLIP" in message
     assert "`sed_model." in message
-    assert "no tensors at all" in refusal(load_audio_checkpoint, encoder, {}, tmp_path)
+    assert "no tensors" in refusal(load_audio_checkpoint, encoder, {}, tmp_path)
 
 
-def test_longer_context_gives_its_first_positions(text_encoder, tmp_path):
+def test_first_positions_of_a_longer_context_are_used(text_encoder, tmp_path):
     state = random_state(text_slots(text_encoder))
     state["positional_embedding"] = np.arange(7 * 8, dtype=np.float32).reshape(7, 8)
     load_text_checkpoint(text_encoder, save(state, tmp_path))
@@ -136,19 +136,19 @@ def test_longer_context_gives_its_first_positions(text_encoder, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (7, 9)])
-def test_other_positions_are_refused(shape, text_encoder, tmp_path):
+def test_positions_of_another_shape_are_refused(shape, text_encoder, tmp_path):
     state = random_state(text_slots(text_encoder))
     state["positional_embedding"] = np.ones(shape, np.float32)
     message = refusal(load_text_checkpoint, text_encoder, state, tmp_path)
     assert f"has shape {shape}, expected (6, 8)" in message
 
 
-def test_source_that_is_nothing_names_what_is_registered(encoder):
-    with pytest.raises(CheckpointError, match="neither a file nor one of htsat-audioset, clap"):
+def test_unknown_source_lists_the_registered_names(encoder):
+    with pytest.raises(CheckpointError, match="must be a file or one of htsat-audioset, clap"):
         load_audio_checkpoint(encoder, "htsat")
 
 
-def test_preset_of_keras_hub_without_keras_hub_names_the_extra(text_encoder, monkeypatch):
+def test_missing_keras_hub_is_reported_with_its_extra(text_encoder, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(CheckpointError, match=r"pip install 'semanticac-keras\[hub\]'"):
         load_text_checkpoint(text_encoder, "hub:clip_vit_base_patch32")
@@ -161,7 +161,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
-def test_file_to_fetch_by_hand_is_explained_then_trusted_then_pinned(cache, audio_state, tmp_path):
+def test_manual_download_is_explained_then_trusted_then_pinned(cache, audio_state, tmp_path):
     with pytest.raises(CheckpointError, match=r"fetched by hand: open https://drive\.google"):
         registry.fetch("htsat-audioset")
     file = cache / "htsat-audioset.ckpt"
@@ -190,7 +190,7 @@ def test_registered_name_is_downloaded_with_its_digest(cache, text_encoder, monk
     assert (cache / "clip-rn50.pt").is_file()
 
 
-def test_failed_download_is_one_line(cache, encoder, monkeypatch):
+def test_failed_download_is_reported(cache, encoder, monkeypatch):
     def download(*args, **kwargs):
         raise DownloadError("no network")
 
