@@ -85,6 +85,8 @@ def imported_modules(source):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield node.module
+            if node.module == "training":
+                yield from (f"training.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.slow
