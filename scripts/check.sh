@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a change must pass, in the environment that is active, with the extras `train` and `test`:
+# Checks that a change must pass, in the active environment with the extras `train` and `test`:
 #     scripts/check.sh                # lint, types and tests
-#     scripts/check.sh lint types     # some of it
+#     scripts/check.sh lint types     # some of them
 #     scripts/check.sh bench package  # the rest
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,6 +20,7 @@ bench() {
   python -m training.bench encoder
   python -m training.bench stream
   python -m training.bench train
+  python -m training.bench ratios
 }
 package() { scripts/check_package.sh dist; }
 
@@ -27,7 +28,7 @@ package() { scripts/check_package.sh dist; }
 for part in "$@"; do
   case $part in
     lint | types | tests | bench | package) ;;
-    *) echo "check.sh: no part '$part': lint, types, tests, bench, package" >&2; exit 2 ;;
+    *) echo "check.sh: unknown part '$part'; expected lint, types, tests, bench or package" >&2; exit 2 ;;
   esac
 done
 for part in "$@"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the source archive and the wheel into a folder, and installs each into a fresh environment:
+# Builds the source archive and the wheel into a folder and installs each in a fresh environment:
 #     scripts/check_package.sh dist
 # Needs the extra `test`, and the package index.
 set -euo pipefail
@@ -12,7 +12,7 @@ trap 'rm -rf "$scratch"' EXIT
 rm -f "$dist"/semanticac_keras-*
 python -P -m build --outdir "$dist" "$repository" >"$scratch/log" || { tail -20 "$scratch/log" >&2; exit 1; }
 python -m twine check --strict "$dist"/semanticac_keras-*
-cd "$scratch" # where the checkout cannot be imported
+cd "$scratch" # a directory from which the checkout cannot be imported
 for archive in "$dist"/semanticac_keras-*; do
   rm -rf fresh
   python -m venv fresh

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs the wheel in an emulated 64-bit ARM machine (Debian 12, as Raspberry Pi OS is), and listens
-# to a recording there:
-#     sudo scripts/test_arm64.sh RECORDING [BUNDLE]    # without a bundle, the package's own model
-# Needs debootstrap, qemu-user-static, Debian's archive and the package index. The machine is made anew
-# each time, or kept in $SEMANTICAC_ARM64_ROOT, which makes the next time some minutes faster.
+# Installs the wheel in an emulated 64-bit ARM machine (Debian 12, like Raspberry Pi OS) and classifies
+# a recording there:
+#     sudo scripts/test_arm64.sh RECORDING [BUNDLE]    # default: the packaged model
+# Needs debootstrap, qemu-user-static, Debian's archive and the package index. The machine is created
+# on each run, or kept in $SEMANTICAC_ARM64_ROOT, which saves some minutes on the next run.
 set -euo pipefail
 recording=$(realpath "${1:?usage: scripts/test_arm64.sh RECORDING [BUNDLE]}")
 bundle=${2:+$(realpath "$2")}
 cd "$(dirname "$0")/.."
 
-# In a namespace of its own, so that neither mounts nor the emulator outlive this script.
+# Use a separate mount namespace, so that mounts and emulator end with this script.
 if [ -z "${SEMANTICAC_ARM64_INSIDE:-}" ]; then
   SEMANTICAC_ARM64_INSIDE=1 exec unshare --mount --propagation private "$0" "$recording" ${bundle:+"$bundle"}
 fi
@@ -32,7 +32,7 @@ if [ ! -x "$root/venv/bin/python" ]; then
 fi
 mount -t proc proc "$root/proc"
 cp /etc/resolv.conf "$root/etc/"
-cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" # a proxy's certificate may be among them
+cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" # may include the certificate of a proxy
 [ ! -f /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/"
 cp "$recording" ${bundle:+"$bundle"} "$root/root/"
 

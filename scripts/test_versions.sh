@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the wheel under each supported Python that is there, and runs the tests against it:
+# Installs the wheel under each available supported Python and runs the tests against it:
 #     scripts/test_versions.sh                       # python3.11, python3.12, python3.13
 #     scripts/test_versions.sh /opt/python/bin/python3.12
-# Needs the package index and 3 GB of disk; a quarter of an hour a Python on 2 cores.
+# Needs the package index and 3 GB of disk; takes a quarter of an hour per Python on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- python3.11 python3.12 python3.13
@@ -10,7 +10,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TF_CPP_MIN_LOG_LEVEL=3
 
-# The tests without the packages beside them, so that only the installed ones can be imported.
+# Copy the tests without the packages, so that only the installed packages can be imported.
 mkdir "$scratch/checkout"
 cp -r docs pyproject.toml scripts tests "$scratch/checkout/"
 tried=0
@@ -25,7 +25,7 @@ for python in "$@"; do
   "$scratch/venv/bin/pip" install -q "$wheel[train,test]"
   "$scratch/venv/bin/pip" check
   (cd "$scratch/checkout" && "$scratch/venv/bin/pytest" -q -n 2 --dist loadfile -m 'not slow' \
-    tests/edge tests/semanticac_keras tests/training/test_datasets_*.py tests/training/test_fit.py)
+    tests/edge tests/semanticac_keras tests/training/datasets tests/training/test_fit.py)
   "$scratch/venv/bin/python" -c 'import platform, keras, numpy, tensorflow
 print(f"Python {platform.python_version()}: passed with numpy {numpy.__version__}, "
       f"keras {keras.__version__}, tensorflow {tensorflow.__version__}")'

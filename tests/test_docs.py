@@ -1,4 +1,4 @@
-"""The pages do not point nowhere, name no option that is not there, and show code that runs."""
+"""Links, options and code examples of the documentation are valid."""
 
 import contextlib
 import importlib
@@ -26,7 +26,7 @@ def _relative(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_relative)
-def test_relative_links_lead_somewhere(page):
+def test_relative_links_have_a_target(page):
     lost = []
     for target in re.findall(r"\]\(([^)\s]+)\)", _without_code(page.read_text())):
         path, _, anchor = target.partition("#")
@@ -40,9 +40,9 @@ def test_relative_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=_relative)
 def test_named_options_exist(page):
-    # A command goes on after a backslash; comments and pipes end it.
+    # A backslash continues a command; comments and pipes end it.
     text = page.read_text().replace("\\\n", " ")
-    # As a page's patch adds them.
+    # Options added by a patch on the page.
     added = {f"--{name}" for name in re.findall(r"^\+ +(\w+): .* = option\(", text, re.M)}
     unknown = [
         f"{command} {option}"
@@ -58,7 +58,7 @@ def test_pages_name_many_options():
     assert len(named) > 40
 
 
-def test_unknown_option_is_found():
+def test_an_unknown_option_is_found():
     text = "`semanticac-edge check --mic` and `python -m training.fit --dataset demo --no-such`"
 
     pairs = list(_options_in(text))
@@ -72,7 +72,8 @@ def test_unknown_option_is_found():
     assert "--no-such" not in _offered("training.fit")
 
 
-def test_head_of_the_page_exports(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_documented_head_exports(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tensorflow")
     monkeypatch.chdir(tmp_path)
 
@@ -84,7 +85,7 @@ def test_head_of_the_page_exports(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "attention.tflite").is_file()
 
 
-def test_dataset_of_the_page_splits_by_hive(tmp_path):
+def test_documented_dataset_splits_by_hive(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     names = _run_examples("A dataset")
     load, error = names["load"], names["DatasetError"]
@@ -100,7 +101,7 @@ def test_dataset_of_the_page_splits_by_hive(tmp_path):
     assert len(dataset.load([0], 32_000)[0]) == 3200
 
 
-def test_sink_of_the_page_writes_rows(tmp_path, monkeypatch):
+def test_documented_sink_writes_rows(tmp_path, monkeypatch):
     soundfile = pytest.importorskip("soundfile")
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "demo"
@@ -128,7 +129,7 @@ def test_sink_of_the_page_writes_rows(tmp_path, monkeypatch):
 
 
 def _run_examples(section: str) -> dict[str, object]:
-    """The names that a section's Python leaves behind, its blocks run one after another."""
+    """Run the Python blocks of a section in order and return the names they define."""
     page = (ROOT / "docs" / "extending.md").read_text()
     text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
     names: dict[str, object] = {"__name__": "example"}
@@ -138,7 +139,7 @@ def _run_examples(section: str) -> dict[str, object]:
 
 
 def _options_in(text: str) -> list[tuple[str, str]]:
-    """Every option beside the command that it is given to, a sub-command included."""
+    """Pairs of command, including its sub-command, and option."""
     found = []
     for module, program, rest in _COMMAND.findall(text):
         words = rest.split()
@@ -151,7 +152,7 @@ def _options_in(text: str) -> list[tuple[str, str]]:
 
 @cache
 def _subcommands(command: str) -> frozenset[str]:
-    """What the first word after a command may be, by its help."""
+    """Sub-commands of a command, from its help."""
     usage = _help(command).split("\n\n")[0]
     return frozenset(re.findall(r"[a-z][a-z-]+", " ".join(re.findall(r"[\s{]([a-z|,-]+)", usage))))
 
@@ -163,7 +164,7 @@ def _offered(command: str) -> frozenset[str]:
 
 @cache
 def _help(command: str) -> str:
-    """What `command --help` prints."""
+    """Output of `command --help`."""
     name, *words = shlex.split(command)
     try:
         module = importlib.import_module("edge.cli" if name == "semanticac-edge" else name)
@@ -185,7 +186,7 @@ def _without_code(text: str) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The names by which the forge links to a page's headings."""
+    """Anchors that the forge generates for the headings of a page."""
     headings = re.findall(
         r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.S), re.M
     )

@@ -1,4 +1,4 @@
-"""Make a shipped model again, and compare: `python -m training.reproduce esc10-small`."""
+"""Reproduce and compare a packaged model: `python -m training.reproduce esc10-small`."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
+# Hide the start-up messages of TensorFlow; errors are raised anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments after the program's name; `sys.argv`'s by default.
+        argv: arguments without the program name; `sys.argv[1:]` by default.
 
     Returns:
-        Exit status: 0, 1 after an error or if the model differs from the shipped one by more than
-        the tolerances, 130 after an interrupt.
+        Exit status: 0; 1 after an error or if the model differs from the packaged one by more than
+        the tolerances; 130 after an interrupt.
 
     Raises:
-        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+        SystemExit: with status 2 for wrong arguments, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
     shipment = SHIPMENTS[arguments.name]
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _install(files)
             fits = True
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)
+        print(f"{PROGRAM}: interrupted; run the same command to resume", file=sys.stderr)
         return 130
     except (
         BundleError,
@@ -74,11 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog=f"python -m {PROGRAM}",
-        description="Train a shipped model again on all of its dataset, choose its thresholds, "
-        "write its card, and compare it with the one that is shipped. Called again, it goes on.",
+        description="Train a packaged model on all of its dataset, choose its thresholds, write "
+        "its card, and compare it with the packaged one. An interrupted run resumes.",
     )
     parser.add_argument("name", choices=sorted(SHIPMENTS))
-    parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
+    parser.add_argument(
+        "--data-dir", type=Path, help="directory of the dataset; downloaded by default"
+    )
     parser.add_argument("--out", type=Path, help="directory; default: runs/reproduce-NAME")
     parser.add_argument(
         "--crossval",
@@ -89,16 +91,16 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--install",
         action="store_true",
-        help="put it in the place of the shipped one, whatever the comparison says",
+        help="replace the packaged model, even if the comparison fails",
     )
     return parser
 
 
 def _compare(shipment: Shipment, dataset: AudioDataset, files: PackagedModel) -> bool:
-    """Print the new model beside the shipped one; say whether they agree."""
+    """Print the comparison with the packaged model; return whether they agree."""
     shipped = packaged.packaged_model()
     if shipped is None or shipped.bundle.name != files.bundle.name:
-        print("no such model is shipped: nothing to compare with")
+        print("no comparison: the package has no such model")
         return True
     scores = None
     if read_contract(shipped.bundle).labels == read_contract(files.bundle).labels:
@@ -116,7 +118,7 @@ def _compare(shipment: Shipment, dataset: AudioDataset, files: PackagedModel) ->
 
 
 def _install(files: PackagedModel) -> None:
-    """Copy what is shipped into the package."""
+    """Copy the model and its files into the package."""
     targets = PackagedModel.at(packaged.DIRECTORY, files.bundle.stem)
     for source, target in zip(files, targets, strict=True):
         with replacing(target) as temporary:

@@ -1,1 +1,1 @@
-"""Benchmarks of training: `python -m training.bench train`, `python -m training.bench input`."""
+"""Benchmarks of inference, listening and training: `python -m training.bench --help`."""

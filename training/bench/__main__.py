@@ -7,10 +7,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, get_args, get_type_hints
 
-# TensorFlow's start-up notes are not for users.
+# Hide the start-up messages of TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from edge.inference.bundle import Quantization
@@ -18,11 +17,11 @@ from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, prese
 from training.bench.contenders import ContenderError
 from training.bench.encoder import ENCODERS, compare_encoders, export_random
 from training.bench.encoder_tables import encoder_table, target_table
-from training.bench.input_rate import input_rate
 from training.bench.race import TITLES, run_race
+from training.bench.ratios import measure_ratios, ratio_table
 from training.bench.sharing import sharing_table
 from training.bench.stream import measure_loops, stream_tables
-from training.bench.tables import input_table, setting, train_table
+from training.bench.tables import setting, train_table
 from training.bench.workload import Workload
 from training.datasets import DatasetError
 from training.learning.options import CommandParser, positive_int
@@ -32,39 +31,27 @@ _PROGRAM = "training.bench"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 1 (nothing could run) or 130 (interrupted)."""
+    """Run the command line.
+
+    Returns:
+        Exit status: 0, 1 if nothing could run or a ratio is too high, 130 after an interrupt.
+    """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parse(argv)
     print(f"# {arguments.title}\n\n{setting(argv)}", flush=True)
     try:
-        arguments.run(arguments)
+        passes = arguments.run(arguments)
     except (ContenderError, DatasetError, ExportError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return 0 if passes else 1
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    """Print a table for each precision, then that of the batches."""
-    _input(arguments, _compare_train_steps(arguments))
-
-
-def _input(arguments: argparse.Namespace, fastest: float | None = None) -> None:
-    """Print how fast batches are made."""
-    front_end = presets.get(arguments.preset).front_end
-    rates = {
-        threads: input_rate(front_end, arguments.batch_size, threads)
-        for threads in arguments.threads
-    }
-    print(f"\n## Batches of augmented clips of {front_end.window_seconds:g} s\n")
-    print(input_table(rates, fastest))
-
-
-def _encoder(arguments: argparse.Namespace) -> None:
-    """Print how fast a window is answered, and what was wanted."""
+def _encoder(arguments: argparse.Namespace) -> bool:
+    """Print the speed of one window and the targets."""
     with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
         outcome = compare_encoders(
             [name for name in ENCODERS if name in arguments.contenders],
@@ -81,31 +68,30 @@ def _encoder(arguments: argparse.Namespace) -> None:
         raise ContenderError("; ".join(f"{who}: {why}" for who, why in outcome.left_out.items()))
     print(f"\n## A window\n\n{encoder_table(outcome)}")
     if targets := target_table(outcome, arguments.preset):
-        print(f"\n## What was wanted\n\n{targets}")
+        print(f"\n## Targets\n\n{targets}")
+    return True
 
 
-def _compare_train_steps(arguments: argparse.Namespace) -> float:
-    """Print a table for each precision; return the clips a second of the fastest contender."""
+def _train(arguments: argparse.Namespace) -> bool:
+    """Print a table of train steps for each precision."""
     names = [name for name in TITLES if name in arguments.contenders]
-    fastest = 0.0
     for precision in arguments.precision:
         workload = make_workload(arguments.preset, arguments.batch_size, precision)
         results, left_out = run_race(names, workload, arguments.rounds)
         if not results:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
             raise ContenderError(f"nothing could train: {reasons}")
-        fastest = max(fastest, *(median(result.clips_per_second) for result in results))
         print(f"\n## Train step, batches of {arguments.batch_size}, {precision}\n")
         print(train_table(workload, results, left_out), flush=True)
-    return fastest
+    return True
 
 
 def make_workload(preset: str, batch_size: int, precision: str) -> Workload:
-    """A step of a preset's size.
+    """Training step in the sizes of a preset.
 
     Args:
         preset: one of `semanticac_keras.presets.PRESETS`.
-        batch_size: clips.
+        batch_size: number of clips.
         precision: `"float32"` or `"mixed_bfloat16"`.
     """
     parts = presets.get(preset)
@@ -119,14 +105,14 @@ def make_workload(preset: str, batch_size: int, precision: str) -> Workload:
     )
 
 
-def _with_defaults(cls: type, given: dict[str, Any]) -> dict[str, Any]:
-    """Every argument of a constructor."""
+def _with_defaults(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Complete the arguments of a constructor with its defaults."""
     parameters = inspect.signature(cls).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty} | given
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | arguments
 
 
-def _stream(arguments: argparse.Namespace) -> None:
-    """Print what listening takes, stage by stage."""
+def _stream(arguments: argparse.Namespace) -> bool:
+    """Print the CPU time of listening by stage."""
     with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
         bundles = arguments.model or [
             export_random(arguments.preset, quantization, "log_mel", Path(folder))
@@ -136,61 +122,74 @@ def _stream(arguments: argparse.Namespace) -> None:
     if not loops:
         raise ContenderError("; ".join(f"{who}: {why}" for who, why in left_out.items()))
     print(f"\n{stream_tables(loops, left_out, arguments.rate)}")
+    return True
 
 
-def _sharing(arguments: argparse.Namespace) -> None:
-    """Print what two windows have in common, for the preset and for one that resizes nothing."""
-    for whole_chunks, title in ((False, "As it is"), (True, "With as many frames as the chunks")):
+def _sharing(arguments: argparse.Namespace) -> bool:
+    """Print the shared work of two windows, for the preset and for a variant without resizing."""
+    for whole_chunks, title in ((False, "Preset"), (True, "Without resizing")):
         table = sharing_table(arguments.preset, arguments.hop, whole_chunks)
-        print(f"\n## {title}: tokens that the window before had\n\n{table}", flush=True)
+        print(f"\n## {title}: tokens shared with the previous window\n\n{table}", flush=True)
+    return True
+
+
+def _ratios(arguments: argparse.Namespace) -> bool:
+    """Print ratios of speed beside their expectations; return whether all pass."""
+    with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
+        ratios = measure_ratios(arguments.rounds, Path(folder))
+    print(f"\n{ratio_table(ratios)}")
+    return all(ratio.passes for ratio in ratios)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = CommandParser(prog=f"python -m {_PROGRAM}", description="Measure how fast it is here.")
+    parser = CommandParser(
+        prog=f"python -m {_PROGRAM}",
+        description="Benchmark inference, listening and training on this machine.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="whole train steps of ours and of a peer")
+    train = commands.add_parser("train", help="train steps of our model and of a peer")
     train.set_defaults(run=_train, title="Train steps")
-    batches = commands.add_parser("input", help="only the batches that training is fed with")
-    batches.set_defaults(run=_input, title="Batches")
-    encoder = commands.add_parser("encoder", help="a window's answer, by ours and by peers")
+    encoder = commands.add_parser("encoder", help="one window in our model and in peers")
     encoder.set_defaults(run=_encoder, title="Windows")
-    stream = commands.add_parser("stream", help="what listening takes, stage by stage")
+    stream = commands.add_parser("stream", help="CPU time of listening by stage")
     stream.set_defaults(run=_stream, title="Listening")
-    sharing = commands.add_parser("sharing", help="what overlapping windows have in common")
+    sharing = commands.add_parser("sharing", help="work that overlapping windows have in common")
     sharing.set_defaults(run=_sharing, title="Overlapping windows")
-    for command in (train, batches, encoder, stream, sharing):
+    ratios = commands.add_parser("ratios", help="ratios of speed beside their expectations")
+    ratios.set_defaults(run=_ratios, title="Ratios")
+    for command in (train, encoder, stream, sharing):
         command.add_argument("--preset", choices=sorted(presets.PRESETS), default="base")
-    for command in (train, batches):
-        command.add_argument("--batch-size", type=positive_int, default=16)
-        command.add_argument("--threads", type=positive_int, nargs="+", default=[1, 2])
+    train.add_argument("--batch-size", type=positive_int, default=16)
     precisions = get_args(get_type_hints(Recipe)["precision"])
     train.add_argument("--precision", choices=precisions, nargs="+", default=["float32"])
-    for command, rounds in ((train, 5), (encoder, 9), (stream, 5)):
+    for command, rounds in ((train, 5), (encoder, 9), (stream, 5), (ratios, 3)):
         command.add_argument(
-            "--rounds", type=positive_int, default=rounds, help="turns each contender gets"
+            "--rounds", type=positive_int, default=rounds, help="measurements per contender"
         )
     for command, contenders in ((train, TITLES), (encoder, ENCODERS)):
         command.add_argument(
             "--contenders", choices=contenders, nargs="+", default=list(contenders)
         )
-    encoder.add_argument("--model", type=Path, help="a saved model in place of random weights")
-    encoder.add_argument("--data-dir", type=Path, help="sounds to take cosines on")
+    encoder.add_argument("--model", type=Path, help="a saved model instead of random weights")
+    encoder.add_argument("--data-dir", type=Path, help="sounds for the cosines")
     encoder.add_argument("--peer", type=Path, nargs="+", default=[], metavar="FILE.tflite")
     encoder.add_argument("--peer-rate", type=positive_int, default=16_000, metavar="HZ")
     encoder.add_argument(
         "--tflite-python",
         default=os.environ.get("SEMANTICAC_TFLITE_PYTHON"),
         metavar="PYTHON",
-        help="one that has tflite-runtime, to run ours as well",
+        help="interpreter with tflite-runtime, to run our models there as well",
     )
-    stream.add_argument("--model", type=Path, nargs="+", metavar="BUNDLE", help="not a preset")
+    stream.add_argument(
+        "--model", type=Path, nargs="+", metavar="BUNDLE", help="instead of a preset"
+    )
     quantizations = get_args(Quantization)
     stream.add_argument(
         "--quantization",
         choices=quantizations,
         nargs="+",
         default=["float32", "dynamic_int8"],
-        help="of the preset",
+        help="quantization of the preset",
     )
     stream.add_argument("--hop", type=_positive, nargs="+", default=[1.0, 0.25], metavar="SECONDS")
     stream.add_argument("--rate", type=positive_int, default=48_000, metavar="HZ")
@@ -201,10 +200,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _positive(text: str) -> float:
-    """Read a length."""
+    """Parse a positive, finite number."""
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive, not {text}")
+        raise argparse.ArgumentTypeError(f"must be positive and finite. Received: {text}")
     return value
 
 

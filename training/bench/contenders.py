@@ -1,4 +1,4 @@
-"""The processes that compete, as the one that runs the benchmark sees them."""
+"""Child processes of a benchmark and the line protocol to them."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from typing import Any, Self
 
 
 class ContenderError(Exception):
-    """A contender cannot take part; the message says why."""
+    """A contender failed. The message gives the reason."""
 
 
 class Contender:
-    """A process that answers lines with lines of JSON; `{"error": ...}` is its last.
+    """Child process that answers each line with a line of JSON; `{"error": ...}` is its last.
 
     Args:
-        command: what it runs.
-        environment: variables that it gets besides ours.
+        command: program and arguments.
+        environment: variables to add to the current environment.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -37,16 +37,16 @@ class Contender:
             raise
 
     def send(self, line: str) -> None:
-        """Ask for something; `receive` tells if nobody listens."""
+        """Send a request. If the process has ended, `receive` raises."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             print(line, file=self._process.stdin, flush=True)
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the next answer.
+        """Wait for the next reply.
 
         Raises:
-            ContenderError: if the contender failed instead.
+            ContenderError: if the contender failed.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -61,18 +61,18 @@ class Contender:
         return answer
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
         self._log.close()
 
 
 class Contest:
-    """Contenders that are asked in turns, as a context manager that ends them.
+    """Context manager for contenders. Kills the processes on exit.
 
     Attributes:
-        running: those that have not failed, by name.
-        left_out: the others, and why.
+        running: contenders that have not failed, by name.
+        left_out: reasons of the contenders that failed, by name.
     """
 
     def __init__(self) -> None:
@@ -89,15 +89,15 @@ class Contest:
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Start another one and wait for what it says first.
+        """Start a contender and wait for its first reply.
 
         Args:
-            name: not one of those there are.
+            name: unique name.
             command: see `Contender`.
             environment: see `Contender`.
 
         Returns:
-            Its answer by its name; nothing if it failed, which leaves it out.
+            Its reply by name, or an empty dictionary if it failed.
         """
         try:
             self.running[name] = Contender(command, environment)
@@ -107,13 +107,13 @@ class Contest:
         return self.ask({name: ""})
 
     def ask(self, lines: Mapping[str, str]) -> dict[str, Any]:
-        """Ask some of those that run, all at once.
+        """Send requests to running contenders in parallel and wait for the replies.
 
         Args:
-            lines: what to ask, by name; an empty one only waits for what is due.
+            lines: requests by name; an empty line sends nothing and only waits for a reply.
 
         Returns:
-            Answers by name. Who fails is closed and left out.
+            Replies by name. A contender that fails is closed and moved to `left_out`.
         """
         for name, line in lines.items():
             if line:

@@ -1,4 +1,4 @@
-"""One core of this machine: how to stay on it, and the most that it can compute."""
+"""Pins a process to one core and measures the peak arithmetic rate of the core."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Libraries read these when they are loaded.
+# Libraries read these variables when they are loaded.
 _THREAD_COUNTS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("VECLIB_MAXIMUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"),
@@ -20,8 +20,8 @@ SINGLE_THREADED = dict.fromkeys(_THREAD_COUNTS, "1")
 
 _TURN_SECONDS = 0.2
 _PRODUCT_SIZE = 1024
-# Twelve sums keep both units of a core busy for as long as one multiply-add takes, and fit its
-# registers on every processor.
+# Twelve independent sums hide the latency of a multiply-add on two units and fit into the
+# registers of every supported processor.
 _SUMS = 12
 _FUSED_MULTIPLY_ADDS = """
 #if defined(__AVX512F__)
@@ -46,13 +46,13 @@ float compute(long rounds) {
 
 
 def stay_on_one_core() -> None:
-    """Bind this process to the last core it may use, where the system knows how."""
+    """Pin this process to the last core available to it, if the system supports pinning."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def product_flops_per_second() -> float:
-    """Float32 operations a second of CPU time in numpy's products of square matrices."""
+    """Float32 operations per second of CPU time in numpy's product of square matrices."""
     a, b = np.random.default_rng(0).standard_normal((2, _PRODUCT_SIZE, _PRODUCT_SIZE), np.float32)
     out = np.empty_like(a)
 
@@ -64,16 +64,16 @@ def product_flops_per_second() -> float:
 
 
 class FusedMultiplyAdds:
-    """Multiply-adds in registers alone: what no program on the core can exceed.
+    """Compiled loop of fused multiply-adds in registers: the peak rate of a core.
 
     Raises:
-        OSError: if there is no C compiler here, or it fails.
+        OSError: if there is no C compiler, or compilation fails.
     """
 
     def __init__(self) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            raise OSError("there is no C compiler")
+            raise OSError("no C compiler was found: install cc, gcc or clang")
         with tempfile.TemporaryDirectory(prefix="training.bench-") as directory:
             source, library = Path(directory) / "fma.c", Path(directory) / "fma.so"
             source.write_text(_FUSED_MULTIPLY_ADDS)
@@ -87,13 +87,13 @@ class FusedMultiplyAdds:
         self._library.compute.restype = ctypes.c_float
 
     def flops_per_second(self) -> float:
-        """Float32 operations a second of CPU time."""
+        """Float32 operations per second of CPU time."""
         flops = 2.0 * _SUMS * self._library.width()
         return flops / _seconds_each(self._library.compute)
 
 
 def _seconds_each(work: Callable[[int], object]) -> float:
-    """CPU seconds of one piece of work, from as many as take a while."""
+    """CPU seconds per repetition of `work`, over enough repetitions to measure reliably."""
     times = 1
     while True:
         started = time.process_time()

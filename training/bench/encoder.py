@@ -1,4 +1,4 @@
-"""How fast an encoder answers for a window: ours in each form, beside its peers."""
+"""Speed of one window in each form of our model and in its peers."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from training.bench.peers import CLAP, ONNX, ONNX_INT8
 from training.datasets.audio import AUDIO_SUFFIXES, read_waveform
 from training.runs.cost import count_graph_macs
 
-# Ours, then the peers, as the table has them.
+# Our models, then the peers, in the order of the table.
 ENCODERS: dict[str, str] = {
     "float32": "ours, float32",
     "float16": "ours, float16 weights",
@@ -43,9 +43,9 @@ _OURS: dict[str, tuple[Quantization, Inputs]] = {
     "int8": ("dynamic_int8", "log_mel"),
     "waveform": ("float32", "waveform"),
 }
-# What `small` is measured by.
+# Preset that the others are compared with.
 REFERENCE = "base"
-# How each peer is run, and what.
+# Kind and file of each peer, see `training.bench.inference` and `training.bench.peers`.
 _PEERS = {
     "torch": ("torch", CLAP),
     "compile": ("compile", CLAP),
@@ -59,22 +59,22 @@ _MOST_CLIPS = 16
 
 @dataclass
 class Entry:
-    """A contender: what it is, and what was measured.
+    """Contender and its measurements.
 
     Args:
-        title: for people.
-        command: of its process.
-        seconds: of sound in a window.
-        macs: of an invocation.
-        partitions: of the graph that the CPU delegate runs, of a `.tflite`.
-        runtime: name and version.
-        invocations: of the model for a window.
-        cold_seconds: from the start of its process to the answer for the first window, wall.
-        cold_cpu_seconds: the same in CPU time.
-        peak_mb: memory until then.
-        cpu_seconds: of a window in each round.
-        wall_seconds: of a window in each round.
-        cosine: least cosine to the float32 bundle's embedding of the same clip.
+        title: name in the table.
+        command: program and arguments of its process.
+        seconds: length of a window.
+        macs: multiply-accumulates per invocation.
+        partitions: number of graph partitions that the CPU delegate runs, for a `.tflite`.
+        runtime: name and version of the runtime.
+        invocations: number of model invocations per window.
+        cold_seconds: wall time from process start to the first result.
+        cold_cpu_seconds: CPU time from process start to the first result.
+        peak_mb: peak resident memory until the first result, in MB of 2**20 bytes.
+        cpu_seconds: CPU time per window in each round.
+        wall_seconds: wall time per window in each round.
+        cosine: smallest cosine to the float32 bundle's embedding of the same clip.
     """
 
     title: str
@@ -94,13 +94,13 @@ class Entry:
 
 @dataclass
 class Outcome:
-    """All that `compare_encoders` found.
+    """Results of `compare_encoders`.
 
     Args:
-        entries: those that finished, by name, in the order given.
-        left_out: the others, and why.
-        peaks: operations a second of the core, in each round, by how it was reached.
-        clips: what the cosines were taken on.
+        entries: contenders that finished, by name, in the given order.
+        left_out: reasons of the contenders that failed, by title.
+        peaks: operations per second of the core in each round, by method of measurement.
+        clips: description of the clips used for the cosines.
     """
 
     entries: dict[str, Entry]
@@ -120,33 +120,36 @@ def compare_encoders(
     tagger_rate_hz: int = 16_000,
     tflite_python: str | None = None,
 ) -> Outcome:
-    """Let all contenders answer for windows, one at a time, on one core.
+    """Measure windows in all contenders, one at a time, on one core.
 
     Args:
-        names: of `ENCODERS`.
-        preset: whose sizes; ours other than `REFERENCE` are joined by its float32 form.
-        rounds: turns of half a second that each gets.
-        folder: where files are made.
-        model: a saved `SemanticAC` in the place of random weights.
-        data_dir: sounds to take the cosines on; made ones if not given.
-        taggers: `.tflite` files of others that hear the same seconds.
-        tagger_rate_hz: what those that take a waveform were trained at.
-        tflite_python: a Python that has tflite-runtime, which then runs ours as well.
+        names: keys of `ENCODERS`.
+        preset: sizes of the models. Presets except `REFERENCE` are compared with `REFERENCE` in
+            float32 as well.
+        rounds: number of measurements per contender, half a second each.
+        folder: directory for the exported models.
+        model: path of a saved `SemanticAC` to use instead of random weights.
+        data_dir: directory of sounds for the cosines; synthetic sounds by default.
+        taggers: `.tflite` files of other models, which process the same seconds of sound.
+        tagger_rate_hz: sample rate of taggers with waveform input.
+        tflite_python: interpreter with tflite-runtime, which then runs our models as well.
 
     Raises:
-        ContenderError: if none of ours could be made.
+        ContenderError: if none of our models could be exported.
     """
-    made = _Makers(preset, folder, model)
-    clips, what = _clips(made.front_end, data_dir)
+    models = _Models(preset, folder, model)
+    clips, description = _clips(models.front_end, data_dir)
     entries: dict[str, Entry] = {}
     left_out: dict[str, str] = {}
     for name in [name for name in names if name in _OURS]:
         try:
-            entries[name] = made.ours(name)
+            entries[name] = models.ours(name)
         except ExportError as error:
             left_out[ENCODERS[name]] = str(error)
     if not entries:
-        raise ContenderError(f"none of ours could be made: {left_out or 'none was asked for'}")
+        raise ContenderError(
+            f"none of our models could be exported: {left_out or 'none requested'}"
+        )
     if tflite_python:
         for name in [name for name in entries if name in _OURS]:
             entry = entries[name]
@@ -157,31 +160,31 @@ def compare_encoders(
                 entry.macs,
             )
     if model is None and preset != REFERENCE and "float32" in entries:
-        entries[REFERENCE] = _Makers(REFERENCE, folder, None).ours("float32")
+        entries[REFERENCE] = _Models(REFERENCE, folder, None).ours("float32")
         seconds = f"{entries[REFERENCE].seconds:g} s"
         entries[REFERENCE].title = f"ours, float32, preset `{REFERENCE}`, {seconds}"
     others = [name for name in names if name not in _OURS]
-    for name, peer in (made.peers(others) if others else {}).items():
+    for name, peer in (models.peers(others) if others else {}).items():
         if isinstance(peer, Entry):
             entries[name] = peer
         else:
             left_out[ENCODERS[name]] = peer
     for path in taggers:
         try:
-            entries[str(path)] = made.tagger(path, tagger_rate_hz)
+            entries[str(path)] = models.tagger(path, tagger_rate_hz)
         except (ContenderError, ExportError, RuntimeError, ValueError) as error:
             left_out[str(path)] = " ".join(str(error).split())
 
-    peaks = _race(entries, left_out, rounds, _written(clips, made.front_end, folder))
-    return Outcome(entries, left_out, peaks, what)
+    peaks = _race(entries, left_out, rounds, _write_log_mels(clips, models.front_end, folder))
+    return Outcome(entries, left_out, peaks, description)
 
 
 def _race(
     entries: dict[str, Entry], left_out: dict[str, str], rounds: int, log_mels: Path
 ) -> dict[str, list[float]]:
-    """Start all, let them run in turns, and note what they did; return the core's rates."""
+    """Run the entries in turns and record their measurements; return the rates of the core."""
     peaks: dict[str, list[float]] = {}
-    # torch.compile finds nothing from another time.
+    # An empty cache: torch.compile must not reuse earlier results.
     environment = {**SINGLE_THREADED, "TORCHINDUCTOR_CACHE_DIR": str(log_mels.parent / "inductor")}
     with Contest() as contest:
         contest.start("peak", _command("peak"), SINGLE_THREADED)
@@ -209,7 +212,7 @@ def _race(
 
 
 def _take_cosines(contest: Contest, entries: dict[str, Entry], log_mels: Path) -> None:
-    """Compare the embeddings of our log-mel bundles with those of the float32 one."""
+    """Compare the embeddings of our log-mel bundles with those of the float32 bundle."""
     compared = [
         name for name in contest.running if name.partition("-")[0] in ("float32", "float16", "int8")
     ]
@@ -223,16 +226,16 @@ def _take_cosines(contest: Contest, entries: dict[str, Entry], log_mels: Path) -
 
 
 def export_random(preset: str, quantization: Quantization, inputs: Inputs, folder: Path) -> Path:
-    """A bundle with random weights.
+    """Export a bundle with random weights and return its path.
 
     Args:
-        preset: its sizes.
+        preset: name of the preset.
         quantization: see `export_tflite`.
         inputs: see `export_tflite`.
-        folder: where it goes, named for preset and quantization.
+        folder: target directory. The file is named after preset and quantization.
 
     Raises:
-        ExportError: if it cannot be made.
+        ExportError: if the export fails.
     """
     path = folder / f"{preset}-{quantization}.tflite"
     export_tflite(_random(preset), path, quantization, inputs)
@@ -245,13 +248,13 @@ def _random(preset: str) -> SemanticAC:
     return SemanticAC.from_preset(preset, labels, texts="none")
 
 
-class _Makers:
-    """Makes the files and the entries of one preset.
+class _Models:
+    """Writes the model files of one preset and creates their entries.
 
     Args:
-        preset: whose sizes.
-        folder: where to.
-        model: a saved `SemanticAC` in the place of random weights.
+        preset: name of the preset.
+        folder: directory for the files.
+        model: path of a saved `SemanticAC` to use instead of random weights.
     """
 
     def __init__(self, preset: str, folder: Path, model: Path | None) -> None:
@@ -260,7 +263,7 @@ class _Makers:
         self.front_end: FrontEnd = self._model.front_end
 
     def ours(self, name: str) -> Entry:
-        """Our model in one form; raises `ExportError` where it cannot be."""
+        """Export our model in one form. Raises `ExportError` if the form is not supported."""
         quantization, inputs = _OURS[name]
         path = self._folder / f"{self._preset}-{name}.tflite"
         contract: BundleContract = export_tflite(self._model, path, quantization, inputs)
@@ -270,7 +273,7 @@ class _Makers:
         return entry
 
     def peers(self, names: Sequence[str]) -> dict[str, Entry | str]:
-        """Hugging Face's model of the same sizes in several runtimes, or why not."""
+        """Entries of Hugging Face's model in several runtimes, or the reason for each failure."""
         arguments = self._model.audio_tower.encoder.get_config()
         child = subprocess.run(
             [sys.executable, "-m", "training.bench.peers", str(self._folder)],
@@ -291,7 +294,7 @@ class _Makers:
         return entries
 
     def tagger(self, path: Path, rate_hz: int) -> Entry:
-        """Someone else's `.tflite`."""
+        """Entry of a third-party `.tflite`."""
         entry = self._entry(path.name, "tagger", path, rate_hz)
         graph = path.read_bytes()
         interpreter = Interpreter(model_content=graph, num_threads=1)
@@ -315,7 +318,7 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[FloatArray], str]:
-    """Sounds, spread over those there are, and what they are."""
+    """Evenly spaced choice of sounds, and its description."""
     if data_dir is None:
         rng = np.random.default_rng(0)
         samples = front_end.window_samples
@@ -325,17 +328,17 @@ def _clips(front_end: FrontEnd, data_dir: Path | None) -> tuple[list[FloatArray]
             tone = np.sin(2 * np.pi * hz * seconds) * (1 + np.sin(2 * np.pi * rng.uniform(1, 8)))
             noise = rng.standard_normal(samples) * rng.uniform(0.001, 0.1)
             clips.append((0.1 * tone + noise).astype(np.float32))
-        return clips, f"{len(clips)} made sounds (tones in noise)"
+        return clips, f"{len(clips)} synthetic sounds (tones in noise)"
     paths = sorted(p for p in data_dir.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
-        raise ContenderError(f"there are no sounds in {data_dir}")
+        raise ContenderError(f"no audio files found in {data_dir}: check --data-dir")
     chosen = paths[:: math.ceil(len(paths) / _MOST_CLIPS)]
     clips = [read_waveform(path, front_end.sample_rate_hz) for path in chosen]
     return clips, f"{len(clips)} of the {len(paths)} clips in {data_dir.name}"
 
 
-def _written(clips: list[FloatArray], front_end: FrontEnd, folder: Path) -> Path:
-    """The file that holds the log-mels of the clips' windows, (n, frames, mels)."""
+def _write_log_mels(clips: list[FloatArray], front_end: FrontEnd, folder: Path) -> Path:
+    """Write the log-mels of the clips, (n, frames, mels), and return the path."""
     windows, _ = window_batch(clips, front_end.window_samples)
     path = folder / "log_mels.npy"
     np.save(path, np.stack([log_mel(window, front_end) for window in windows]))

@@ -1,11 +1,11 @@
-"""What `training.bench.encoder` measured, as Markdown."""
+"""Markdown tables of the results of `training.bench.encoder`."""
 
 from collections.abc import Sequence
 from statistics import median
 
 from training.bench.encoder import REFERENCE, Entry, Outcome
 
-# CPU time of a window against that of another contender: the most that is wanted.
+# Target for the CPU time of a window relative to another contender, at most.
 _RATIO_TARGETS = (
     ("float32", "torch", 0.40),
     ("float32", "onnx", 0.78),
@@ -19,10 +19,10 @@ _COSINE_TARGET = 0.999
 
 
 def encoder_table(outcome: Outcome) -> str:
-    """Times, work and memory of the contenders.
+    """Table of times, work and memory of the contenders.
 
     Args:
-        outcome: with at least one entry.
+        outcome: results with at least one entry.
     """
     entries = outcome.entries
     baseline = entries.get("torch") or next(iter(entries.values()))
@@ -39,7 +39,7 @@ def encoder_table(outcome: Outcome) -> str:
             f"{_macs(entry) / 1e9:.3g}",
             f"{1e3 * median(entry.cpu_seconds):.2f}",
             f"{1e3 * median(entry.wall_seconds):.2f}",
-            _spread(_ratios(entry, baseline)),
+            _spread(cpu_ratios(entry, baseline)),
             share,
             f"{entry.cold_seconds:.2f} ({entry.cold_cpu_seconds:.2f})",
             f"{entry.peak_mb:.0f}",
@@ -53,29 +53,29 @@ def encoder_table(outcome: Outcome) -> str:
 
 
 def target_table(outcome: Outcome, preset: str) -> str:
-    """What was wanted, and whether it was reached; empty where nothing can be said.
+    """Table of targets and whether each was reached; empty if none applies.
 
     Args:
-        outcome: of a race.
-        preset: whose sizes raced.
+        outcome: results of a race.
+        preset: name of the preset that was measured.
     """
     rows = []
-    for title, value, wanted, text in _targets(outcome, preset):
-        reached = value <= wanted if text.startswith("≤") else value >= wanted
+    for title, value, target, text in _targets(outcome, preset):
+        reached = value <= target if text.startswith("≤") else value >= target
         rows.append(f"| {title} | {text} | {value:.4g} | {'reached' if reached else 'missed'} |")
-    header = ["| what | wanted | measured | |", "| --- | --- | --- | --- |"]
+    header = ["| what | target | measured | |", "| --- | --- | --- | --- |"]
     return "\n".join([*header, *rows]) if rows else ""
 
 
 def _targets(outcome: Outcome, preset: str) -> list[tuple[str, float, float, str]]:
-    """Title, value, limit and its text of all that can be judged."""
+    """Title, value, limit and text of the limit for each target that applies."""
     entries, peaks = outcome.entries, _peaks(outcome)
     found = []
     if preset == REFERENCE:
         for ours, peer, limit in _RATIO_TARGETS:
             if ours in entries and peer in entries:
                 title = f"{entries[ours].title} against {entries[peer].title}"
-                ratio = median(_ratios(entries[ours], entries[peer]))
+                ratio = median(cpu_ratios(entries[ours], entries[peer]))
                 found.append((title, ratio, limit, f"≤ {limit:g}"))
         if "float32" in entries:
             for kind, rate in peaks.items():
@@ -84,11 +84,11 @@ def _targets(outcome: Outcome, preset: str) -> list[tuple[str, float, float, str
                 found.append((title, share, _PEAK_SHARE_TARGET, f"≥ {_PEAK_SHARE_TARGET:g}"))
     elif "float32" in entries and REFERENCE in entries:
         title = f"{preset} against {REFERENCE}, float32, a window of each"
-        ratio = median(_ratios(entries["float32"], entries[REFERENCE]))
+        ratio = median(cpu_ratios(entries["float32"], entries[REFERENCE]))
         found.append((title, ratio, _SMALL_TARGET, f"≤ {_SMALL_TARGET:g}"))
     if "float32" in entries and "waveform" in entries:
         pairs = zip(entries["waveform"].cpu_seconds, entries["float32"].cpu_seconds, strict=True)
-        front_end_ms = 1e3 * median(whole - network for whole, network in pairs)
+        front_end_ms = 1e3 * median(total - network for total, network in pairs)
         limit = _FRONT_END_TARGET_MS
         found.append(("front end in the graph, CPU ms", front_end_ms, limit, f"≤ {limit:g}"))
     for entry in entries.values():
@@ -105,41 +105,41 @@ def _targets(outcome: Outcome, preset: str) -> list[tuple[str, float, float, str
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    """What the columns mean."""
+    """Explanations of the columns."""
     some = next(iter(outcome.entries.values()))
     rates = ", ".join(f"{kind} {rate / 1e9:.1f}" for kind, rate in _peaks(outcome).items())
     runtimes = dict.fromkeys(entry.runtime for entry in outcome.entries.values())
     return [
-        f"a window is {some.seconds:g} s; one core, one thread, each contender in a process of its "
-        f"own; medians of {len(some.cpu_seconds)} interleaved rounds; ratios of CPU time (lowest "
-        "to highest) are taken within a round",
-        f"the core: {rates} GFLOP/s in float32; shares are of the highest, int8 too",
-        "cold start: from the start of the process to its first answer, once, with files in the "
-        "system's cache; memory: the most resident until then, in MB of 2^20 bytes",
-        f"cosines: the least of embeddings to those of the float32 bundle, on {outcome.clips}",
-        f"run by: {', '.join(runtimes)}",
-        "ours has the head (CSCM) and 50 labels; Hugging Face's ClapAudioModel ends with its "
-        "pooled output; weights are random unless --model is given",
+        f"a window is {some.seconds:g} s; one core, one thread, one process per contender; medians "
+        f"of {len(some.cpu_seconds)} interleaved rounds; ratios of CPU time (lowest to highest) "
+        "are taken within a round",
+        f"core: {rates} GFLOP/s in float32; shares are of the highest rate, also for int8",
+        "cold start: from process start to the first result, once, with files in the page cache; "
+        "memory: peak resident size until then, in MB of 2^20 bytes",
+        f"cosine: smallest between embeddings and those of the float32 bundle, on {outcome.clips}",
+        f"runtimes: {', '.join(runtimes)}",
+        "our models include the head (CSCM) and 50 labels; Hugging Face's ClapAudioModel ends with "
+        "its pooled output; weights are random unless --model is given",
     ]
 
 
 def _peaks(outcome: Outcome) -> dict[str, float]:
-    """Median rate of the core by the way it was reached."""
+    """Median rate of the core by method of measurement."""
     return {kind: median(rates) for kind, rates in outcome.peaks.items()}
 
 
 def _macs(entry: Entry) -> int:
-    """Of a window."""
+    """Multiply-accumulates per window."""
     return (entry.macs or 0) * entry.invocations
 
 
 def _flops(entry: Entry) -> float:
-    """Operations a second of CPU time."""
+    """Operations per second of CPU time."""
     return 2 * _macs(entry) / median(entry.cpu_seconds)
 
 
-def _ratios(entry: Entry, baseline: Entry) -> list[float]:
-    """Of CPU times, round by round."""
+def cpu_ratios(entry: Entry, baseline: Entry) -> list[float]:
+    """Ratio of CPU times in each round."""
     pairs = zip(entry.cpu_seconds, baseline.cpu_seconds, strict=True)
     return [cpu / base for cpu, base in pairs]
 

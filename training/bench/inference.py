@@ -1,7 +1,8 @@
-"""One runtime in a process that loads no more than it needs: its start is measured too.
+"""Child process that runs one model in one runtime.
 
-`python -m training.bench.inference KIND MODEL SECONDS [HZ]` says when it has answered for its first
-window. Then each line asks for a number of windows, or names a file of log-mels to embed.
+`python -m training.bench.inference KIND MODEL SECONDS [HZ]` reports when it has processed its first
+window. Each input line then requests a number of windows, or names a file of log-mels to embed. The
+process imports only its own runtime because its start-up time is measured as well.
 """
 
 import json
@@ -17,27 +18,29 @@ import numpy as np
 from edge.types import FloatArray
 from training.bench.core import FusedMultiplyAdds, product_flops_per_second, stay_on_one_core
 
-# A log-mel peer that does not say how far its frames are apart.
+MATRIX_PRODUCT = "matrix product of numpy"
+FUSED_MULTIPLY_ADDS = "fused multiply-adds"
+# Assumed frame period of taggers with log-mel input.
 _PEER_FRAME_SECONDS = 0.01
 
 
 class Model(Protocol):
-    """Something that answers for a window.
+    """Model that processes one window.
 
     Attributes:
-        runtime: name and version of what runs it.
-        invocations: of its graph for a window.
+        runtime: name and version of the runtime.
+        invocations: number of graph invocations per window.
     """
 
     runtime: str
     invocations: int
 
     def run(self) -> None:
-        """Answer for one window."""
+        """Process one window."""
 
 
 class Bundle:
-    """Ours, as a device runs it: with its checks, in the runtime that is installed."""
+    """Our model in the installed runtime, with the checks made on a device."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int) -> None:
         from edge.inference.interpreter import Interpreter
@@ -51,12 +54,12 @@ class Bundle:
         self._interpreter.run(self._window)
 
     def embed(self, log_mels: FloatArray) -> list[list[float]]:
-        """Embeddings (n, C) of log-mels (n, frames, mels)."""
+        """Return embeddings (n, C) of log-mels (n, frames, mels)."""
         return [self._interpreter.run(log_mel).embedding.tolist() for log_mel in log_mels]
 
 
 class Tagger:
-    """Any `.tflite` that takes one waveform or log-mel, as often as the seconds need it."""
+    """Any `.tflite` with one waveform or log-mel input, invoked until the window is covered."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int) -> None:
         from importlib.metadata import version
@@ -71,7 +74,7 @@ class Tagger:
         self._model.resize_tensor_input(details["index"], shape)
         self._model.allocate_tensors()
         self._model.set_tensor(details["index"], _noise(tuple(shape)))
-        # Adjoining stretches; the last one hangs over.
+        # Adjacent segments; the last one may extend past the window.
         self.invocations = max(1, -int(-seconds // (max(shape) * unit)))
         self.runtime = f"ai-edge-litert {version('ai-edge-litert')}"
 
@@ -81,7 +84,7 @@ class Tagger:
 
 
 class Onnx:
-    """A graph in ONNX Runtime, at its highest level of optimisation."""
+    """Graph in ONNX Runtime at its highest optimisation level."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int) -> None:
         import onnxruntime
@@ -102,7 +105,7 @@ class Onnx:
 
 
 class Torch:
-    """Hugging Face's encoder from a folder that `save_pretrained` wrote."""
+    """Hugging Face's encoder from a `save_pretrained` directory."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int, compiled: bool = False) -> None:
         import torch
@@ -110,7 +113,7 @@ class Torch:
 
         torch.set_num_threads(1)
         model = ClapAudioModel.from_pretrained(path).eval()
-        # Frames as the input's own shape: nothing is resized but what ours resizes too.
+        # As many frames as our model receives, so that both models resize the same input.
         frames, mels = json.loads((Path(path) / "log_mel_shape.json").read_text())
         self._input = torch.from_numpy(_noise((1, 1, frames, mels)))
         self._model: Callable[..., Any] = torch.compile(model, dynamic=False) if compiled else model
@@ -124,7 +127,7 @@ class Torch:
 
 
 class CompiledTorch(Torch):
-    """The same by `torch.compile`."""
+    """Hugging Face's encoder under `torch.compile`."""
 
     def __init__(self, path: str, seconds: float, rate_hz: int) -> None:
         super().__init__(path, seconds, rate_hz, compiled=True)
@@ -140,24 +143,24 @@ KINDS: dict[str, Callable[[str, float, int], Model]] = {
 
 
 def tagger_shape(signature: list[int], units: int) -> list[int]:
-    """Shape of a tagger's input: an open batch is 1, an open length all the sound there is.
+    """Return the input shape of a tagger: batch size 1 and, if dynamic, the length of the sound.
 
     Args:
-        signature: of the input, -1 where it is open.
-        units: samples or frames of the sound.
+        signature: shape signature of the input, -1 for dynamic dimensions.
+        units: number of samples or frames in the sound.
     """
     shape = [units if size < 0 else size for size in signature]
     return [1, *shape[1:]] if len(shape) > 1 and signature[0] < 0 else shape
 
 
 def serve(kind: str, arguments: list[str], requests: TextIO, answers: TextIO) -> None:
-    """Load, answer for a window, then answer until `requests` ends.
+    """Load a model, process one window, then serve requests until `requests` ends.
 
     Args:
-        kind: one of `KINDS`, or `"peak"` for what the core itself can do.
-        arguments: the model's path, seconds of a window, and the sample rate of a tagger.
-        requests: what to do next.
-        answers: where replies go.
+        kind: one of `KINDS`, or `"peak"` to measure the core itself.
+        arguments: path of the model, seconds per window, and sample rate of a tagger.
+        requests: input stream, one request per line.
+        answers: stream for the replies.
     """
 
     def answer(**reply: Any) -> None:
@@ -187,12 +190,12 @@ def serve(kind: str, arguments: list[str], requests: TextIO, answers: TextIO) ->
                 model.run()
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             answer(cpu_seconds=cpu / windows, wall_seconds=wall / windows)
-    except Exception as error:  # whatever is missing or does not fit ends this contender alone
+    except Exception as error:  # must not stop the other contenders
         answer(error=" ".join(str(error).split())[:300] or type(error).__name__)
 
 
 def _serve_peak(requests: TextIO, answer: Callable[..., None]) -> None:
-    """Rates of the core, again for each line."""
+    """Measure the rates of the core once per request."""
     try:
         fused: FusedMultiplyAdds | None = FusedMultiplyAdds()
         reason = ""
@@ -200,14 +203,14 @@ def _serve_peak(requests: TextIO, answer: Callable[..., None]) -> None:
         fused, reason = None, str(error)
     answer(reason=reason)
     for _ in requests:
-        rates = {"matrix product of numpy": product_flops_per_second()}
+        rates = {MATRIX_PRODUCT: product_flops_per_second()}
         if fused:
-            rates["fused multiply-adds"] = fused.flops_per_second()
+            rates[FUSED_MULTIPLY_ADDS] = fused.flops_per_second()
         answer(flops_per_second=rates)
 
 
 def peak_mb() -> float:
-    """Most memory that this process has had at once, in MB of 2**20 bytes."""
+    """Peak resident memory of this process in MB of 2**20 bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
@@ -222,7 +225,7 @@ def _noise(shape: tuple[int, ...]) -> FloatArray:
 
 if __name__ == "__main__":
     stay_on_one_core()
-    # Libraries print too: they get stderr, and the pipe stays ours.
+    # Libraries also print to stdout: redirect that to stderr and keep the pipe for replies.
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.argv[1], sys.argv[2:], sys.stdin, pipe)

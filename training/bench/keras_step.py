@@ -1,4 +1,4 @@
-"""The step as `training.fit` takes it: our model on whatever backend Keras runs here."""
+"""Training step of our model, as in `training.fit`, on the current Keras backend."""
 
 import math
 import time
@@ -15,11 +15,11 @@ from training.learning.distribution import device_kind
 
 
 class KerasStep:
-    """Our model with its optimiser, ready to train.
+    """Our compiled model and its batch.
 
     Args:
         workload: sizes and data.
-        compiled: by XLA, or by `torch.compile` on PyTorch.
+        compiled: whether to use XLA, or `torch.compile` on PyTorch.
     """
 
     def __init__(self, workload: Workload, compiled: bool) -> None:
@@ -46,7 +46,7 @@ class KerasStep:
         self.counts_flops = keras.backend.backend() == "torch" and not compiled
 
     def run(self, steps: int) -> tuple[float, float]:
-        """Seconds of so many steps, and the last one's loss."""
+        """Run steps; return the seconds and the loss of the last step."""
         watch = _Stopwatch(steps)
         self.model.fit(
             (batch for batch in repeat(self.batch)),
@@ -58,7 +58,7 @@ class KerasStep:
         return watch.seconds, watch.loss
 
     def multiply(self, size: int, products: int) -> float:
-        """Seconds of so many products of square matrices, at the precision of the step."""
+        """Seconds for a number of products of square matrices at the precision of the step."""
         dtype = keras.config.dtype_policy().compute_dtype
         x, matrix = (keras.random.normal((size, size), dtype=dtype) for _ in range(2))
         matrix = matrix * size**-0.5  # x keeps its magnitude
@@ -72,7 +72,7 @@ class KerasStep:
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """From the first step of an epoch until the device has finished the last one."""
+    """Time from the first step of an epoch until the device has finished the last."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -84,5 +84,5 @@ class _Stopwatch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if batch == self.last:
-            self.loss = float((logs or {})["loss"])  # waits for the step that it comes from
+            self.loss = float((logs or {})["loss"])  # waits for the step
             self.seconds = time.perf_counter() - self.started

@@ -1,8 +1,8 @@
-"""A listener that hears as fast as it can, in a process of its own, and says what that took.
+"""Child process that runs a listener at full speed and reports its CPU time by stage.
 
-`python -m training.bench.listening BUNDLE HOP RATE` hears a window and says so. Then each line asks
-for so many seconds of sound, or, with a minus, for a measurement of memory in so many. The parts
-are the device's own, put together as `semanticac-edge --stdin --json` does.
+`python -m training.bench.listening BUNDLE HOP RATE` processes one window and reports that it is
+ready. Each input line then requests a number of seconds of sound. The listener has the same parts
+as `semanticac-edge --stdin --json`.
 """
 
 import json
@@ -35,14 +35,14 @@ _SETTLING_SECONDS = 2.0
 def listen(
     bundle: str, hop_seconds: float, rate_hz: int, requests: TextIO, answers: TextIO
 ) -> None:
-    """Hear sound until `requests` ends.
+    """Process sound until `requests` ends.
 
     Args:
         bundle: path of the model.
         hop_seconds: time between two windows.
-        rate_hz: of the sound, mono, 16 bits.
-        requests: seconds of sound, a line each.
-        answers: where replies go.
+        rate_hz: sample rate of the 16-bit mono input.
+        requests: seconds of sound, one number per line.
+        answers: stream for the replies.
     """
 
     def answer(**reply: Any) -> None:
@@ -62,18 +62,18 @@ def listen(
                 (sink, "window", OUTPUT),
                 (sink, "event", OUTPUT),
             ):
-                if owner is not None:  # no log-mel before a network that takes the waveform
+                if owner is not None:  # a waveform model has its log-mel in the graph
                     stages.watch(owner, method, stage)
             health = Health(classifier.hop_seconds)
             source = _Source(classifier, rate_hz, stages, requests, answer)
             outputs = Outputs([sink], health, strict=True)
             Listener(source, classifier, detector, outputs, health).run()
-    except Exception as error:  # ends this one alone
+    except Exception as error:  # must not stop the other contenders
         answer(error=" ".join(str(error).split())[:300] or type(error).__name__)
 
 
 class _Source:
-    """Sound that comes when it is asked for; what it took is told before the next is awaited."""
+    """Sound on request. Reports the cost of each request before it waits for the next."""
 
     def __init__(
         self,
@@ -93,23 +93,19 @@ class _Source:
         self._answer(ready=True)
         for line in self._requests:
             seconds = float(line)
-            self._stages.counts_memory = seconds < 0
-            seconds = abs(seconds)
             faults = _page_faults()
             self._stages.start()
             yield from self._sound(seconds)
-            if self._stages.counts_memory:
-                self._answer(
-                    most_bytes=self._stages.most_bytes(), new_blocks=self._stages.new_blocks()
-                )
-            else:
-                self._answer(
-                    seconds={k: v / seconds for k, v in self._stages.seconds().items()},
-                    page_faults=(_page_faults() - faults) / seconds,
-                )
+            spent = self._stages.seconds()
+            faults = _page_faults() - faults
+            self._answer(
+                seconds={stage: value / seconds for stage, value in spent.items()},
+                page_faults=faults / seconds,
+                new_blocks=self._stages.new_blocks(),
+            )
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no resource is open."""
 
     def _sound(self, seconds: float) -> Iterator[FloatArray | Gap]:
         samples = round(seconds * self._rate_hz)
@@ -122,7 +118,7 @@ class _Source:
 
 
 class _Pipe:
-    """Endless 16-bit noise whose loudness changes every second."""
+    """Endless 16-bit noise with a new level every second."""
 
     def __init__(self, rate_hz: int) -> None:
         rng = np.random.default_rng(0)
@@ -137,7 +133,7 @@ class _Pipe:
 
 
 def _page_faults() -> int:
-    """Pages of memory that the system had to hand out so far."""
+    """Minor page faults of this process so far; 0 on systems without `resource`."""
     try:
         import resource
     except ImportError:  # Windows
@@ -147,7 +143,7 @@ def _page_faults() -> int:
 
 if __name__ == "__main__":
     stay_on_one_core()
-    # Libraries print too: they get stderr, and the pipe stays ours.
+    # Libraries also print to stdout: redirect that to stderr and keep the pipe for replies.
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     listen(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.stdin, pipe)

@@ -1,7 +1,7 @@
-"""Hugging Face's encoder as files for the runtimes to load, made by a process of its own.
+"""Child process that writes Hugging Face's encoder as files for several runtimes.
 
-`python -m training.bench.peers FOLDER`, with every argument of `HTSATEncoder` as JSON on stdin,
-answers with a line of JSON: what the folder holds then, and why the rest of it is missing.
+`python -m training.bench.peers FOLDER` reads all arguments of `HTSATEncoder` as JSON from stdin and
+writes one line of JSON: the MACs of the model, and the reason for each file it could not write.
 """
 
 import json
@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 CLAP, ONNX, ONNX_INT8 = "clap", "clap.onnx", "clap-int8.onnx"
-# The newest set of operators that the exporter by tracing knows without onnxscript.
+# Newest operator set of the tracing exporter that does not need onnxscript.
 _OPSET = 17
 
 
 def make_peers(folder: Path, audio_encoder: dict[str, Any]) -> dict[str, Any]:
-    """Write the model with random weights, for PyTorch and as ONNX in float32 and int8.
+    """Write the model with random weights for PyTorch and as ONNX in float32 and int8.
 
     Args:
-        folder: where to.
-        audio_encoder: every argument of `HTSATEncoder`.
+        folder: directory for the files.
+        audio_encoder: all arguments of `HTSATEncoder`.
 
     Returns:
-        `macs` of a window, and `missing`: why a file could not be made, by its name.
+        `macs` per window, and `missing`: reasons by the name of each file not written.
 
     Raises:
         ImportError: if PyTorch or transformers is not installed.
-        ValueError: if Hugging Face's model cannot have these sizes.
+        ValueError: if Hugging Face's model does not support these sizes.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -58,7 +58,7 @@ def make_peers(folder: Path, audio_encoder: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_onnx(model: Any, log_mel: Any, path: Path) -> None:
-    """One window to the pooled output, by tracing; simplified as ONNX Runtime advises."""
+    """Trace the model up to its pooled output and pre-process the graph for quantisation."""
     import torch
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -76,7 +76,7 @@ def _write_onnx(model: Any, log_mel: Any, path: Path) -> None:
 
 
 def _write_int8(source: Path, target: Path) -> None:
-    """Integer weights, and activations whose scale is found at each run."""
+    """Quantise weights to int8; activations are scaled dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(source, target, weight_type=QuantType.QInt8)
@@ -87,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    # Libraries print too: they get stderr, and the pipe stays ours.
+    # Libraries also print to stdout: redirect that to stderr and keep the pipe for replies.
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")

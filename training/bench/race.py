@@ -1,4 +1,4 @@
-"""All contenders on one workload, in turns: a busy moment of the machine hits them alike."""
+"""Race of training steps. Contenders take turns so that load on the machine affects all alike."""
 
 import math
 import shutil
@@ -23,15 +23,15 @@ _TURN_SECONDS = 1.0
 
 @dataclass
 class Result:
-    """What one contender did.
+    """Measurements of one contender.
 
     Args:
         name: one of `TITLES`.
-        device: what it ran on, such as `"cpu"`.
-        num_parameters: trained ones of its model.
-        flops: operations of one step, where it counted them.
-        clips_per_second: its rate in each round.
-        product_flops_per_second: that of its framework's matrix product in each round.
+        device: kind of device, such as `"cpu"`.
+        num_parameters: number of trainable parameters.
+        flops: operations per step, if counted.
+        clips_per_second: training rate in each round.
+        product_flops_per_second: rate of the framework's matrix product in each round.
     """
 
     name: str
@@ -45,21 +45,22 @@ class Result:
 def run_race(
     names: Sequence[str], workload: Workload, rounds: int
 ) -> tuple[list[Result], dict[str, str]]:
-    """Let all contenders train, one at a time.
+    """Measure the training steps of all contenders, one at a time.
 
     Args:
-        names: who takes part.
-        workload: what they train.
-        rounds: turns that each gets; a turn is a step, and then as many as take about a second,
-            which alone are timed.
+        names: of the contenders.
+        workload: sizes and data of the step.
+        rounds: number of measurements per contender; each is one untimed step followed by about
+            a second of timed steps.
 
     Returns:
-        Results of those that finished, in the order given, and why each of the others did not.
+        Results of the contenders that finished, in the given order, and the reason for each
+        failure by name.
     """
     with Contest() as contest:
         contest.running = {name: trainer(name) for name in names}
-        # Where there is an accelerator, compile at once. A processor has neither cores nor memory
-        # for several first steps.
+        # With an accelerator, compile in parallel. A processor has neither the cores nor the
+        # memory for several first steps.
         groups = [names] if shutil.which("nvidia-smi") else [[name] for name in names]
         ready: dict[str, Any] = {}
         for group in groups:
@@ -79,7 +80,7 @@ def run_race(
 
 
 def trainer(name: str) -> Contender:
-    """A process that trains when it is told to, see `training.bench.worker`.
+    """Start a process of `training.bench.worker`.
 
     Args:
         name: one of `TITLES`.
@@ -88,10 +89,10 @@ def trainer(name: str) -> Contender:
         [sys.executable, "-m", "training.bench.worker", name],
         {
             "KERAS_BACKEND": name.partition("-")[0].replace("peer", "torch"),
-            # Several processes share one accelerator: each takes what it needs.
+            # Several processes share one accelerator: allocate memory on demand.
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            # JAX and TensorFlow take TF32 for float32 products, so PyTorch shall too.
+            # JAX and TensorFlow use TF32 for float32 products; PyTorch must match.
             "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
         },
     )

@@ -1,4 +1,4 @@
-"""How much of an encoder's work two overlapping windows have in common."""
+"""Share of an encoder's work that two overlapping windows have in common."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,18 @@ from edge.types import FloatArray
 from semanticac_keras import HTSATEncoder
 from semanticac_keras.swin import SwinBlock
 
-# What rounding may make of the same sums, of values about 1.
+# Tolerance for rounding in equal sums of values of magnitude 1.
 _SAME = 1e-4
 
 
 def sharing_table(preset: str, hops: Sequence[int], whole_chunks: bool) -> str:
-    """Share of the tokens that a window need not compute again after the one before it.
+    """Table of the share of tokens that are equal in two consecutive windows.
 
     Args:
-        preset: whose encoder; it is given random weights.
+        preset: name of the preset; its encoder gets random weights.
         hops: log-mel frames between the starts of two windows.
-        whole_chunks: give it as many frames as its chunks have, so that none are resized; such an
-            encoder is another one than the preset's.
+        whole_chunks: use as many frames as the chunks hold, so that no frame is resized. This
+            differs from the encoder of the preset.
     """
     encoder = HTSATEncoder.from_preset(preset)
     if whole_chunks:
@@ -28,7 +28,7 @@ def sharing_table(preset: str, hops: Sequence[int], whole_chunks: bool) -> str:
         encoder = HTSATEncoder.from_preset(preset, num_frames=frames)
     rng = np.random.default_rng(0)
     for variable in encoder.trainable_variables:
-        if len(variable.shape) > 1:  # so large that each token tells what it was made of
+        if len(variable.shape) > 1:  # large enough to distinguish all tokens
             fan_in = variable.shape[0] if variable.name == "kernel" else 1
             variable.assign(rng.normal(0, fan_in**-0.5, variable.shape))
     sound = rng.normal(0, 1, (encoder.num_frames + max(hops), encoder.num_mels)).astype(np.float32)
@@ -52,9 +52,9 @@ _Layers = list[tuple[str, FloatArray, int]]
 
 
 def _layers(encoder: HTSATEncoder, log_mel: FloatArray) -> _Layers:
-    """Name and output of each layer, in the order of time, and the frames in a step of it.
+    """Name and output of each layer in time order, and its frames per step.
 
-    Outputs are (steps, rows, channels), rows within a chunk.
+    Outputs are (steps, rows, channels), with the rows of one chunk.
     """
     picture = encoder._fold(encoder.mel_norm(log_mel[None]))
     x = encoder.patch_embed(picture if encoder.stem_channels else encoder._patches(picture))
@@ -72,10 +72,10 @@ def _layers(encoder: HTSATEncoder, log_mel: FloatArray) -> _Layers:
 
 
 def _shares(encoder: HTSATEncoder, before: _Layers, after: _Layers, hop: int) -> list[float]:
-    """Of the tokens of each layer, those that were there a hop earlier."""
+    """Share of the tokens of each layer that equal those of the previous window."""
     shares = []
     for (_, old, side), (_, new, _) in zip(before, after, strict=True):
-        # Where frames are resized, the nearest step is as near as it gets.
+        # With resized frames, use the nearest step.
         resized = hop * (encoder.num_chunks * encoder.chunk_frames - 1) / (encoder.num_frames - 1)
         moved = round((hop if encoder._resize is None else resized) / side)
         kept = min(len(old) - moved, len(new))
@@ -85,13 +85,13 @@ def _shares(encoder: HTSATEncoder, before: _Layers, after: _Layers, hop: int) ->
 
 
 def _macs(encoder: HTSATEncoder, name: str) -> int:
-    """Multiply-accumulates of a layer's tokens."""
+    """Multiply-accumulates of a layer."""
     tokens = encoder.num_chunks * encoder.num_mels * encoder.chunk_frames
     layer = next((layer for layer in encoder.stages if layer.name == name), None)
     if layer is None:
-        return tokens * encoder.embed_dim  # of a patch embedding
+        return tokens * encoder.embed_dim  # the patch embedding
     if isinstance(layer, SwinBlock):
         dim, (height, width) = layer.dim, layer.window
-        places = layer.grid[0] * layer.grid[1]
-        return places * dim * (int(4 + 2 * layer.mlp_ratio) * dim + 2 * height * width)
+        tokens = layer.grid[0] * layer.grid[1]
+        return tokens * dim * (int(4 + 2 * layer.mlp_ratio) * dim + 2 * height * width)
     return layer.grid[0] * layer.grid[1] // 4 * 8 * layer.dim**2

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""Markdown of the benchmarks: the test setup and the table of train steps."""
 
 import importlib.metadata
 import os
@@ -21,10 +21,10 @@ _PACKAGES = (
 
 
 def setting(arguments: Sequence[str]) -> str:
-    """Date, machine, versions and command.
+    """List of date, machine, versions and command.
 
     Args:
-        arguments: of the command.
+        arguments: command-line arguments.
     """
     versions = [f"Python {platform.python_version()}"]
     for name in _PACKAGES:
@@ -40,12 +40,12 @@ def setting(arguments: Sequence[str]) -> str:
 
 
 def train_table(workload: Workload, results: Sequence[Result], left_out: Mapping[str, str]) -> str:
-    """Rates of the contenders, and how they compare.
+    """Training rates of the contenders and their ratios.
 
     Args:
-        workload: what they trained.
-        results: of those that finished, at least one, peers last.
-        left_out: the others, and why.
+        workload: sizes and data of the step.
+        results: of the contenders that finished; at least one, peers last.
+        left_out: reasons of the contenders that failed, by name.
     """
     by_name = {result.name: result for result in results}
     baseline = by_name.get("peer-compiled") or by_name.get("peer-eager") or results[0]
@@ -77,21 +77,21 @@ def _notes(
     product_rate: float,
     counted: Sequence[tuple[str, int]],
 ) -> list[str]:
-    """What the columns mean."""
+    """Explanations of the columns."""
     notes = [
         "a step: waveforms in, log-mel, audio encoder and head, text encoder on "
         f"{workload.num_labels} texts of {workload.text_length} tokens, symmetric contrastive "
         "loss, backward, SGD with Nesterov momentum",
-        f"medians of {len(results[0].clips_per_second)} interleaved rounds, each turn after a step "
-        "that is not timed; ratios (lowest to highest) are taken within a round",
-        f"matrix-product rate: {product_rate / 1e12:.3g} TFLOP/s, the best median of any "
-        f"contender's framework, in {workload.precision}; float32 may be TF32 where there is any",
+        f"medians of {len(results[0].clips_per_second)} interleaved rounds, each after one untimed "
+        "step; ratios (lowest to highest) are taken within a round",
+        f"matrix-product rate: {product_rate / 1e12:.3g} TFLOP/s, the highest median among the "
+        f"contenders' frameworks, in {workload.precision}; float32 may be TF32 on accelerators",
     ]
     if counted:
         name, flops = counted[-1]
         notes.append(
-            f"{flops / 1e12:.4g} TFLOP a step: its matrix products and convolutions, forward and "
-            f"backward, as PyTorch's FlopCounterMode counts them in: {TITLES[name]}"
+            f"{flops / 1e12:.4g} TFLOP a step: matrix products and convolutions, forward and "
+            f"backward, counted by PyTorch's FlopCounterMode in: {TITLES[name]}"
         )
     if any(result.name.startswith("peer") for result in results):
         notes.append(
@@ -101,22 +101,8 @@ def _notes(
     return notes
 
 
-def input_table(rates: Mapping[int, float], fastest: float | None) -> str:
-    """How fast batches are made.
-
-    Args:
-        rates: clips a second by threads.
-        fastest: clips a second of the fastest contender, if there was a race.
-    """
-    lines = ["| threads | clips/s made | against the fastest contender |", "| --- | --- | --- |"]
-    for threads, rate in rates.items():
-        ratio = "" if fastest is None else f"{rate / fastest:.1f}"
-        lines.append(f"| {threads} | {rate:.0f} | {ratio} |")
-    return "\n".join(lines)
-
-
 def _machine() -> str:
-    """Processor, its cores, and accelerators."""
+    """Processor, number of cores, and accelerators."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""The same step in plain PyTorch, around Hugging Face's HTS-AT and CLIP text transformer."""
+"""Training step in plain PyTorch with Hugging Face's HTS-AT and CLIP text transformer."""
 
 import time
 from typing import Any
@@ -18,14 +18,14 @@ from training.bench.workload import Workload
 
 
 class TorchStep:
-    """Model and optimiser, ready to train.
+    """Hugging Face's models, their optimiser and batch.
 
     Args:
         workload: sizes and data.
-        compiled: by `torch.compile` in its default mode.
+        compiled: whether to use `torch.compile` in its default mode.
 
     Raises:
-        ValueError: if Hugging Face's model cannot have these sizes.
+        ValueError: if Hugging Face's model does not support these sizes.
     """
 
     def __init__(self, workload: Workload, compiled: bool) -> None:
@@ -35,7 +35,7 @@ class TorchStep:
         module = ClapAndClip(workload).to(self.device).train()
         self.num_parameters = sum(parameter.numel() for parameter in module.parameters())
         self.log_mel = LogMel(FrontEnd.from_json(workload.front_end)).to(self.device)
-        # The front end stays out: `torch.compile` makes complex numbers slower, as it says.
+        # Exclude the front end: `torch.compile` warns that it does not optimise complex numbers.
         self.module = torch.compile(module, dynamic=False) if compiled else module
         self.optimizer = torch.optim.SGD(
             module.parameters(), 8e-5, momentum=0.9, nesterov=True, weight_decay=5e-4
@@ -46,7 +46,7 @@ class TorchStep:
         self.counts_flops = not compiled
 
     def run(self, steps: int) -> tuple[float, float]:
-        """Seconds of so many steps, and the last one's loss."""
+        """Run steps; return the seconds and the loss of the last step."""
         started = time.perf_counter()
         for _ in range(steps):
             waveforms, labels = (x.to(self.device, non_blocking=True) for x in self.batch)
@@ -60,7 +60,7 @@ class TorchStep:
         return time.perf_counter() - started, loss.item()
 
     def multiply(self, size: int, products: int) -> float:
-        """Seconds of so many products of square matrices, at the precision of the step."""
+        """Seconds for a number of products of square matrices at the precision of the step."""
         dtype = torch.bfloat16 if self.autocast else torch.float32
         x, matrix = (torch.randn(size, size, device=self.device, dtype=dtype) for _ in range(2))
         matrix *= size**-0.5  # x keeps its magnitude
@@ -74,7 +74,7 @@ class TorchStep:
 
 
 class ClapAndClip(nn.Module):
-    """Log-mels to the symmetric loss, with our sizes.
+    """Symmetric contrastive loss of log-mels and label texts, in our sizes.
 
     Args:
         workload: sizes.
@@ -82,10 +82,10 @@ class ClapAndClip(nn.Module):
     Call arguments:
         log_mels: (B, T, mels).
         labels: (B,).
-        token_ids: (K, L), the text of each label.
+        token_ids: (K, L), tokens of each label text.
 
     Raises:
-        ValueError: if Hugging Face's model cannot have these sizes.
+        ValueError: if Hugging Face's model does not support these sizes.
     """
 
     def __init__(self, workload: Workload) -> None:
@@ -114,7 +114,7 @@ class ClapAndClip(nn.Module):
         tokens = self.audio(input_features=log_mels[:, None]).last_hidden_state
         audio = functional.normalize(self.head(tokens).float(), dim=-1)
         text = functional.normalize(self.text(input_ids=token_ids).text_embeds.float(), dim=-1)
-        # Autocast would take even this product in bfloat16; ours is in float32.
+        # Autocast would compute this product in bfloat16; our model uses float32.
         with torch.autocast(log_mels.device.type, enabled=False):
             logits = self.logit_scale.exp() * audio @ text[labels].T  # (B, B)
         clips = torch.arange(len(labels), device=logits.device)
@@ -123,19 +123,19 @@ class ClapAndClip(nn.Module):
 
 
 def clap_config(audio_encoder: dict[str, Any]) -> ClapAudioConfig:
-    """Hugging Face's HTS-AT in the sizes of ours.
+    """Configuration of Hugging Face's HTS-AT in our sizes.
 
     Args:
-        audio_encoder: every argument of `HTSATEncoder`.
+        audio_encoder: all arguments of `HTSATEncoder`.
 
     Raises:
-        ValueError: if it cannot have these sizes.
+        ValueError: if Hugging Face's model does not support these sizes.
     """
     audio = audio_encoder
     rows = audio["num_chunks"] * audio["num_mels"]
     if rows != audio["chunk_frames"] or audio["stem_channels"]:
         raise ValueError(
-            "Hugging Face's HTS-AT takes square pictures and has no stem. This one has "
+            "Hugging Face's HTS-AT needs square images and no stem. Received: "
             f"{rows} rows of {audio['chunk_frames']} frames, stem {audio['stem_channels']}"
         )
     return ClapAudioConfig(
@@ -156,7 +156,7 @@ def clap_config(audio_encoder: dict[str, Any]) -> ClapAudioConfig:
 
 
 class LogMel(nn.Module):
-    """Waveforms (B, samples) to log-mels (B, T, mels) in float32."""
+    """Log-mel front end: waveforms (B, samples) to log-mels (B, T, mels), float32."""
 
     window: Tensor
     mel_matrix: Tensor
@@ -182,7 +182,7 @@ class LogMel(nn.Module):
 
 
 class CSCM(nn.Module):
-    """Channel and spatial attention, then convolutions; (B, C, rows, columns) to (B, output)."""
+    """Channel and spatial attention, then convolutions: (B, C, rows, columns) to (B, output)."""
 
     def __init__(self, dim: int, hidden_dim: int, output_dim: int, reduction: int) -> None:
         super().__init__()

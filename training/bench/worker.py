@@ -1,7 +1,7 @@
-"""One contender in a process of its own, for a process has one Keras backend.
+"""Child process that trains one contender; each process has one Keras backend.
 
-It is given a workload and says what it made of it, then runs as many steps as each further line
-asks for. Lines are JSON; an error is the last.
+It reads a workload, reports that it is ready, then runs the number of steps in each further line.
+Lines are JSON; an error is the last reply.
 """
 
 import ctypes
@@ -14,32 +14,32 @@ from typing import Any, Protocol, TextIO
 
 from training.bench.workload import Workload
 
-_WARM_UP_STEPS = 2  # the second finds arrays where the first left them, and may compile again
+_WARM_UP_STEPS = 2  # the second may compile again for the memory layout the first left
 _PRODUCT_SIZE, _PRODUCT_SIZE_CPU = 8192, 2048
 _PRODUCT_SECONDS = 0.2
 
 
 class Step(Protocol):
-    """A model that trains on its workload."""
+    """Model that trains on its workload."""
 
     device: str
     num_parameters: int
     counts_flops: bool
 
     def run(self, steps: int) -> tuple[float, float]:
-        """Seconds of so many steps, and the last one's loss."""
+        """Run steps; return the seconds and the loss of the last step."""
 
     def multiply(self, size: int, products: int) -> float:
-        """Seconds of so many products of square matrices."""
+        """Seconds for a number of products of square matrices."""
 
 
 def serve(name: str, requests: TextIO, answers: TextIO) -> None:
-    """Answer until `requests` ends.
+    """Serve requests until `requests` ends.
 
     Args:
         name: one of `training.bench.race.TITLES`.
-        requests: a workload, then numbers of steps.
-        answers: where replies go.
+        requests: a workload, then numbers of steps, one per line.
+        answers: stream for the replies.
     """
 
     def answer(**reply: Any) -> None:
@@ -62,17 +62,17 @@ def serve(name: str, requests: TextIO, answers: TextIO) -> None:
         size = _PRODUCT_SIZE_CPU if step.device == "cpu" else _PRODUCT_SIZE
         for line in requests:
             rate = _product_flops_per_second(step, size)
-            step.run(1)  # asks the system for the memory that was given back
+            step.run(1)  # allocates the memory released after the previous request
             seconds, loss = step.run(json.loads(line))
             if not math.isfinite(loss):
-                raise ValueError(f"its loss became {loss}")
+                raise ValueError(f"the loss must be finite. Received: {loss}")
             answer(seconds=seconds, product_flops_per_second=rate)
-    except Exception as error:  # whatever is missing or does not fit ends this contender alone
+    except Exception as error:  # must not stop the other contenders
         answer(error=" ".join(str(error).split()))
 
 
 def _implementation(name: str) -> Callable[[Workload, bool], Step]:
-    """What makes the step; importing it takes a while and needs its framework."""
+    """Import the constructor of the step, which loads its framework."""
     if name.startswith("peer"):
         from training.bench.torch_step import TorchStep
 
@@ -83,14 +83,14 @@ def _implementation(name: str) -> Callable[[Workload, bool], Step]:
 
 
 def _give_memory_back() -> None:
-    """Leave freed memory to the next contender; the C library would keep it for this one."""
+    """Return freed memory to the system for the next contender; the C library would keep it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
 def _count_flops(step: Step) -> int:
-    """Operations of a step's matrix products and convolutions, as PyTorch counts them."""
+    """Operations in the matrix products and convolutions of a step, counted by PyTorch."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counts = []
@@ -98,11 +98,11 @@ def _count_flops(step: Step) -> int:
         with FlopCounterMode(display=False) as counter:
             step.run(steps)
         counts.append(counter.get_total_flops())
-    return counts[1] - counts[0]  # what is done once a run is no step
+    return counts[1] - counts[0]  # excludes work done once per run
 
 
 def _product_flops_per_second(step: Step, size: int) -> float:
-    """Operations a second in products of two square matrices."""
+    """Operations per second in products of two square matrices."""
     products, seconds = 1, step.multiply(size, 1)
     while seconds < _PRODUCT_SECONDS:
         products = math.ceil(1.5 * products * _PRODUCT_SECONDS / seconds)
@@ -111,7 +111,7 @@ def _product_flops_per_second(step: Step, size: int) -> float:
 
 
 if __name__ == "__main__":
-    # Libraries print too: they get stderr, and the pipe stays ours.
+    # Libraries also print to stdout: redirect that to stderr and keep the pipe for replies.
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.argv[1], sys.stdin, pipe)

@@ -1,4 +1,4 @@
-"""One training step as every contender gets it: sizes and data."""
+"""Sizes and data of one training step, the same for every contender."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,17 +12,17 @@ from edge.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes of a step. It travels as JSON to processes that know nothing of Keras.
+    """Sizes of a step, sent as JSON to child processes that may not have Keras.
 
     Args:
-        batch_size: clips of one window.
+        batch_size: number of clips of one window each.
         precision: `"float32"` or `"mixed_bfloat16"`.
         front_end: `FrontEnd.to_json()`.
-        audio_encoder: every argument of `HTSATEncoder`.
-        cscm: every argument of `CSCM`.
-        text_encoder: every argument of `TextEncoder`.
-        num_labels: label texts, all of which are encoded in every step.
-        text_length: tokens of each.
+        audio_encoder: all arguments of `HTSATEncoder`.
+        cscm: all arguments of `CSCM`.
+        text_encoder: all arguments of `TextEncoder`.
+        num_labels: number of label texts, all encoded in every step.
+        text_length: tokens per label text.
     """
 
     batch_size: int
@@ -36,24 +36,24 @@ class Workload:
 
     @classmethod
     def from_json(cls, text: str) -> "Workload":
-        """What `to_json` wrote."""
+        """Parse the output of `to_json`."""
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """One line."""
+        """Serialize to one line of JSON."""
         return json.dumps(asdict(self))
 
     def waveforms(self) -> FloatArray:
-        """Noise, (B, samples)."""
+        """Noise of shape (B, samples), float32."""
         shape = (self.batch_size, FrontEnd.from_json(self.front_end).window_samples)
         return 0.1 * np.random.default_rng(0).standard_normal(shape, np.float32)
 
     def labels(self) -> IntArray:
-        """Label of each clip, (B,)."""
+        """Label of each clip, of shape (B,)."""
         return np.arange(self.batch_size) % self.num_labels
 
     def token_ids(self) -> IntArray:
-        """Random texts (K, L), each closed by the end-of-text token, which is the highest."""
+        """Random token ids (K, L), each row closed by the end-of-text token, the highest id."""
         end = self.text_encoder["vocabulary_size"] - 1
         shape = (self.num_labels, self.text_length)
         ids = np.random.default_rng(1).integers(end, size=shape)

@@ -1,6 +1,6 @@
-"""Labelled sound collections with fixed folds, behind one function: `load_dataset`.
+"""Labelled audio datasets with fixed folds, loaded by `load_dataset`.
 
-A new dataset is one module with a `load(data_dir, progress)` function and one line in `DATASETS`.
+A new dataset needs a module with a `load(data_dir, progress)` function and a line in `DATASETS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,19 +33,19 @@ def load_dataset(
     progress: bool = True,
     decoder: Decoder = "soundfile",
 ) -> AudioDataset:
-    """Return a dataset, checked and ready to read.
+    """Load a dataset and check its consistency.
 
     Args:
         name: a key of `DATASETS`.
-        data_dir: where the files lie. `esc10`, `esc50` and `us8k` download into the cache without
-            it, `folder` needs it (a directory or a CSV file), `demo` has no files.
+        data_dir: location of the files. Required by `folder` (a directory or a CSV file), optional
+            for `esc10`, `esc50` and `us8k` (downloaded by default), not accepted by `demo`.
         progress: whether to show progress bars on stderr.
-        decoder: what reads the files: `"soundfile"`, with soxr, or `"tfio"`, tensorflow-io.
+        decoder: library that reads the files: `"soundfile"` or `"tfio"` (tensorflow-io).
 
     Raises:
-        ValueError: if `name` or `decoder` is unknown, or `data_dir` is missing or superfluous.
-        DatasetError: if the dataset is incomplete, damaged or cannot be fetched, or tensorflow-io
-            cannot be loaded.
+        ValueError: if `name` or `decoder` is unknown, or `data_dir` is missing or not accepted.
+        DatasetError: if the dataset is incomplete, damaged or cannot be downloaded, or
+            tensorflow-io cannot be loaded.
     """
     if name not in DATASETS:
         raise ValueError(f"`name` must be one of {', '.join(DATASETS)}. Received: {name!r}.")
@@ -60,5 +60,5 @@ def load_dataset(
     if read is None:
         return dataset
     if any(clip.path is None for clip in dataset.clips):
-        raise ValueError(f"`decoder` is for files, and {name} has none. Leave it out.")
+        raise ValueError(f"`decoder` needs files, and {name} has none. Omit it.")
     return replace(dataset, read=read)

@@ -1,4 +1,4 @@
-"""One sound file to one mono waveform, refusing files that are not what they claim."""
+"""Reading of sound files as mono waveforms, with checks for damaged files."""
 
 import struct
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import soxr
 from edge.types import FloatArray
 from training.datasets.base import Clip, DatasetError
 
-# RAW has no header, so nothing says how to read it.
+# RAW has no header, so its encoding is unknown.
 AUDIO_SUFFIXES = frozenset(
     {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
     | {".aif", ".aifc", ".oga", ".opus"}
@@ -23,7 +23,7 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile gives 2**63 - 1 for a FLAC written to a pi
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a sound file says about itself."""
+    """Header of a sound file."""
 
     sample_rate_hz: int
     num_channels: int
@@ -31,7 +31,7 @@ class AudioHeader:
 
     @property
     def duration_seconds(self) -> float:
-        """Length of the sound."""
+        """Length of the sound in seconds."""
         return self.num_frames / self.sample_rate_hz
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ def read_header(path: Path) -> AudioHeader:
     """Return a file's header without decoding its samples.
 
     Raises:
-        DatasetError: if the file is missing, unreadable, shorter than its header says, or empty.
+        DatasetError: if the file is missing, unreadable, truncated or empty.
     """
     _check_not_truncated(path)
     try:
@@ -54,24 +54,24 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_clip(clip: Clip, sample_rate_hz: int) -> FloatArray:
-    """Return the waveform of a clip that is a file; see `read_waveform`."""
+    """Return the waveform of a clip's file; see `read_waveform`."""
     if clip.path is None:
         raise DatasetError("has no file")
     return read_waveform(clip.path, sample_rate_hz)
 
 
 def read_waveform(path: Path, sample_rate_hz: int) -> FloatArray:
-    """Return a whole file as one channel at the wanted rate, as `librosa.load` does.
+    """Read a file as one channel at a sample rate, like `librosa.load`.
 
     Args:
-        path: any format of libsndfile.
-        sample_rate_hz: rate to resample to, with soxr's HQ recipe.
+        path: file in any format that libsndfile reads.
+        sample_rate_hz: target sample rate; resampled with soxr HQ.
 
     Returns:
-        float32 samples `(num_samples,)`, the average of the file's channels.
+        float32 samples `(num_samples,)`, averaged over channels.
 
     Raises:
-        DatasetError: as `read_header`, and if samples are NaN or infinite.
+        DatasetError: as for `read_header`, and if samples are NaN or infinite.
     """
     _check_not_truncated(path)
     try:
@@ -80,7 +80,7 @@ def read_waveform(path: Path, sample_rate_hz: int) -> FloatArray:
             samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise DatasetError(_reason(error)) from error
-    # MP3 without a Xing header only estimates its length.
+    # The length of an MP3 without a Xing header is an estimate.
     if len(samples) < header.num_frames and format_name != "MP3":
         raise DatasetError(
             f"truncated: {len(samples):,} of {header.num_frames:,} frames are readable"
@@ -94,7 +94,7 @@ def read_waveform(path: Path, sample_rate_hz: int) -> FloatArray:
 
 
 def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
-    """Return a mono waveform at another rate (soxr HQ)."""
+    """Resample a mono waveform with soxr HQ."""
     if from_hz == to_hz:
         return waveform
     resampled: FloatArray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
@@ -102,7 +102,7 @@ def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
 
 
 def _header(file: soundfile.SoundFile) -> AudioHeader:
-    """Return an open file's header, or refuse an empty one."""
+    """Return the header of an open file; reject empty files and unknown lengths."""
     if file.frames == 0:
         raise DatasetError("empty")
     if file.frames >= _UNKNOWN_FRAMES:
@@ -111,14 +111,14 @@ def _header(file: soundfile.SoundFile) -> AudioHeader:
 
 
 def _reason(error: Exception) -> str:
-    """Return libsndfile's complaint without the path, which the caller names."""
+    """Return libsndfile's message without the path, which the caller adds."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or ""
     text = text.removeprefix("Error : ").rstrip(".")
     return f"unreadable: {text}" if text else "unreadable"
 
 
 def _check_not_truncated(path: Path) -> None:
-    """Refuse a WAV or AIFF whose sample chunk ends beyond the file; libsndfile shortens it."""
+    """Reject a WAV or AIFF with missing samples, which libsndfile would silently shorten."""
     try:
         with path.open("rb") as file:
             end, size = _end_of_samples(file), path.stat().st_size
@@ -127,11 +127,11 @@ def _check_not_truncated(path: Path) -> None:
     except OSError as error:
         raise DatasetError(_reason(error)) from error
     if end > size:
-        raise DatasetError(f"truncated: {size:,} of {end:,} bytes are there")
+        raise DatasetError(f"truncated: {size:,} of {end:,} bytes are present")
 
 
 def _end_of_samples(file: BinaryIO) -> int:
-    """Return where the header says that the samples end, or 0 if it does not say."""
+    """Return the end of the samples according to the header, or 0 if unknown."""
     form = file.read(12)[:4]
     if form not in (b"RIFF", b"RIFX", b"RF64", b"FORM"):
         return 0
@@ -140,7 +140,7 @@ def _end_of_samples(file: BinaryIO) -> int:
     while len(head := file.read(chunk.size)) == chunk.size:
         tag, size = chunk.unpack(head)
         if tag in (b"data", b"SSND"):
-            if size == 0xFFFFFFFF:  # RF64 keeps the size elsewhere; a streamed WAV has none.
+            if size == 0xFFFFFFFF:  # RF64 stores the size in ds64; a streamed WAV has none.
                 size = long_size
             return file.tell() + int(size)
         if tag == b"ds64" and size >= 16:

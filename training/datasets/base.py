@@ -1,4 +1,4 @@
-"""What every dataset is: labelled clips in folds, and a function that reads one clip."""
+"""Base of all datasets: labelled clips in folds, and a function that reads one clip."""
 
 import csv
 import hashlib
@@ -32,9 +32,9 @@ class Clip:
         name: stable and unique within the dataset, such as the file name.
         label: index into the dataset's `labels`.
         fold: 1-based fold for cross-validation.
-        source: the recording the clip was cut from; a source stays within one fold.
-        path: the file, if there is one.
-        duration_seconds: length of the stored sound.
+        source: identifier of the recording the clip was cut from; each belongs to one fold.
+        path: path of the file, if any.
+        duration_seconds: length of the stored clip.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Clip:
 
 @dataclass(frozen=True)
 class AudioDataset:
-    """Labelled clips with folds; construction refuses inconsistent ones.
+    """Labelled clips with folds. The constructor rejects inconsistent clips.
 
     Args:
-        name: short name for receipts.
-        labels: label texts as they go into prompts; `Clip.label` indexes them.
+        name: short name, stored with results.
+        labels: label texts, as inserted into prompts; `Clip.label` indexes them.
         clips: all clips.
         licence: terms of the audio.
         citation: how to cite the dataset, possibly empty.
-        read: `(clip, sample_rate_hz)` to a mono float32 waveform; called from several threads.
-        straddling_sources: sources known to lie in more than one fold of an official split.
+        read: maps `(clip, sample_rate_hz)` to a mono float32 waveform; must be thread-safe.
+        straddling_sources: sources in more than one fold of an official split.
 
     Raises:
         DatasetError: if names repeat, labels and clips do not match, there are fewer than two
-            folds, or a source that is not in `straddling_sources` lies in more than one fold.
+            folds, or a source outside `straddling_sources` is in more than one fold.
     """
 
     name: str
@@ -84,16 +84,16 @@ class AudioDataset:
         return tuple(sorted({clip.fold for clip in self.clips}))
 
     def split(self, fold: int) -> tuple[IntArray, IntArray]:
-        """Return the indices of the clips outside and inside a fold.
+        """Return indices of the clips outside and inside a fold.
 
         Args:
-            fold: the fold to test on, one of `folds`.
+            fold: test fold, one of `folds`.
 
         Returns:
             Training and test indices into `clips`, ascending, shapes `(n,)` and `(m,)`.
 
         Raises:
-            ValueError: if there is no such fold.
+            ValueError: if the fold does not exist.
         """
         if fold not in self.folds:
             raise ValueError(f"`fold` must be one of {self.folds}. Received: {fold}.")
@@ -106,16 +106,16 @@ class AudioDataset:
         """Read clips in parallel.
 
         Args:
-            indices: which of `clips` to read, in this order.
-            sample_rate_hz: rate to resample to.
+            indices: indices into `clips`, in the order to read them.
+            sample_rate_hz: target sample rate.
             progress: whether to show a progress bar on stderr.
 
         Returns:
-            One mono float32 waveform `(num_samples,)` for each index.
+            One mono float32 waveform `(num_samples,)` per index.
 
         Raises:
             ValueError: if the sample rate is not positive.
-            DatasetError: if clips cannot be read; counts all of them and names the first.
+            DatasetError: if clips cannot be read. Counts all failures and names the first.
         """
         if sample_rate_hz <= 0:
             raise ValueError(f"`sample_rate_hz` must be positive. Received: {sample_rate_hz}.")
@@ -128,7 +128,7 @@ class AudioDataset:
         )
 
     def _check_names(self) -> None:
-        """Refuse repeated clip names."""
+        """Reject repeated clip names."""
         counts = Counter(clip.name for clip in self.clips)
         if repeated := [name for name, count in counts.items() if count > 1]:
             raise DatasetError(
@@ -136,7 +136,7 @@ class AudioDataset:
             )
 
     def _check_labels(self) -> None:
-        """Refuse repeated or empty labels, labels without clips, and clips without a label."""
+        """Reject repeated or empty labels, labels without clips, and clips without a label."""
         if len(set(self.labels)) != len(self.labels) or "" in self.labels:
             raise DatasetError(
                 f"Labels of {self.name} must be unique texts. Received: {self.labels}."
@@ -151,7 +151,7 @@ class AudioDataset:
             raise DatasetError(f"Labels of {self.name} without a clip: {name_some(empty)}.")
 
     def _check_folds(self) -> None:
-        """Refuse fewer than two folds, and sources in more than one."""
+        """Reject fewer than two folds, and sources in more than one fold."""
         if len(self.folds) < 2 or self.folds[0] < 1:
             raise DatasetError(
                 f"{self.name} needs at least two folds, numbered from 1. Received: {self.folds}."
@@ -162,34 +162,35 @@ class AudioDataset:
         leaking = sorted(source for source, folds in folds_of.items() if len(folds) > 1)
         if unexpected := [source for source in leaking if source not in self.straddling_sources]:
             raise DatasetError(
-                f"Sources of {self.name} must lie in one fold each, or tests hear recordings that "
-                f"were trained on. In several ({len(unexpected):,}): {name_some(unexpected)}."
+                f"Sources of {self.name} must be in one fold each, so that no recording is used "
+                "for both training and test. "
+                f"In several ({len(unexpected):,}): {name_some(unexpected)}."
             )
 
 
 def name_some(names: Sequence[str], limit: int = 5) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names and the number of the remaining ones."""
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
 
 
 def read_official_table(path: Path, sha256: str, url: str) -> list[dict[str, str]]:
-    """Return the rows of a published CSV table, refusing any other.
+    """Return the rows of a published CSV table after checking its digest.
 
     Args:
-        path: the table.
-        sha256: digest of the published one, whose lines end in LF.
-        url: where it was published.
+        path: path of the table.
+        sha256: digest of the published table, with LF line ends.
+        url: source of the table, for the error message.
 
     Raises:
-        DatasetError: if the table is not the published one.
+        DatasetError: if the digest differs.
     """
     content = path.read_bytes().replace(b"\r\n", b"\n")  # git may have converted line ends
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise DatasetError(
             f"{path} must be the official table, SHA-256 {sha256}. Received: {digest}. "
-            f"Take it from {url}."
+            f"Download it from {url}."
         )
     return list(csv.DictReader(io.StringIO(content.decode())))
 
@@ -201,12 +202,12 @@ def map_files(
     description: str,
     progress: bool = False,
 ) -> list[_Result]:
-    """Apply a function to items in threads, gathering every `DatasetError` into one.
+    """Apply a function to items in threads and combine all `DatasetError`s into one.
 
     Args:
-        function: raises `DatasetError` with the reason if an item is unusable.
-        items: what to apply it to.
-        name_of: the name of an item in the error.
+        function: maps an item to a result; raises `DatasetError` if an item is unusable.
+        items: arguments of the function.
+        name_of: returns the name of an item for the error message.
         description: text beside the progress bar.
         progress: whether to show the bar on stderr.
 
@@ -214,7 +215,7 @@ def map_files(
         The results in the order of `items`.
 
     Raises:
-        DatasetError: if any item failed; counts them and names the first with their reasons.
+        DatasetError: if any item failed. Counts all and names the first with their reasons.
     """
 
     def attempt(item: _Item) -> _Result | DatasetError:

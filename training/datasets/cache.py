@@ -1,4 +1,4 @@
-"""Every clip of a dataset as a waveform: in memory, or mapped from one file if that is too much."""
+"""All clips of a dataset as waveforms, in memory or, if too large, mapped from a file."""
 
 import hashlib
 import mmap
@@ -29,22 +29,22 @@ def load_clips(
 ) -> list[FloatArray]:
     """Read all clips, with the same samples as `AudioDataset.load`.
 
-    Beyond the limit they are decoded once into a file in the cache and are views of that file: the
-    system keeps in memory what is in use and fits. There is one file for each dataset and rate,
-    written anew if the clips, their files or the decoder have changed.
+    Above the memory limit, the clips are decoded once into a memory-mapped file in the cache. There
+    is one file per dataset and sample rate. It is rewritten if the clips, their files or the
+    decoder have changed.
 
     Args:
-        dataset: what to read.
-        sample_rate_hz: rate to resample to.
+        dataset: dataset to read.
+        sample_rate_hz: target sample rate.
         progress: whether to show a progress bar on stderr.
-        memory_limit_bytes: the most that the waveforms may take in memory.
+        memory_limit_bytes: maximum memory of the waveforms.
 
     Returns:
-        One mono float32 waveform `(num_samples,)` for each clip; read-only if it is in the file.
+        One mono float32 waveform `(num_samples,)` per clip; read-only if mapped.
 
     Raises:
         ValueError: if the sample rate is not positive.
-        DatasetError: if clips cannot be read, counting all of them, or the disk is full.
+        DatasetError: if clips cannot be read (counts all failures), or the disk is full.
     """
     seconds = sum(clip.duration_seconds for clip in dataset.clips)
     needed_bytes = round(seconds * sample_rate_hz) * _SAMPLE_BYTES
@@ -61,14 +61,14 @@ def load_clips(
         check_space(path.parent, needed_bytes)
         with replacing(path) as temporary, temporary.open("w+b") as file:
             _write(file, key, dataset, sample_rate_hz, progress)
-            # Mapped before it takes its place, where another process may put its own.
+            # Map before the rename: another process may replace the file afterwards.
             return _map(file, key, len(dataset.clips))
     except OSError as error:
         raise DatasetError(os_reason(error, path)) from error
 
 
 def _key(dataset: AudioDataset) -> bytes:
-    """Return a digest of the clips, the states of their files, and the decoder."""
+    """Return a digest of the clips, their files' sizes and times, and the decoder."""
     decoder = (dataset.read.__module__, soundfile.__libsndfile_version__, soxr.__version__)
     digest = hashlib.sha256(repr(decoder).encode())
     for clip in dataset.clips:
@@ -81,7 +81,7 @@ def _key(dataset: AudioDataset) -> bytes:
 def _write(
     file: BinaryIO, key: bytes, dataset: AudioDataset, sample_rate_hz: int, progress: bool
 ) -> None:
-    """Write the key, the byte offset and the length of each clip, then samples as they come."""
+    """Write the key, the offset and length of each clip, and the samples in decoding order."""
     lock = threading.Lock()
 
     def append(clip: Clip) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def _write(
 
 
 def _map(file: BinaryIO, key: bytes, num_clips: int) -> list[FloatArray]:
-    """Return the clips of a file that `_write` wrote, as views of it."""
+    """Return the clips of a file written by `_write`, as views of it."""
     content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     spans = np.frombuffer(content, np.int64, 2 * num_clips, offset=len(key)).reshape(-1, 2)
     return [np.frombuffer(content, np.float32, size, offset) for offset, size in spans.tolist()]

@@ -1,7 +1,7 @@
-"""Synthetic sounds: a dataset that needs no files, for first runs and tests.
+"""Synthetic dataset without files, for first runs and tests.
 
-Each clip is drawn from a generator seeded with its label, fold and index: its own pitches, rates,
-onsets, level and background noise.
+Each clip has its own pitches, rates, onsets, level and background noise, from a random generator
+seeded with label, fold and index.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +32,7 @@ _Signal: TypeAlias = NDArray[np.float64]
 
 
 def load(data_dir: Path | None, progress: bool) -> AudioDataset:
-    """Return the synthetic dataset; clips are made when they are read.
+    """Return the synthetic dataset. Clips are rendered when they are read.
 
     Raises:
         ValueError: if `data_dir` is given.
@@ -56,19 +56,19 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
 
 
 def render(label: str, fold: int, index: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> FloatArray:
-    """Return one clip, the same on every call.
+    """Render one clip, the same on every call.
 
     Args:
         label: one of `LABELS`.
-        fold: from 1 to `NUM_FOLDS` for the dataset's own clips; 0 for sounds outside it.
-        index: number of the clip within its label and fold, from 0.
-        sample_rate_hz: rate of the result; other rates than `SAMPLE_RATE_HZ` are resampled.
+        fold: 1 to `NUM_FOLDS` for clips of the dataset; 0 for sounds outside it.
+        index: of the clip within its label and fold, from 0.
+        sample_rate_hz: rate of the result; resampled from `SAMPLE_RATE_HZ`.
 
     Returns:
-        float32 samples, `DURATION_SECONDS` long, about ±1 at most.
+        float32 samples `(num_samples,)` of `DURATION_SECONDS`, within about ±1.
 
     Raises:
-        ValueError: if there is no such label.
+        ValueError: if the label is unknown.
     """
     if label not in LABELS:
         raise ValueError(f"`label` must be one of {', '.join(LABELS)}. Received: {label!r}.")
@@ -82,12 +82,12 @@ def render(label: str, fold: int, index: int, sample_rate_hz: int = SAMPLE_RATE_
 
 
 def write_example_wav(path: Path, label: str, seed: int = 0) -> None:
-    """Write a 16-bit WAV of a sound that is not in the dataset.
+    """Write a 16-bit WAV of a sound outside the dataset.
 
     Args:
-        path: where to write it.
+        path: target file.
         label: one of `LABELS`.
-        seed: which of the label's sounds, from 0.
+        seed: index of the sound, from 0.
     """
     soundfile.write(path, render(label, 0, seed), SAMPLE_RATE_HZ, "PCM_16", format="WAV")
 
@@ -157,7 +157,7 @@ def _engine_idling(rng: np.random.Generator) -> _Signal:
 
 
 def _bird_chirping(rng: np.random.Generator) -> _Signal:
-    """Quick whistled glides, a few to a phrase."""
+    """Short whistled glides."""
     song_hz = rng.uniform(2500, 5500)
     sound = np.zeros(_NUM_SAMPLES)
     for onset_seconds in rng.uniform(0.0, 2.3, rng.integers(5, 15)):
@@ -226,7 +226,7 @@ LABELS = tuple(_SOUNDS)
 
 
 def _noise(rng: np.random.Generator, low_hz: float, high_hz: float, slope: float) -> _Signal:
-    """Return noise of unit RMS in a band, its amplitude falling as frequency to the `slope`."""
+    """Return band-limited noise of unit RMS, with amplitude ∝ frequency ** `slope`."""
     frequency_hz = np.fft.rfftfreq(_NUM_SAMPLES, 1 / SAMPLE_RATE_HZ)
     band = (frequency_hz >= low_hz) & (frequency_hz <= high_hz)
     phases = rng.standard_normal((2, band.sum()))

@@ -27,8 +27,8 @@ from training.datasets.base import (
 
 COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 URL = f"https://github.com/karolpiczak/ESC-50/archive/{COMMIT}.zip"
-# GitHub makes the archive on request and publishes no digest. This one is what several public
-# projects recorded; another is accepted with a warning, since the contents are checked too.
+# GitHub generates the archive on request and publishes no digest. Several public projects recorded
+# this one; another is accepted with a warning, since the contents are checked as well.
 ARCHIVE_SHA256 = "661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f"
 METADATA_SHA256 = "ca660da60191a97de289983a05821c9382d852a38a2ba8428980816b68cf6246"
 HEADER = AudioHeader(sample_rate_hz=44_100, num_channels=1, num_frames=220_500)
@@ -43,32 +43,32 @@ _CITATION = (
 
 
 def load_esc10(data_dir: Path | None, progress: bool) -> AudioDataset:
-    """Return ESC-10, the 400 clips of 10 classes under CC BY; arguments as `load_esc50`."""
+    """Return ESC-10: 400 clips of 10 classes under CC BY. Arguments as for `load_esc50`."""
     root = _locate(data_dir, progress)
     rows = [row for row in _read_metadata(root) if row["esc10"] == "True"]
     return _build("esc10", "CC BY", root, rows, frozenset(), progress)
 
 
 def load_esc50(data_dir: Path | None, progress: bool) -> AudioDataset:
-    """Return ESC-50, 2,000 clips of 50 classes.
+    """Return ESC-50: 2,000 clips of 50 classes.
 
     Args:
-        data_dir: the official archive's folder or its parent; None downloads it into the cache,
-            from `$SEMANTICAC_ESC50_URL` if that is set.
+        data_dir: folder of the unpacked official archive or its parent. None downloads the archive
+            into the cache, from `$SEMANTICAC_ESC50_URL` if set.
         progress: whether to show progress bars on stderr.
 
     Raises:
-        DatasetError: if the archive cannot be fetched, or clips are missing or damaged.
+        DatasetError: if the archive cannot be downloaded, or clips are missing or damaged.
     """
     root = _locate(data_dir, progress)
     return _build("esc50", "CC BY-NC 3.0", root, _read_metadata(root), STRADDLING_SOURCES, progress)
 
 
 def load_others(data_dir: Path | None, progress: bool) -> list[tuple[str, Clip]]:
-    """Return the clips of ESC-50 that are not ESC-10's, as many as are there, with their category.
+    """Return the available clips of ESC-50 outside ESC-10, with their category.
 
-    They are no dataset, as any may be missing. What was cut from a recording of ESC-10 is left out.
-    Arguments and errors as `load_esc50`.
+    Clips cut from a recording of ESC-10 are excluded. Some clips may be missing, so this is not an
+    `AudioDataset`. Arguments and errors as for `load_esc50`.
     """
     root = _locate(data_dir, progress)
     rows = _read_metadata(root)
@@ -81,20 +81,20 @@ def load_others(data_dir: Path | None, progress: bool) -> list[tuple[str, Clip]]
 
 
 def _locate(data_dir: Path | None, progress: bool) -> Path:
-    """Return the folder that holds `meta` and `audio`."""
+    """Return the folder with `meta` and `audio`."""
     parent = _fetch(progress) if data_dir is None else data_dir
     names = ["", "ESC-50", "ESC-50-master", *sorted(path.name for path in parent.glob("ESC-50-*"))]
     for name in names:
         if (parent / name / "meta" / "esc50.csv").is_file():
             return parent / name
     raise DatasetError(
-        f"{parent} must be the unpacked ESC-50 archive or its parent, but meta/esc50.csv is not "
-        f"there. Unpack {URL} there, or leave the directory out to download it."
+        f"{parent} must be the unpacked ESC-50 archive or its parent, but meta/esc50.csv is "
+        f"missing. Unpack {URL} there, or omit the directory to download it."
     )
 
 
 def _fetch(progress: bool) -> Path:
-    """Return the cached folder of the unpacked archive, downloading it if it is not there."""
+    """Return the cached folder of the unpacked archive; download it if missing."""
     directory = cache_dir() / f"esc50-{COMMIT[:8]}"
     if directory.is_dir():
         return directory
@@ -116,8 +116,8 @@ def _fetch(progress: bool) -> Path:
         raise DatasetError(str(error)) from error
     if digest not in (trusted, ARCHIVE_SHA256):
         print(
-            f"warning: {url} is not the archive known here; trusting SHA-256 {digest} from now on "
-            f"(recorded in {record})",
+            f"warning: {url} is not the expected archive; its SHA-256 {digest} is trusted from now "
+            f"on (recorded in {record})",
             file=sys.stderr,
         )
     return directory
@@ -166,7 +166,7 @@ def _build(
 
 
 def _clip(row: dict[str, str], path: Path, label: int) -> Clip:
-    """Return the clip of a row of the table."""
+    """Convert a row of the table to a clip."""
     return Clip(
         name=row["filename"],
         label=label,
@@ -178,6 +178,6 @@ def _clip(row: dict[str, str], path: Path, label: int) -> Clip:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a file that is not as the archive has it."""
+    """Reject a file whose header differs from the archive's files."""
     if (header := read_header(path)) != HEADER:
         raise DatasetError(f"must be {HEADER}, received {header}")

@@ -1,4 +1,4 @@
-"""The user's own recordings: one directory per class, or a CSV file that lists them."""
+"""Custom recordings: one directory per class, or a CSV file."""
 
 import csv
 import hashlib
@@ -19,7 +19,7 @@ _OPTIONAL_COLUMNS = ("fold", "source")
 
 @dataclass(frozen=True)
 class _Recording:
-    """One listed file; `fold` is None until assigned."""
+    """One listed file. `fold` is None if not listed."""
 
     name: str
     path: Path
@@ -32,12 +32,12 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
     """Return the recordings of a directory or a CSV file.
 
     A directory holds one directory per class; its name is the label, with spaces for underscores.
-    A CSV file has the columns `filename` (relative to the file) and `label`, and may have `fold`
-    (from 1) and `source` (which recording a file was cut from). Without folds, there are five:
-    stratified, the same on each run, and never dividing a source.
+    A CSV file has the columns `filename` (relative to the file) and `label`, and optionally `fold`
+    (from 1) and `source` (the recording a file was cut from). Without the column `fold`, sources
+    are assigned to five stratified folds, the same on each run.
 
     Args:
-        data_dir: the directory or the CSV file.
+        data_dir: directory or CSV file.
         progress: whether to show a progress bar on stderr.
 
     Raises:
@@ -93,7 +93,7 @@ def _list_directory(root: Path) -> list[_Recording]:
     ]
     in_class = [path for path in files if path.parent != root]
     loose = [path for path in files if path.parent == root and _is_audio(path)]
-    _refuse(loose, root, "lie in no class directory")
+    _refuse(loose, root, "are not in a class directory")
     _refuse([path for path in in_class if not _is_audio(path)], root, "have no known audio format")
     directories = {path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name)}
     _refuse(
@@ -110,7 +110,7 @@ def _list_directory(root: Path) -> list[_Recording]:
 
 
 def _list_csv(table: Path) -> list[_Recording]:
-    """Return the rows of a CSV file, which must list all recordings beside those it lists."""
+    """Return the rows of a CSV file, which must list all recordings in its directories."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         try:
@@ -130,7 +130,7 @@ def _list_csv(table: Path) -> list[_Recording]:
 
 
 def _check_columns(table: Path, columns: Sequence[str]) -> Sequence[str]:
-    """Refuse missing, unknown and repeated columns."""
+    """Reject missing, unknown and repeated columns."""
     known = {*_REQUIRED_COLUMNS, *_OPTIONAL_COLUMNS}
     distinct = set(columns)
     if not set(_REQUIRED_COLUMNS) <= distinct <= known or len(distinct) != len(columns):
@@ -142,18 +142,18 @@ def _check_columns(table: Path, columns: Sequence[str]) -> Sequence[str]:
 
 
 def _parse_row(row: dict[str, str], columns: Sequence[str], root: Path) -> _Recording:
-    """Return one row's recording, or raise `ValueError`."""
+    """Return the recording of a row. Raises `ValueError` if the row is malformed."""
     if set(row) != set(columns) or not all(row.values()):
         raise ValueError(f"expected one value for each of {', '.join(columns)}")
     fold = int(row["fold"]) if "fold" in row else None
-    # Normalised, so that one file has one name.
+    # Normalise, so that each file has one name.
     name = Path(os.path.normpath(row["filename"])).as_posix()
     path = Path(os.path.normpath(root / name))
     return _Recording(name, path, _label_text(row["label"]), row.get("source", name), fold)
 
 
 def _folds(recordings: Sequence[_Recording]) -> list[int]:
-    """Return the listed folds, or deal whole sources out so that labels spread evenly."""
+    """Return the listed folds, or assign sources to folds so that labels spread evenly."""
     listed = [recording.fold for recording in recordings if recording.fold is not None]
     if listed:
         return listed
@@ -163,7 +163,7 @@ def _folds(recordings: Sequence[_Recording]) -> list[int]:
     fold_of: dict[str, int] = {}
     clips_in: Counter[tuple[int, str]] = Counter()
     total_in: Counter[int] = Counter()
-    # Large sources first, else in an order that has nothing to do with how files are named.
+    # Large sources first, then in an order independent of file names.
     for source in sorted(labels_of, key=lambda name: (-len(labels_of[name]), _digest(name))):
         labels = labels_of[source]
         fold = min(
@@ -189,7 +189,7 @@ def _folds(recordings: Sequence[_Recording]) -> list[int]:
 
 
 def _label_text(name: str) -> str:
-    """Return a label as it goes into prompts."""
+    """Return a label as inserted into prompts."""
     return name.replace("_", " ").strip()
 
 
@@ -199,19 +199,19 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_audio(path: Path) -> bool:
-    """Return whether a file's name says that libsndfile can read it."""
+    """Return whether a file has the suffix of a format that libsndfile reads."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def _digest(text: str) -> str:
-    """Return a hash that, unlike `hash`, is the same in every process."""
+    """Return a hash that is the same in every process, unlike `hash`."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse(paths: Iterable[Path], root: Path, complaint: str) -> None:
-    """Raise an error that counts and names paths, if there are any."""
+def _refuse(paths: Iterable[Path], root: Path, problem: str) -> None:
+    """Raise an error that counts and names the paths, if any."""
     names = sorted(os.path.relpath(path, root) for path in paths)
     if names:
         raise DatasetError(
-            f"{root} has entries that {complaint} ({len(names):,}): {name_some(names)}."
+            f"{root} has entries that {problem} ({len(names):,}): {name_some(names)}."
         )

@@ -1,4 +1,4 @@
-"""What each clip of a dataset is for in one run."""
+"""Division of a dataset's clips into training, validation and test clips."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from training.datasets import AudioDataset
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Clips to train on, to choose the epoch by, and to test on; whole folds each.
+    """Training, validation and test clips of one run, each made of complete folds.
 
     Args:
-        fold: the fold held out for the test.
-        validation_fold: the fold that chooses the epoch, if one does.
-        train: indices into the dataset's clips, (n,).
-        validation: likewise; empty without a validation fold.
-        test: likewise.
+        fold: test fold; 0 if no fold is held out.
+        validation_fold: fold used to choose the epoch, if any.
+        train: indices of the training clips, (n,), int64.
+        validation: indices of the validation clips, (n,), int64; empty without a validation fold.
+        test: indices of the test clips, (n,), int64.
     """
 
     fold: int
@@ -28,26 +28,26 @@ class Split:
 
     @property
     def watched(self) -> IntArray:
-        """Clips whose accuracy is drawn after each epoch; none where no clip is left out."""
+        """Clips whose accuracy is measured after each epoch; empty if no clip is held out."""
         return self.test if self.validation_fold is None else self.validation
 
     @classmethod
     def whole(cls, dataset: AudioDataset) -> "Split":
-        """Train on every clip: fold 0 is held out, which there is not."""
+        """Train on every clip; no fold is held out."""
         none = np.zeros(0, np.int64)
         return cls(0, None, np.arange(len(dataset.clips), dtype=np.int64), none, none)
 
     @classmethod
     def of(cls, dataset: AudioDataset, fold: int, validation_fold: int | None = None) -> "Split":
-        """Hold out a fold, and take another one out of training.
+        """Hold out a test fold and, optionally, a validation fold.
 
         Args:
-            dataset: labelled clips.
-            fold: one of its folds.
-            validation_fold: another one; a third must be left to train on.
+            dataset: dataset with folds.
+            fold: test fold.
+            validation_fold: another fold; at least one more must remain for training.
 
         Raises:
-            ValueError: if there is no such fold, or nothing would be left to train on.
+            ValueError: if a fold does not exist, or no fold remains for training.
         """
         train, test = dataset.split(fold)
         if validation_fold is None:
@@ -55,8 +55,8 @@ class Split:
         others = [other for other in dataset.folds if other != fold]
         if validation_fold not in others or len(others) < 2:
             raise ValueError(
-                "`validation_fold` must be one of the folds that are not held out, and leave "
-                f"another to train on; of {others}. Received: {validation_fold}."
+                "`validation_fold` must be one of the folds that are not held out, with "
+                f"another left for training, of {others}. Received: {validation_fold}."
             )
         rest, validation = dataset.split(validation_fold)
         return cls(fold, validation_fold, np.setdiff1d(rest, test), validation, test)

@@ -1,4 +1,4 @@
-"""Reading clips through tensorflow-io, for those who are bound to it; see docs/packages.md."""
+"""Optional decoder that reads clips with tensorflow-io; see docs/packages.md."""
 
 import os
 from collections.abc import Callable
@@ -11,19 +11,20 @@ from edge.types import FloatArray
 from training.datasets.audio import read_header, resample
 from training.datasets.base import Clip, DatasetError
 
-# What tensorflow-io gives for each kind of samples: the value of silence, and full scale.
+# Value of silence and full scale for each sample type of tensorflow-io.
 _SCALES = {"uint8": (128, 2**7), "int16": (0, 2**15), "int32": (0, 2**31), "float32": (0, 1)}
-# What it reads right, in libsndfile's words. It takes 32-bit integers for floats.
+# libsndfile subtypes that tensorflow-io reads correctly. It reads 32-bit integers as floats.
 _KINDS = frozenset({"FLOAT", "MPEG_LAYER_III", "PCM_16", "PCM_24", "PCM_U8", "VORBIS"})
 
 
 def clip_reader() -> Callable[[Clip, int], FloatArray]:
-    """A function that reads what `training.datasets.audio.read_clip` reads, and the same samples.
+    """Return a function equivalent to `training.datasets.audio.read_clip`.
 
-    The resampler is the same as well: tensorflow-io's is late by 32 samples and loses the end.
+    It resamples with soxr too: tensorflow-io's resampler adds a delay of 32 samples and drops the
+    end.
 
     Raises:
-        DatasetError: if tensorflow-io cannot be loaded here.
+        DatasetError: if tensorflow-io cannot be loaded.
     """
     tensorflow, audio = _load()
 
@@ -53,12 +54,12 @@ def clip_reader() -> Callable[[Clip, int], FloatArray]:
 
 
 def _load() -> tuple[Any, Any]:
-    """TensorFlow and tensorflow-io's audio, once it has done something."""
+    """Import TensorFlow and tensorflow-io's audio module, and check that it works."""
     try:
         import tensorflow
         import tensorflow_io
 
-        # Its library is loaded by the first operation, and fits one version of TensorFlow only.
+        # The first operation loads the native library, which fits one version of TensorFlow.
         with tensorflow.device("CPU:0"):
             tensorflow_io.audio.encode_wav(np.zeros((1, 1), np.int16), 8000)
     except (ImportError, NotImplementedError, RuntimeError, AttributeError) as error:
@@ -70,6 +71,6 @@ def _load() -> tuple[Any, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message; TensorFlow puts the name of its function before it."""
+    """Return the first line of a message without TensorFlow's function name before it."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line.rpartition("}} ")[2].rstrip(".")

@@ -1,4 +1,4 @@
-"""UrbanSound8K: excerpts of city sounds, up to four seconds each, in ten official folds.
+"""UrbanSound8K: city sounds of up to four seconds in ten official folds.
 
 Source: J. Salamon, C. Jacoby and J. P. Bello, A Dataset and Taxonomy for Urban Sound Research, ACM
 Multimedia 2014.
@@ -27,7 +27,7 @@ from training.datasets.base import (
 URL = "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz"
 ARCHIVE_MD5 = "9aa69802bbf37fb986f71ec1483a196e"  # Zenodo publishes no other digest.
 METADATA_SHA256 = "b207f7a53f9e5eb02a5dd71d58fb8b66c88c24c0637b926dc72d9d400a6a2354"
-# The archive (6 GB) and the clips in it (about 7 GB) lie side by side until it is removed.
+# The archive (6 GB) and its clips (about 7 GB) coexist until the archive is removed.
 DISK_BYTES = 14 * 10**9
 # The official folds separate clips of five recordings, each cut into two classes (drilling and
 # jackhammer, siren and engine). Changing them would make results incomparable.
@@ -40,18 +40,17 @@ _CITATION = (
 
 
 def load(data_dir: Path | None, progress: bool) -> AudioDataset:
-    """Return UrbanSound8K, 8,732 clips of 10 classes.
+    """Return UrbanSound8K: 8,732 clips of 10 classes.
 
-    Clips are 0.05 to 4 s long, with one channel or two, in the rate and the encoding of the
-    recording that they were cut from.
+    Clips are 0.05 to 4 s long and have the channels, sample rate and encoding of their source.
 
     Args:
-        data_dir: the official archive's folder or its parent; None downloads it into the cache,
-            from `$SEMANTICAC_US8K_URL` if that is set.
+        data_dir: folder of the unpacked official archive or its parent. None downloads the archive
+            into the cache, from `$SEMANTICAC_US8K_URL` if set.
         progress: whether to show progress bars on stderr.
 
     Raises:
-        DatasetError: if the archive cannot be fetched, or clips are missing or damaged.
+        DatasetError: if the archive cannot be downloaded, or clips are missing or damaged.
     """
     root = _locate(_fetch(progress) if data_dir is None else data_dir)
     rows = _read_metadata(root)
@@ -90,19 +89,19 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
 
 
 def _locate(parent: Path) -> Path:
-    """Return the folder that holds `metadata` and `audio`."""
+    """Return the folder with `metadata` and `audio`."""
     for root in (parent, parent / "UrbanSound8K"):
         if (root / "metadata" / "UrbanSound8K.csv").is_file():
             return root
     raise DatasetError(
         f"{parent} must be the unpacked UrbanSound8K archive or its parent, but "
-        f"metadata/UrbanSound8K.csv is not there. Unpack {URL} there, or leave the directory out "
-        "to download it."
+        f"metadata/UrbanSound8K.csv is missing. Unpack {URL} there, or omit the directory to "
+        "download it."
     )
 
 
 def _fetch(progress: bool) -> Path:
-    """Return the cached folder of the unpacked archive, downloading it if it is not there."""
+    """Return the cached folder of the unpacked archive; download it if missing."""
     cache = cache_dir()
     directory, archive = cache / "urbansound8k", cache / "UrbanSound8K.tar.gz"
     if directory.is_dir():

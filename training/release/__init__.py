@@ -1,1 +1,1 @@
-"""How the model that comes with the package is made, measured, described and compared."""
+"""Training, measurement, description and comparison of the packaged model."""

@@ -1,4 +1,4 @@
-"""What is known of a bundle that was made, and the files that tell it."""
+"""Thresholds and figures of a packaged bundle, and the files beside it."""
 
 import hashlib
 import json
@@ -30,22 +30,22 @@ def account(
     data_dir: Path | None,
     crossval: Path | None,
 ) -> dict[str, Any]:
-    """Choose the thresholds, and count what they let through and what they miss.
+    """Choose the thresholds, and count false accepts and missed sounds.
 
     Args:
-        shipment: what is made.
-        dataset: it was trained on.
-        bundle: the model.
-        figures: of its making.
-        data_dir: where the dataset and the other sounds lie.
+        shipment: packaged model.
+        dataset: training data.
+        bundle: path of the model.
+        figures: figures of the training and export.
+        data_dir: directory of the dataset and the other sounds.
         crossval: directory of a cross-validation with the same recipe.
 
     Returns:
-        Figures to add.
+        Additional figures.
 
     Raises:
         DatasetError: if there are too few other sounds.
-        RunError: if the cross-validation is none of this recipe.
+        RunError: if the cross-validation has another recipe or dataset.
         ValueError: if no threshold is high enough.
     """
     chooses, tests = halves(shipment.others(data_dir, True))
@@ -64,7 +64,7 @@ def account(
     if crossval and cross:
         in_windows = measure.reached(fold_predictions(crossval, cross), thresholds)
         if bundles := fold_bundles(crossval, cross):
-            held_out = measure.heard(_hear_held_out(shipment, dataset, bundles), thresholds)
+            held_out = measure.heard(_held_out_recalls(shipment, dataset, bundles), thresholds)
     return {
         "licence": shipment.licence,
         "decisions": {
@@ -88,10 +88,10 @@ def account(
     }
 
 
-def _hear_held_out(
+def _held_out_recalls(
     shipment: Shipment, dataset: AudioDataset, bundles: list[tuple[int, Path]]
 ) -> Iterator[Recall]:
-    """What each fold's model reports of the fold's clips."""
+    """Yield the recall of each fold's model on the clips held out from it."""
     for fold, bundle in bundles:
         clips = [clip for clip in dataset.clips if clip.fold == fold]
         listener = Listener(bundle, shipment.policy, shipment.hop_seconds)
@@ -104,13 +104,13 @@ def write_files(
     """Write figures, card, thresholds and settings beside the bundle.
 
     Args:
-        shipment: what is made.
-        dataset: it was trained on.
-        figures: all of them.
-        files: where they go.
+        shipment: packaged model.
+        dataset: training data.
+        figures: all figures.
+        files: paths of the files.
 
     Raises:
-        DatasetError: if a recording has no author, or another one than its archive says.
+        DatasetError: if a recording has no author, or the archive names another one.
         OSError: if a file cannot be written.
     """
     credits = read_credits(shipment.credits, (clip.source for clip in dataset.clips))
@@ -124,7 +124,7 @@ def write_files(
     rate, smoothing = figures["others"]["tested"]["per_hour"], shipment.policy.smoothing_windows
     comments = [
         f"Made by: python -m training.reproduce {shipment.name}",
-        f"{rate:.0f} false accepts an hour of foreign sounds without a pause, with "
+        f"{rate:.0f} false accepts per hour of uninterrupted unknown sounds, with "
         f"--smoothing {smoothing} and --hop {shipment.hop_seconds:g}; see the card.",
     ]
     write_thresholds(files.thresholds, figures["decisions"]["thresholds"], comments)

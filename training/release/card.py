@@ -1,4 +1,4 @@
-"""The card of a shipped model, in Markdown: every figure in it comes from the measurements."""
+"""Model card of a packaged model in Markdown. All its figures come from measurements."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,18 +9,18 @@ from training.runs.markdown import table
 
 
 def write_card(name: str, figures: Mapping[str, Any], credits: Sequence[Credit]) -> str:
-    """The text of the card.
+    """Return the text of the card.
 
     Args:
         name: of the model.
-        figures: what `training.reproduce` has measured.
-        credits: of all recordings that it was trained on.
+        figures: written by `training.reproduce`.
+        credits: of all recordings in the training data.
     """
     bundle = figures["bundle"]
     lines = [
         f"# {name}",
         "",
-        "The model that `semanticac-edge` listens with where no `--model` is given. It knows "
+        "Default model of `semanticac-edge`, used without `--model`. It recognises "
         f"{len(bundle['labels'])} sounds: {', '.join(bundle['labels'])}.",
         "",
         *_use(figures),
@@ -40,11 +40,11 @@ def _use(figures: Mapping[str, Any]) -> list[str]:
     return [
         "## Decisions",
         "",
-        "A sound is reported once the score of its label, the mean over "
-        f"{decisions['smoothing_windows']} windows that begin {decisions['hop_seconds']:g} s apart "
-        f"and last {figures['bundle']['window_seconds']:g} s, has reached the label's threshold. "
-        f"Windows below {decisions['gate_dbfs']:g} dBFS are not classified. These settings come "
-        "with the model; every one of them can be changed by an option.",
+        "A sound is reported when the score of its label reaches the label's threshold. The score "
+        f"is averaged over {decisions['smoothing_windows']} windows of "
+        f"{figures['bundle']['window_seconds']:g} s, which start {decisions['hop_seconds']:g} s "
+        f"apart. Windows below {decisions['gate_dbfs']:g} dBFS are not classified. These are the "
+        "model's default settings; options override each of them.",
         "",
         *table(("label", "threshold"), rows),
         "",
@@ -55,14 +55,14 @@ def _limits(figures: Mapping[str, Any]) -> list[str]:
     return [
         "## Limits",
         "",
-        f"- It has learned {len(figures['bundle']['labels'])} sounds and nothing else, from "
-        f"{figures['data']['clips']} clips. It has no class for other sounds: a new kind of sound "
-        "that resembles one it knows may be reported as that one; see the false accepts below.",
-        "- The clips are of people who publish their recordings, mostly clear and near. Sounds far "
-        "away, under noise, or through a poor microphone were not measured.",
-        "- The thresholds prefer silence to a false alarm: it misses sounds that are faint or "
-        "short. Tune them for your place with `semanticac-edge tune` and a recording of it.",
-        "- It is no alarm. Do not trust it with anyone's safety.",
+        f"- The model was trained on {len(figures['bundle']['labels'])} sounds only, with "
+        f"{figures['data']['clips']} clips. It has no class for other sounds, so it may report an "
+        "unknown sound as a similar known one; see the false accepts below.",
+        "- The clips are published recordings, mostly clear and close. Distant or noisy sounds and "
+        "poor microphones were not measured.",
+        "- The thresholds favour few false alarms: the model misses faint and short sounds. Tune "
+        "them for your site with `semanticac-edge tune` and a recording made there.",
+        "- The model is not an alarm system. Do not rely on it for anyone's safety.",
         "",
     ]
 
@@ -75,22 +75,23 @@ def _false_accepts(figures: Mapping[str, Any]) -> list[str]:
     return [
         "## False accepts",
         "",
-        f"**{tested['per_hour']:.0f} an hour of foreign sounds without a pause**, 95 % confidence "
+        f"**{tested['per_hour']:.0f} per hour of uninterrupted unknown sounds**, 95 % confidence "
         f"interval {low:.0f} to {high:.0f}: {tested['events']} false events for "
         f"{tested['sounds']} sounds in {tested['hours']:.2f} h, {tested['per_sound']:.1%}.",
         "",
-        "This is hard on purpose: one distinct sound after the other, 5 s each, as no room has "
-        "them all hour; what a room gives depends on its sounds, and was not measured. The sounds "
-        "are clips of ESC-50 that are not of ESC-10, and nothing was trained on them. One half, "
-        f"{chose['sounds']} clips of {len(others['chose_by'])} kinds, chose the thresholds, by at "
-        f"most {others['allowed_per_hour']:g} events an hour ({chose['events']} in "
-        f"{chose['hours']:.2f} h). The figures are of the other half; no kind of sound and no "
-        "recording is in both. How many windows the mean is over, and the rule by which thresholds "
-        "are chosen, were decided with an earlier model on both halves.",
+        "The test is deliberately hard: distinct sounds of 5 s each, one directly after another. A "
+        "room is rarely that busy; the rate in a room depends on its sounds and was not measured. "
+        "The sounds are clips of ESC-50 outside ESC-10 and were not used in training. One half, "
+        f"{chose['sounds']} clips of {len(others['chose_by'])} categories, was used to choose the "
+        f"thresholds, with at most {others['allowed_per_hour']:g} events per hour "
+        f"({chose['events']} in {chose['hours']:.2f} h). The figures are for the other half; the "
+        "halves share no category and no recording. The number of averaged windows and the rule "
+        "for choosing thresholds were determined with an earlier model on both halves.",
         "",
         *table(("label", "false events"), [*rows, ("all", str(tested["events"]))]),
         "",
-        f"Chosen by: {', '.join(others['chose_by'])}. Tested on: {', '.join(others['tested_on'])}.",
+        f"Thresholds chosen on: {', '.join(others['chose_by'])}. "
+        f"Tested on: {', '.join(others['tested_on'])}.",
         "",
     ]
 
@@ -101,8 +102,8 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
     if cross is None:
         return [
             *lines,
-            "Not known: no cross-validation of this recipe was given. The model itself was trained "
-            "on all clips, so that it has no clip left that could tell.",
+            "Unknown: no cross-validation of this recipe was provided. The model was trained on "
+            "all clips, so none is left to test it on.",
             "",
         ]
     spread = "; ".join(
@@ -114,8 +115,8 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
         f"**{100 * cross['accuracy']:.1f} %** of held-out clips in {len(cross['folds'])}-fold "
         "cross-validation of the same recipe on the official folds"
         + (f", standard deviation over seeds {100 * deviation:.1f}" if deviation else "")
-        + f" ({spread}). The shipped model was trained on all folds, so that none is left to test "
-        "it; what it says of its own training clips is no accuracy.",
+        + f" ({spread}). The packaged model was trained on all folds, so none is left to test it "
+        "on; its results on training clips would not measure accuracy.",
         "",
         *table(
             ("label", "accuracy in %"),
@@ -127,19 +128,18 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
         "```",
         "",
     ]
-    return [*lines, *_heard(figures["held_out"], figures["held_out_windows"])]
+    return [*lines, *_recall(figures["held_out"], figures["held_out_windows"])]
 
 
-def _heard(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> list[str]:
-    """How many sounds give an event at the thresholds."""
+def _recall(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> list[str]:
+    """Share of sounds that are reported at the thresholds."""
     if held_out is None:
         return [
-            f"In one window that holds all of a held-out clip, the label's score reaches its "
-            f"threshold for **{windows['found'] / windows['sounds']:.0%}** of them "
-            f"({windows['found']} of {windows['sounds']}), and another label's for "
-            f"{windows['wrong']}. A listener needs the mean of several windows to be as high, so "
-            "that it reports fewer; how many was not measured, as the cross-validation kept no "
-            "models.",
+            "In a single window over the complete held-out clip, the score of the correct label "
+            f"reached its threshold for **{windows['found'] / windows['sounds']:.0%}** of the "
+            f"clips ({windows['found']} of {windows['sounds']}), and that of another label for "
+            f"{windows['wrong']}. A listener averages several windows and so reports fewer; their "
+            "number was not measured because the cross-validation kept no models.",
             "",
         ]
     rows = [
@@ -148,10 +148,10 @@ def _heard(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> li
     ]
     share = held_out["found"] / held_out["sounds"]
     return [
-        f"With the thresholds above, {held_out['models']} models of the cross-validation, int8, "
-        f"reported **{share:.0%}** of the sounds that they had not heard before "
-        f"({held_out['found']} of {held_out['sounds']}, each alone in a quiet room), and another "
-        f"label too or in its place for {held_out['wrong']}.",
+        f"With the thresholds above, {held_out['models']} int8 models of the cross-validation "
+        f"reported **{share:.0%}** of their held-out sounds "
+        f"({held_out['found']} of {held_out['sounds']}, each alone in a quiet room). They reported "
+        f"another label, additionally or instead, for {held_out['wrong']}.",
         "",
         *table(("label", "reported"), rows),
         "",
@@ -166,9 +166,9 @@ def _size(figures: Mapping[str, Any]) -> list[str]:
         "## Size and speed",
         "",
         f"{bundle['bytes']:,} bytes ({bundle['quantization']}). Parameters: {parameters}; the text "
-        "encoder does not travel. A window takes "
-        f"{speed['milliseconds']:.1f} ms of CPU time in the network, on one thread of: "
-        f"{speed['processor']}. Against the model in floating point on {parity['clips']:.0f} "
+        "encoder is not part of the bundle. The network takes "
+        f"{speed['milliseconds']:.1f} ms of CPU time per window on one thread of: "
+        f"{speed['processor']}. Compared with the floating-point model on {parity['clips']:.0f} "
         f"clips: smallest cosine of the embeddings {parity['min_cosine']:.4f}, same label for "
         f"{parity['same_label_share']:.1%}.",
         "",
@@ -180,11 +180,11 @@ def _making(figures: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     training = figures["training"]
     return [
-        "## Making",
+        "## Training",
         "",
         f"Preset `{recipe['preset']}`, {training['epochs']} epochs, seed {recipe['seed']}, "
-        f"{recipe['precision']}; the whole recipe is in the bundle and in the figures beside this "
-        f"card. It was trained at {training['training_clips_per_second']:.0f} clips/s.",
+        f"{recipe['precision']}; the complete recipe is in the bundle and in the JSON file beside "
+        f"this card. Training speed: {training['training_clips_per_second']:.0f} clips/s.",
         "",
         "```",
         shlex.join(made["command"]),
@@ -207,11 +207,11 @@ def _licence(name: str, figures: Mapping[str, Any], credits: Sequence[Credit]) -
     yield from (
         "## Data, licence and attribution",
         "",
-        f"{name} is made from {data['dataset']}: {data['citation']} The dataset is under "
-        f"{figures['licence']}, and so is the model. Changed: the clips were cut by the dataset's "
-        "author from the recordings below; here they became weights.",
+        f"{name} was trained on {data['dataset']}: {data['citation']} Dataset and model are "
+        f"licensed under {figures['licence']}. Changes: the dataset's author cut the clips from "
+        "the recordings below; the model's weights were trained on the clips.",
         "",
-        f"The {len(credits)} recordings, by their authors at Freesound ({counts}):",
+        f"The {len(credits)} recordings with their authors on Freesound ({counts}):",
         "",
     )
     for credit in credits:

@@ -1,4 +1,4 @@
-"""A model that was made again, beside the one that is shipped."""
+"""Comparison of a reproduced model with the packaged one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,21 +9,21 @@ from edge.types import FloatArray, IntArray
 from training.release.folds import relevant_fields
 from training.runs.run import flat_differences
 
-# Two trainings with one recipe and seed do not give the same weights: threads add in another order.
+# Equal recipes and seeds give slightly different weights: threads add in a varying order.
 MOST_ACCURACY_DIFFERENCE = 0.03
 LEAST_SAME_LABELS = 0.95
 MOST_SCORE_DIFFERENCE = 0.05
 
 
 class Row(NamedTuple):
-    """A line of the comparison.
+    """Row of the comparison.
 
     Args:
-        what: is compared.
-        shipped: of the shipped model.
-        made: of the new one.
-        tolerance: how much may differ.
-        fits: whether no more does.
+        what: compared quantity.
+        shipped: value of the packaged model.
+        made: value of the reproduced model.
+        tolerance: permitted difference.
+        fits: whether the difference is within the tolerance.
     """
 
     what: str
@@ -34,11 +34,11 @@ class Row(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What both models say of the same clips.
+    """Scores of both models on the same clips.
 
     Args:
-        shipped: (clips, labels).
-        made: (clips, labels).
+        shipped: scores of the packaged model, (clips, labels).
+        made: scores of the reproduced model, (clips, labels).
         truth: label of each clip, (clips,).
     """
 
@@ -50,13 +50,13 @@ class Scores(NamedTuple):
 def compare(
     shipped: Mapping[str, Any], made: Mapping[str, Any], scores: Scores | None, most_bytes: int
 ) -> Iterator[Row]:
-    """Compare all that must not depend on who makes it.
+    """Yield the comparison of all reproducible quantities.
 
     Args:
-        shipped: figures of the shipped model.
-        made: figures of the new one.
-        scores: of both on all clips; None if their labels differ.
-        most_bytes: size that neither may exceed.
+        shipped: figures of the packaged model.
+        made: figures of the reproduced model.
+        scores: scores of both on all clips; None if their labels differ.
+        most_bytes: maximum size of either bundle.
     """
     yield _same("data, SHA-256", shipped["data"]["sha256"][:12], made["data"]["sha256"][:12])
     recipes = (relevant_fields(figures["recipe"]) for figures in (shipped, made))
@@ -75,8 +75,8 @@ def compare(
 
 def _compare_scores(scores: Scores) -> Iterator[Row]:
     before, now = (
-        float(np.mean(given.argmax(axis=1) == scores.truth))
-        for given in (scores.shipped, scores.made)
+        float(np.mean(values.argmax(axis=1) == scores.truth))
+        for values in (scores.shipped, scores.made)
     )
     yield Row(
         "right on the training clips",
@@ -104,7 +104,7 @@ def _compare_scores(scores: Scores) -> Iterator[Row]:
 
 
 def _compare_rates(shipped: Mapping[str, Any], made: Mapping[str, Any]) -> Row:
-    """False accepts, which only the same sounds make comparable."""
+    """Compare false accepts, if both were measured on the same sounds."""
     before, now = (figures["tested"] for figures in (shipped, made))
     tolerance, fits = "other sounds: not compared", True
     if shipped["sha256"] == made["sha256"]:

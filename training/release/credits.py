@@ -1,4 +1,4 @@
-"""Whom the recordings of a shipped model's dataset are by, as their licences ask to be told."""
+"""Authors and licences of the recordings behind a packaged model, for attribution."""
 
 import csv
 import re
@@ -17,13 +17,13 @@ _ARCHIVE_LINE = re.compile(
 
 
 class Credit(NamedTuple):
-    """A recording that clips were cut from.
+    """Attribution of one recording.
 
     Args:
-        source: its number at Freesound.
-        author: the name there.
+        source: its number on Freesound.
+        author: user name on Freesound.
         title: of the recording.
-        licence: its author's.
+        licence: chosen by the author.
     """
 
     source: str
@@ -33,40 +33,40 @@ class Credit(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """Page of the recording."""
         return f"https://freesound.org/s/{self.source}/"
 
 
 def read_credits(path: Path, sources: Iterable[str]) -> list[Credit]:
-    """Read the recordings' authors, in the order of the numbers.
+    """Read the authors of recordings, in numeric order.
 
     Args:
-        path: CSV with a line for each recording.
-        sources: the recordings that need one.
+        path: CSV with one row per recording.
+        sources: numbers of the recordings.
 
     Raises:
-        DatasetError: if one is missing.
+        DatasetError: if a recording is missing from the file.
     """
     with path.open(newline="", encoding="utf-8") as file:
         credits = {row["source"]: Credit(**row) for row in csv.DictReader(file)}
-    wanted = sorted(set(sources), key=lambda source: (len(source), source))  # as numbers
-    if missing := [source for source in wanted if source not in credits]:
+    required = sorted(set(sources), key=lambda source: (len(source), source))  # as numbers
+    if missing := [source for source in required if source not in credits]:
         raise DatasetError(
-            f"{len(missing)} recordings have no author in {path}: {name_some(missing)}. Take them "
+            f"{len(missing)} recordings have no author in {path}: {name_some(missing)}. Copy them "
             "from the archive's LICENSE."
         )
-    return [credits[source] for source in wanted]
+    return [credits[source] for source in required]
 
 
 def check_credits(credits: Iterable[Credit], archive_licence: Path) -> None:
-    """Compare with the list that the archive of ESC-50 has.
+    """Check credits against the `LICENSE` of the ESC-50 archive.
 
     Args:
         credits: to check.
-        archive_licence: its `LICENSE`.
+        archive_licence: path of the archive's `LICENSE`.
 
     Raises:
-        DatasetError: if an author or a licence differs, or is not there.
+        DatasetError: if an author or a licence differs or is missing.
     """
     lines = archive_licence.read_text(encoding="utf-8").splitlines()
     found = {m["source"]: m for m in map(_ARCHIVE_LINE.match, lines) if m}

@@ -1,4 +1,4 @@
-"""A cross-validation of the recipe: how good a shipped model is, told by models like it."""
+"""Cross-validation with the recipe of a packaged model, which estimates its accuracy."""
 
 import json
 from dataclasses import asdict
@@ -15,28 +15,28 @@ _BUNDLE = "model.tflite"
 
 
 def read_cross_validation(directory: Path, dataset: str, recipe: Recipe) -> dict[str, Any]:
-    """Read the figures of a cross-validation with a shipped model's recipe.
+    """Read the figures of a cross-validation with a packaged model's recipe.
 
     Args:
-        directory: where `training.crossval` has written.
-        dataset: name of the one it must be of.
-        recipe: which it must have.
+        directory: output of `training.crossval`.
+        dataset: required name of the dataset.
+        recipe: required recipe.
 
     Returns:
-        Accuracies, and the command that made them.
+        Accuracies, and the command of the cross-validation.
 
     Raises:
-        RunError: if there is none, or it is of another dataset or recipe.
+        RunError: if it is not finished, or has another dataset or recipe.
     """
     try:
         summary = json.loads((directory / "summary.json").read_text())
         figures = summary["protocols"][_PROTOCOL]
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{directory} must hold a finished cross-validation, by the protocol {_PROTOCOL!r} "
+            f"{directory} must hold a finished cross-validation with the protocol {_PROTOCOL!r} "
             f"({type(error).__name__}: {error})."
         ) from error
-    wanted = {
+    expected = {
         "dataset": dataset,
         "recipe": json.loads(json.dumps(asdict(recipe))),
     }
@@ -45,9 +45,9 @@ def read_cross_validation(directory: Path, dataset: str, recipe: Recipe) -> dict
         # Seeds are repetitions, not part of the recipe.
         "recipe": {**relevant_fields(summary["recipe"]), "seed": recipe.seed},
     }
-    if differences := flat_differences(found, wanted):
-        told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differences)
-        raise RunError(f"{directory} is a cross-validation of another recipe: {told}.")
+    if differences := flat_differences(found, expected):
+        details = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differences)
+        raise RunError(f"{directory} is a cross-validation of another recipe: {details}.")
     kept = (
         *("folds", "seeds", "accuracy", "accuracy_by_seed_and_fold", "std_over_seeds"),
         *("std_over_folds", "per_class_accuracy"),
@@ -60,16 +60,16 @@ def read_cross_validation(directory: Path, dataset: str, recipe: Recipe) -> dict
 
 
 def relevant_fields(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe without the options of distillation, which older versions wrote."""
+    """Return a stored recipe without the distillation options written by older versions."""
     return {name: value for name, value in recipe.items() if not name.startswith("teacher_")}
 
 
 def fold_predictions(directory: Path, figures: dict[str, Any]) -> Evaluation:
-    """What each model said of the clips of the fold that it was not trained on, together.
+    """Pool the predictions of all models on their held-out folds.
 
     Args:
-        directory: where `training.crossval` has written.
-        figures: what `read_cross_validation` returns.
+        directory: output of `training.crossval`.
+        figures: as returned by `read_cross_validation`.
     """
     runs = product(figures["folds"], figures["seeds"])
     return Evaluation.pooled(
@@ -81,11 +81,11 @@ def fold_predictions(directory: Path, figures: dict[str, Any]) -> Evaluation:
 
 
 def fold_bundles(directory: Path, figures: dict[str, Any]) -> list[tuple[int, Path]]:
-    """The fold that each model was not trained on, and its bundle, of those that have one.
+    """Return the held-out fold and the bundle of each model whose bundle was kept.
 
     Args:
-        directory: where `training.crossval --keep-bundles` has written.
-        figures: what `read_cross_validation` returns.
+        directory: output of `training.crossval --keep-bundles`.
+        figures: as returned by `read_cross_validation`.
     """
     bundles = [
         (fold, directory / f"{_PROTOCOL}-fold{fold}-seed{seed}" / _BUNDLE)

@@ -1,4 +1,4 @@
-"""Train on every clip, and export: the bundle that is shipped, with its receipt."""
+"""Training on all clips and export of the bundle to package."""
 
 import hashlib
 import json
@@ -24,19 +24,19 @@ _COMPARED_CLIPS = 40
 
 
 def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str, Any]:
-    """Train and export, or take what a run with the same settings has made or begun.
+    """Train and export, or reuse or resume a run with the same settings.
 
     Args:
-        shipment: what to make.
-        dataset: all of it is trained on.
-        run: where everything is written; the bundle gets the shipment's name.
+        shipment: model to train.
+        dataset: training data; all clips are used.
+        run: output directory. The bundle is named after the shipment.
 
     Returns:
         Figures of data, training and bundle.
 
     Raises:
-        ExportError: if the bundle does not agree with the model.
-        KeyboardInterrupt: if the training was interrupted; it can go on.
+        ExportError: if the bundle disagrees with the model.
+        KeyboardInterrupt: if the training was interrupted; it can be resumed.
         RunError: if the run was started with other settings, or the bundle is too large.
     """
     recipe = shipment.recipe
@@ -96,7 +96,7 @@ def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str
 
 
 def digest(dataset: AudioDataset) -> str:
-    """SHA-256 of names, labels and samples of all clips: how files store them does not count."""
+    """Return the SHA-256 of all clips' names, labels and samples, independent of file format."""
 
     def of_clip(clip: Clip) -> bytes:
         sha256 = hashlib.sha256(f"{clip.name}\0{dataset.labels[clip.label]}\0".encode())

@@ -1,4 +1,4 @@
-"""What a bundle does as a listener: with sounds it does not know, and with those it should."""
+"""Behaviour of a bundle as a listener: false accepts, recall and speed."""
 
 import math
 import platform
@@ -26,16 +26,16 @@ from training.runs.evaluation import Evaluation
 
 GATE_DBFS = -70.0
 _TIMED_WINDOWS = 50
-# Below the gate: what is around a sound is not classified.
+# Below the gate, so that the surroundings of a sound are not classified.
 _QUIET_DBFS = -80.0
 
 
 class Listener:
-    """A bundle with the decisions that it is shipped with.
+    """Bundle with the decision settings of its package.
 
     Args:
-        bundle: the model.
-        policy: what counts as an event, but for the thresholds.
+        bundle: path of the model.
+        policy: decision settings, except the thresholds.
         hop_seconds: time between windows.
 
     Attributes:
@@ -48,15 +48,15 @@ class Listener:
         self.labels = self.classifier.labels
 
     def background(self, recording: Path) -> Background:
-        """Count the events that a recording without any known sound gives."""
+        """Count the events in a recording without any known sound, by threshold."""
         return hear_background(self.classifier, self.policy, [recording])
 
     def recall(self, clips: Sequence[Clip], labels: Sequence[str]) -> Recall:
-        """Find out which known sounds are heard, each alone in a quiet room.
+        """Determine which known sounds are reported, each alone in a quiet room.
 
         Args:
-            clips: files with their label.
-            labels: what the clips' labels index.
+            clips: files with their label index.
+            labels: label texts.
         """
         positives = [Positive(clip.path, labels[clip.label]) for clip in clips if clip.path]
         rate_hz = self.classifier.front_end.sample_rate_hz
@@ -68,26 +68,27 @@ class Listener:
 
 
 def choose(background: Background, labels: Sequence[str], per_hour: float) -> dict[str, float]:
-    """Thresholds that leave few enough events.
+    """Choose the lowest thresholds with an acceptable rate of events.
 
-    Each label's is halfway, among those that are tried, between the lowest one of its own and the
-    lowest one for all labels together. Its own alone comes down far where no sound of these
-    resembles the label, and others will; one for all does not see which label is often mistaken.
+    The threshold of a label is halfway between its individual optimum and the common optimum of
+    all labels. The individual optimum is too low for labels that no sound here resembles, since
+    other sounds will; the common one ignores which labels are often confused.
 
     Args:
-        background: heard of the half that chooses.
+        background: events in the half of the other sounds used for choosing.
         labels: of the model.
-        per_hour: events an hour of all labels together.
+        per_hour: maximum events per hour over all labels.
 
     Raises:
-        ValueError: if no threshold does.
+        ValueError: if no threshold is high enough.
     """
     allowed = math.floor(per_hour * background.hours)
     own = lowest_thresholds(background.counts, allowed)
     if own is None:
         raise ValueError(
-            f"even at {THRESHOLDS[-1]:g} other sounds must give at most {per_hour:g} events an "
-            f"hour. Received: {background.counts[-1].sum() / background.hours:.3g}. Train anew."
+            f"at most {per_hour:g} events per hour expected for other sounds at the threshold "
+            f"{THRESHOLDS[-1]:g}. Received: "
+            f"{background.counts[-1].sum() / background.hours:.3g}. Train the model again."
         )
     most = np.maximum.accumulate(background.counts.sum(axis=1)[::-1])[::-1]
     common = int(np.flatnonzero(most <= allowed)[0])
@@ -98,16 +99,16 @@ def choose(background: Background, labels: Sequence[str], per_hour: float) -> di
 def false_accepts(
     background: Background, sounds: int, thresholds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Figures of the events that other sounds give.
+    """Return the figures of false accepts of other sounds.
 
     Args:
-        background: heard of them.
-        sounds: how many there are.
+        background: events in their recording.
+        sounds: number of sounds.
         thresholds: by label, in the model's order.
 
     Returns:
-        Events by label and in total, an hour and for each sound, with the 95 % confidence
-        interval of a Poisson process.
+        Events by label, in total, per hour and per sound, with the 95 % confidence interval of a
+        Poisson process.
     """
     counts = events_at(background, _steps(thresholds))
     events, hours = int(counts.sum()), background.hours
@@ -123,7 +124,7 @@ def false_accepts(
 
 
 def rate_interval(events: int, hours: float, confidence: float = 0.95) -> tuple[float, float]:
-    """The rates for which so few, and for which so many events would be rare.
+    """Return the exact confidence interval of a rate, in events per hour.
 
     Source: Garwood 1936, the exact interval for the mean of a Poisson distribution.
     """
@@ -133,15 +134,15 @@ def rate_interval(events: int, hours: float, confidence: float = 0.95) -> tuple[
 
 
 def heard(recalls: Iterable[Recall], thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """Figures of known sounds, each counted by a model that was not trained on it.
+    """Return the figures of known sounds, each measured with a model not trained on it.
 
     Args:
         recalls: of several models.
         thresholds: by label, in the models' order.
 
     Returns:
-        How many models, and sounds that gave an event of their label, by label and in total, and
-        of another label.
+        Number of models; sounds reported with their label, by label and in total; sounds reported
+        with another label.
     """
     labels = list(thresholds)
     found, sounds = dict.fromkeys(labels, 0), dict.fromkeys(labels, 0)
@@ -164,14 +165,15 @@ def heard(recalls: Iterable[Recall], thresholds: Mapping[str, float]) -> dict[st
 
 
 def reached(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """Figures of known sounds in one window each, where models that could listen are not there.
+    """Return the figures of known sounds in one window each, for runs without bundles.
 
     Args:
-        evaluation: scores of clips that the models were not trained on.
+        evaluation: scores of held-out clips.
         thresholds: by label, in the models' order.
 
     Returns:
-        Clips whose label's score reaches its threshold, and clips where another one's does.
+        Number of clips, of clips whose label reaches its threshold, and of clips where another
+        label does.
     """
     above = evaluation.probabilities >= np.array(list(thresholds.values()))
     is_truth = np.arange(len(thresholds)) == evaluation.truth[:, np.newaxis]
@@ -183,7 +185,7 @@ def reached(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str
 
 
 def scores_of(bundle: Path, dataset: AudioDataset, rate_hz: int) -> FloatArray:
-    """What a bundle says of the beginning of each clip, (clips, labels)."""
+    """Return the scores of the first window of each clip, (clips, labels)."""
     classifier = StreamingClassifier(bundle)
     length = classifier.front_end.window_samples
 
@@ -195,7 +197,7 @@ def scores_of(bundle: Path, dataset: AudioDataset, rate_hz: int) -> FloatArray:
 
 
 def speed(bundle: Path) -> dict[str, Any]:
-    """CPU time of one window in the network, the median of several, on one thread of what."""
+    """Measure the median CPU time per window of the network on one thread."""
     interpreter = Interpreter(bundle)
     shape = interpreter.contract.input_shape[1:]
     inputs = np.random.default_rng(0).normal(-40, 10, shape).astype(np.float32)
@@ -208,7 +210,7 @@ def speed(bundle: Path) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its name, as far as the system knows it."""
+    """Name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
     found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
@@ -216,5 +218,5 @@ def _processor() -> str:
 
 
 def _steps(thresholds: Mapping[str, float]) -> IntArray:
-    """Their places among all that are tried."""
+    """Indices into `THRESHOLDS`."""
     return np.array([THRESHOLDS.index(threshold) for threshold in thresholds.values()])

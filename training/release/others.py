@@ -1,4 +1,4 @@
-"""Sounds that a shipped model does not know: one half chooses thresholds, the other tests them."""
+"""Sounds outside a packaged model's classes: one half to choose thresholds, one to test them."""
 
 import hashlib
 from collections import defaultdict
@@ -17,22 +17,22 @@ _RATE_HZ = 44_100
 
 @dataclass(frozen=True)
 class OtherSounds:
-    """One half of them.
+    """One half of the other sounds.
 
     Args:
-        categories: what they are of, sorted.
-        clips: in the order in which they are played.
+        categories: of the clips, sorted.
+        clips: in playback order.
     """
 
     categories: tuple[str, ...]
     clips: tuple[Clip, ...]
 
     def write(self, path: Path, read: AudioDataset) -> None:
-        """Write one recording of all clips without a pause.
+        """Write a recording of all clips without pauses.
 
         Args:
             path: WAV file.
-            read: the dataset whose `read` reads them.
+            read: dataset whose `read` method reads the clips.
 
         Raises:
             DatasetError: if a clip cannot be read.
@@ -43,10 +43,10 @@ class OtherSounds:
 
 
 def halves(others: Sequence[tuple[str, Clip]]) -> tuple[OtherSounds, OtherSounds]:
-    """Divide clips so that no category and no recording is in both halves.
+    """Split clips into halves that share no category and no recording.
 
     Args:
-        others: category and clip.
+        others: pairs of category and clip.
 
     Raises:
         DatasetError: if there are fewer than two categories.
@@ -56,23 +56,25 @@ def halves(others: Sequence[tuple[str, Clip]]) -> tuple[OtherSounds, OtherSounds
         by_category[category].append(clip)
     if len(by_category) < 2:
         raise DatasetError(
-            "other sounds of at least two categories are needed to choose thresholds by and to "
-            f"test them. Received: {len(by_category)}. Give --data-dir with all of the archive."
+            "thresholds need other sounds of at least two categories, to choose and to test them. "
+            f"Received: {len(by_category)}. Give --data-dir with the complete archive."
         )
     sides: tuple[list[str], list[str]] = ([], [])
     clips: tuple[list[Clip], list[Clip]] = ([], [])
-    for category in sorted(by_category, key=_chance):
+    for category in sorted(by_category, key=_random_key):
         side = int(len(clips[0]) > len(clips[1]))
         taken = {clip.source for clip in clips[1 - side]}
         sides[side].append(category)
         clips[side].extend(clip for clip in by_category[category] if clip.source not in taken)
     first, second = (
-        OtherSounds(tuple(sorted(names)), tuple(sorted(found, key=lambda clip: _chance(clip.name))))
+        OtherSounds(
+            tuple(sorted(names)), tuple(sorted(found, key=lambda clip: _random_key(clip.name)))
+        )
         for names, found in zip(sides, clips, strict=True)
     )
     return first, second
 
 
-def _chance(text: str) -> str:
-    """A key that sorts texts in an order that has nothing to do with them."""
+def _random_key(text: str) -> str:
+    """Sort key for a reproducible pseudo-random order."""
     return hashlib.sha256(text.encode()).hexdigest()

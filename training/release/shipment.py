@@ -1,4 +1,4 @@
-"""What is shipped, and by which recipe: one entry a model."""
+"""Packaged models and their recipes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,22 +14,22 @@ from training.learning.recipes import RECIPES, Recipe
 
 @dataclass(frozen=True)
 class Shipment:
-    """A model to be made on all clips of a dataset.
+    """Packaged model, trained on all clips of a dataset.
 
     Args:
-        name: of its files.
-        dataset: a key of `DATASETS`.
-        recipe: how it is trained.
-        others: `(data_dir, progress)` to clips of sounds that it does not know, with their
-            categories: they choose its thresholds and count its false accepts, and are not learned.
+        name: base name of its files.
+        dataset: key of `DATASETS`.
+        recipe: of the training.
+        others: maps `(data_dir, progress)` to pairs of category and clip, for sounds outside the
+            model's classes. They determine thresholds and false accepts and are not trained on.
         credits: CSV of the recordings' authors, titles and licences.
-        licence: of the dataset in words that a card can cite.
+        licence: of the dataset, as quoted in the card.
         quantization: of the bundle.
-        most_bytes: the largest bundle that may be shipped.
-        policy: what counts as an event, but for the thresholds.
-        hop_seconds: time between windows that the thresholds are chosen for.
-        false_accepts_per_hour: most that the half of the other sounds may give which chooses the
-            thresholds, see `training.release.measure.choose`.
+        most_bytes: maximum size of the bundle.
+        policy: decision settings, except the thresholds.
+        hop_seconds: time between windows for which the thresholds are chosen.
+        false_accepts_per_hour: maximum rate on the other sounds used to choose the thresholds,
+            see `training.release.measure.choose`.
     """
 
     name: str
@@ -54,8 +54,8 @@ SHIPMENTS: Mapping[str, Shipment] = MappingProxyType(
             others=load_others,
             credits=Path(__file__).with_name("esc10_sources.csv"),
             licence="CC BY 3.0, https://creativecommons.org/licenses/by/3.0/",
-            # As many windows as overlap each other: of 3, 5, 6 and 7 the most sounds are heard
-            # at the same number of false accepts.
+            # As many windows as overlap: compared with 3, 6 and 7, this reports the most sounds at
+            # the same number of false accepts.
             policy=Policy(smoothing_windows=5),
         )
     }

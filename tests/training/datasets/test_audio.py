@@ -1,4 +1,4 @@
-"""Reading sound files: equality with librosa, and files that are not what they claim."""
+"""Reading sound files: equality with librosa, and damaged files."""
 
 import struct
 
@@ -10,7 +10,7 @@ import soundfile
 from training.datasets import DatasetError
 from training.datasets.audio import read_header, read_waveform
 
-# librosa imports audioread, which imports modules that Python is about to drop.
+# librosa imports audioread, which imports deprecated modules of Python.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated and slated:DeprecationWarning")
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, (44_100, 2)).astype(np.float32)
@@ -26,7 +26,7 @@ def wav(tmp_path):
 @pytest.mark.parametrize("sample_rate_hz", [44_100, 32_000, 48_000])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".ogg", ".mp3"])
 def test_waveforms_equal_librosa(tmp_path, suffix, sample_rate_hz):
-    """To the last bit, but for the zero that librosa may append when it rounds the length up."""
+    """Bit-exact, except for a zero that librosa may append when it rounds the length up."""
     path = tmp_path / f"noise{suffix}"
     soundfile.write(path, NOISE, 44_100)
     reference, _ = librosa.load(path, sr=sample_rate_hz, res_type="soxr_hq")
@@ -46,8 +46,8 @@ def test_header(wav):
 @pytest.mark.parametrize(
     ("suffix", "format_name"), [(".wav", "WAV"), (".wav", "RF64"), (".aiff", "AIFF")]
 )
-def test_truncated_samples_are_refused(tmp_path, suffix, format_name):
-    """libsndfile alone would return the shorter sound without a word."""
+def test_truncated_samples_are_rejected(tmp_path, suffix, format_name):
+    """libsndfile alone would silently return the shorter sound."""
     path = tmp_path / f"cut{suffix}"
     soundfile.write(path, NOISE, 44_100, format=format_name)
     content = path.read_bytes()
@@ -59,7 +59,7 @@ def test_truncated_samples_are_refused(tmp_path, suffix, format_name):
             read(path)
 
 
-def test_truncated_flac_is_refused(tmp_path):
+def test_truncated_flac_is_rejected(tmp_path):
     path = tmp_path / "cut.flac"
     soundfile.write(path, NOISE, 44_100)
     path.write_bytes(path.read_bytes()[:-20_000])
@@ -67,7 +67,7 @@ def test_truncated_flac_is_refused(tmp_path):
         read_waveform(path, 32_000)
 
 
-def test_chunks_around_the_samples_do_not_disturb(wav):
+def test_chunks_around_the_samples_are_skipped(wav):
     content = wav.read_bytes()
     start = content.index(b"data")
     odd_chunk = b"LIST" + struct.pack("<I", 3) + b"abc\0"
@@ -82,7 +82,7 @@ def test_streamed_wav_without_a_length_is_read(wav):
     assert len(read_waveform(wav, 44_100)) == len(NOISE)
 
 
-def test_flac_without_a_length_is_refused(tmp_path):
+def test_flac_without_a_length_is_rejected(tmp_path):
     path = tmp_path / "piped.flac"
     soundfile.write(path, NOISE, 44_100)
     content = bytearray(path.read_bytes())
@@ -94,14 +94,14 @@ def test_flac_without_a_length_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_non_finite_samples_are_refused(tmp_path, value):
+def test_non_finite_samples_are_rejected(tmp_path, value):
     path = tmp_path / "float.wav"
     soundfile.write(path, np.array([0.0, value, 0.1], np.float32), 44_100, subtype="FLOAT")
     with pytest.raises(DatasetError, match="NaN or infinite"):
         read_waveform(path, 32_000)
 
 
-def test_missing_empty_and_foreign_files_are_refused(tmp_path):
+def test_missing_empty_and_foreign_files_are_rejected(tmp_path):
     with pytest.raises(DatasetError, match="missing"):
         read_waveform(tmp_path / "none.wav", 32_000)
     empty = tmp_path / "empty.wav"

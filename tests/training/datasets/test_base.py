@@ -1,4 +1,4 @@
-"""Consistency checks of a dataset, its splits, and reading many clips at once."""
+"""Consistency checks of a dataset, its splits, and parallel reading of clips."""
 
 import numpy as np
 import pytest
@@ -40,25 +40,25 @@ def test_split_partitions_the_clips():
         ([*CLIPS, make_clip("e", fold=0)], "numbered from 1"),
     ],
 )
-def test_inconsistent_clips_are_refused(clips, message):
+def test_inconsistent_clips_are_rejected(clips, message):
     with pytest.raises(DatasetError, match=message):
         make_dataset(clips)
 
 
-def test_repeated_and_empty_labels_are_refused():
+def test_repeated_and_empty_labels_are_rejected():
     for labels in (("dog", "dog"), ("dog", "")):
         with pytest.raises(DatasetError, match="unique texts"):
             make_dataset(CLIPS, labels=labels)
 
 
-def test_a_source_in_two_folds_is_refused_unless_it_is_known():
+def test_a_source_in_two_folds_is_rejected_unless_declared():
     clips = [*CLIPS, make_clip("e", 0, 1, "tape"), make_clip("f", 1, 2, "tape")]
     with pytest.raises(DatasetError, match=r"one fold each.* In several \(1\): tape"):
         make_dataset(clips)
     assert make_dataset(clips, straddling_sources=frozenset({"tape"})).folds == (1, 2, 3)
 
 
-def test_load_keeps_the_order_asked_for():
+def test_load_keeps_the_requested_order():
     def read(clip, sample_rate_hz):
         return np.full(sample_rate_hz, ord(clip.name), np.float32)
 
@@ -100,7 +100,7 @@ def test_name_some():
     assert name_some(list("abcdef")) == "a, b, c, d, e and 1 more"
 
 
-def test_unknown_dataset_lists_the_known_ones():
+def test_an_unknown_dataset_lists_the_available_ones():
     assert list(DATASETS) == ["demo", "esc10", "esc50", "folder", "us8k"]
     with pytest.raises(ValueError, match=r"one of demo, .*, folder, us8k. Received: 'us9k'"):
         load_dataset("us9k")

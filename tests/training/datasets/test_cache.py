@@ -1,4 +1,4 @@
-"""Clips mapped from a file: the same as in memory, whatever happened while it was written."""
+"""Clips mapped from a file equal those in memory, even after interrupted writes."""
 
 import errno
 import os
@@ -68,7 +68,7 @@ def refusing(dataset):
     return replace(dataset, read=refuse)
 
 
-def test_mapped_clips_are_the_decoded_ones_and_decoded_once(dataset, tmp_path):
+def test_mapped_clips_equal_decoded_ones_and_are_decoded_once(dataset, tmp_path):
     assert_same(cached(dataset), loaded(dataset))
     assert_same(cached(refusing(dataset)), loaded(dataset))
     assert_same(cached(dataset, 16_000), loaded(dataset, 16_000))
@@ -84,7 +84,7 @@ def test_clips_within_the_limit_stay_in_memory(dataset, tmp_path):
     assert files(tmp_path / "cache") == ["sounds-8000.float32"]
 
 
-def test_training_hears_no_difference(dataset):
+def test_training_batches_do_not_depend_on_mapping(dataset):
     augmentation = Augmentation(0.5, 1.5, 0.5, gain_db=6.0, mixup=0.3)
     labels = np.array([clip.label for clip in dataset.clips])
     mapped, plain = (
@@ -96,7 +96,7 @@ def test_training_hears_no_difference(dataset):
             np.testing.assert_array_equal(received, expected)
 
 
-def test_a_changed_recording_is_noticed(dataset, sounds):
+def test_a_changed_recording_is_decoded_again(dataset, sounds):
     before = cached(dataset)
     path = dataset.clips[3].path
     modified_ns = path.stat().st_mtime_ns
@@ -105,10 +105,10 @@ def test_a_changed_recording_is_noticed(dataset, sounds):
     changed = load_dataset("folder", sounds, progress=False)
     assert_same(cached(changed), loaded(changed))
     assert not cached(changed)[3].any()
-    assert before[3].any(), "who still trains on the file that was replaced keeps its sounds"
+    assert before[3].any(), "views of the replaced file keep their samples"
 
 
-def test_another_selection_or_order_of_clips_is_noticed(dataset):
+def test_another_selection_or_order_of_clips_is_decoded_again(dataset):
     cached(dataset)
     for clips in (dataset.clips[2:], dataset.clips[::-1]):
         other = replace(dataset, clips=clips)
@@ -116,7 +116,7 @@ def test_another_selection_or_order_of_clips_is_noticed(dataset):
 
 
 @pytest.mark.slow
-def test_a_killed_writer_leaves_nothing_that_is_mistaken_for_the_clips(dataset, sounds, tmp_path):
+def test_a_killed_writer_leaves_no_usable_file(dataset, sounds, tmp_path):
     code = """if True:
         import os, signal, sys
         from dataclasses import replace
@@ -138,7 +138,7 @@ def test_a_killed_writer_leaves_nothing_that_is_mistaken_for_the_clips(dataset, 
     assert_same(cached(dataset), loaded(dataset))
 
 
-def test_all_damaged_clips_are_counted_and_nothing_is_kept(dataset, tmp_path):
+def test_all_damaged_clips_are_counted_and_no_file_is_kept(dataset, tmp_path):
     for clip in dataset.clips[3:6]:
         clip.path.write_bytes(clip.path.read_bytes()[:-100])
     with pytest.raises(DatasetError, match=r"3 of 12 clips cannot be used: .*truncated"):
@@ -146,7 +146,7 @@ def test_all_damaged_clips_are_counted_and_nothing_is_kept(dataset, tmp_path):
     assert files(tmp_path / "cache") == []
 
 
-def test_a_full_disk_is_one_error_before_anything_is_decoded(dataset, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(dataset, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DatasetError, match=r"The disk is full: .*float32 cannot be written"):
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_error_before_anything_is_decoded(dataset, tmp_path, 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_disk_that_fills_while_writing_is_one_error(dataset, tmp_path, monkeypatch):
+def test_a_disk_that_fills_while_writing_is_reported(dataset, tmp_path, monkeypatch):
     @contextmanager
     def on_a_full_device(path):
         yield Path("/dev/full")

@@ -61,7 +61,7 @@ def test_sounds_are_finite_bounded_and_reproducible(label):
 
 
 def test_sounds_are_the_same_on_every_machine():
-    """Values noted once; sin and exp may differ in the last bits between platforms."""
+    """Recorded values; sin and exp may differ in the last bits between platforms."""
     found = [float(np.abs(render(label, 3, 7)).mean()) for label in LABELS]
     np.testing.assert_allclose(found, EXPECTED_LEVELS, rtol=1e-4)
 
@@ -72,7 +72,8 @@ def test_other_rates_have_the_same_duration():
     assert len(waveform) == DURATION_SECONDS * 44_100
 
 
-def test_a_linear_classifier_learns_it_but_not_from_a_coarse_spectrum():
+@pytest.mark.slow
+def test_a_linear_classifier_needs_more_than_a_coarse_spectrum():
     dataset = load_dataset("demo")
     train, test = dataset.split(5)
     train = train[::2]

@@ -1,4 +1,4 @@
-"""ESC-10 and ESC-50: a miniature archive for the paths, the real clips for the facts."""
+"""ESC-10 and ESC-50, with a miniature archive and, if available, the real clips."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ from training.datasets import DatasetError, esc, load_dataset
 CATEGORIES = {10: "rain", 0: "dog", 11: "sea_waves", 37: "clock_alarm"}
 REAL_DIR = os.environ.get("SEMANTICAC_ESC50_DIR")
 needs_real_clips = pytest.mark.skipif(
-    not REAL_DIR, reason="SEMANTICAC_ESC50_DIR names no folder with the real ESC-50"
+    not REAL_DIR, reason="SEMANTICAC_ESC50_DIR must name the folder of the real ESC-50"
 )
 
 
@@ -43,7 +43,7 @@ def archive(tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(archive, tmp_path, monkeypatch):
-    """The miniature archive as a zip on a local server, and an empty cache."""
+    """Path of the miniature archive as a zip on a local server, with an empty cache."""
     path = tmp_path / "www" / "esc50.zip"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -91,14 +91,14 @@ def test_line_ends_converted_by_git_are_accepted(archive):
     assert len(load_dataset("esc50", archive, progress=False).clips) == 8
 
 
-def test_another_table_is_refused(archive):
+def test_a_modified_table_is_rejected(archive):
     table = archive / "meta" / "esc50.csv"
     table.write_bytes(table.read_bytes().replace(b"-A-0.wav,1,", b"-A-0.wav,2,"))
     with pytest.raises(DatasetError, match="must be the official table"):
         load_dataset("esc10", archive, progress=False)
 
 
-def test_missing_clips_are_counted_before_anything_is_read(archive):
+def test_missing_clips_are_counted_before_reading(archive):
     for path in (archive / "audio").glob("2-*"):
         path.unlink()
     with pytest.raises(
@@ -107,7 +107,7 @@ def test_missing_clips_are_counted_before_anything_is_read(archive):
         load_dataset("esc50", archive, progress=False)
 
 
-def test_damaged_clips_are_counted_before_anything_is_read(archive):
+def test_damaged_clips_are_counted_before_reading(archive):
     first, second, *_ = sorted((archive / "audio").iterdir())
     first.write_bytes(first.read_bytes()[:-1000])
     soundfile.write(second, np.zeros(160_000, np.int16), 32_000)
@@ -117,8 +117,8 @@ def test_damaged_clips_are_counted_before_anything_is_read(archive):
         load_dataset("esc50", archive, progress=False)
 
 
-def test_a_folder_without_the_archive_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"meta/esc50.csv is not there"):
+def test_a_folder_without_the_archive_is_rejected(tmp_path):
+    with pytest.raises(DatasetError, match=r"meta/esc50.csv is missing"):
         load_dataset("esc10", tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_download_warns_once_and_is_cached(served, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_trusted_archive_that_changed_is_refused(served, tmp_path):
+def test_a_changed_archive_is_rejected_after_trust(served, tmp_path):
     load_dataset("esc10", progress=False)
     shutil.rmtree(next((tmp_path / "cache").glob("esc50-*")))
     with zipfile.ZipFile(served, "a") as file:
@@ -150,7 +150,7 @@ def test_a_corrupt_archive_is_discarded(served, tmp_path):
     assert len(load_dataset("esc10", progress=False).clips) == 6
 
 
-def test_a_missing_archive_is_one_error(served):
+def test_a_missing_archive_is_reported(served):
     served.unlink()
     with pytest.raises(DatasetError, match="HTTP 404"):
         load_dataset("esc10", progress=False)

@@ -1,4 +1,4 @@
-"""The user's recordings, from class directories and from a CSV file."""
+"""Custom recordings from class directories and from a CSV file."""
 
 import shutil
 from collections import Counter
@@ -54,7 +54,7 @@ def test_directories_become_labels(root):
     assert len(waveform) == 1_600
 
 
-def test_folds_are_stratified_and_do_not_depend_on_the_place(root, tmp_path_factory):
+def test_folds_are_stratified_and_independent_of_the_location(root, tmp_path_factory):
     dataset = load(root)
     assert dataset.folds == (1, 2, 3, 4, 5)
     counts = Counter((clip.label, clip.fold) for clip in dataset.clips)
@@ -67,7 +67,7 @@ def test_folds_are_stratified_and_do_not_depend_on_the_place(root, tmp_path_fact
     ]
 
 
-def test_a_class_with_fewer_clips_than_folds_is_refused(root):
+def test_a_class_with_fewer_clips_than_folds_is_rejected(root):
     write_sound(root / "rare_owl" / "one.wav")
     with pytest.raises(DatasetError, match=r"at least 5 sources .* Too few: rare owl"):
         load(root)
@@ -77,12 +77,12 @@ def test_a_class_with_fewer_clips_than_folds_is_refused(root):
     ("name", "message"),
     [
         ("dog_bark/voice.m4a", r"have no known audio format \(1\): dog_bark/voice.m4a"),
-        ("loose.wav", r"lie in no class directory \(1\): loose.wav"),
+        ("loose.wav", r"are not in a class directory \(1\): loose.wav"),
         ("empty/.keep", r"are empty \(1\): empty"),
         ("dog_bark/text.wav", r"1 of 14 clips .*dog_bark/text.wav \(unreadable"),
     ],
 )
-def test_what_cannot_be_used_is_named(root, name, message):
+def test_unusable_entries_are_named(root, name, message):
     path = root / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("no sound")
@@ -110,13 +110,13 @@ def test_sources_stay_together(tmp_path):
     names = [f"{tape}-{take}.wav" for tape in range(10) for take in range(1 + tape % 3)]
     rows = [f"{name},{'owl' if int(name[0]) % 2 else 'fox'},tape {name[0]}" for name in names]
     table = write_table(tmp_path, "\n".join(["filename,label,source", *rows]), names)
-    dataset = load(table)  # construction refuses a source in two folds
+    dataset = load(table)  # the constructor rejects a source in two folds
     assert dataset.folds == (1, 2, 3, 4, 5)
     for label in (0, 1):
         assert {clip.fold for clip in dataset.clips if clip.label == label} == {1, 2, 3, 4, 5}
 
 
-def test_a_source_listed_in_two_folds_is_refused(tmp_path):
+def test_a_source_listed_in_two_folds_is_rejected(tmp_path):
     table = write_table(
         tmp_path, "filename,label,fold,source\na.wav,x,1,t\nb.wav,x,2,t\n", ["a.wav", "b.wav"]
     )
@@ -142,13 +142,13 @@ def test_a_source_listed_in_two_folds_is_refused(tmp_path):
         ),
     ],
 )
-def test_bad_tables_are_refused(tmp_path, text, message):
+def test_malformed_tables_are_rejected(tmp_path, text, message):
     table = write_table(tmp_path, text, ["a.wav", "b.wav"])
     with pytest.raises(DatasetError, match=message):
         load(table)
 
 
-def test_a_place_is_needed(tmp_path):
+def test_an_existing_location_is_required(tmp_path):
     with pytest.raises(ValueError, match="`data_dir` must be"):
         load(None)
     with pytest.raises(DatasetError, match="does not exist"):

@@ -1,4 +1,4 @@
-"""Reading through tensorflow-io, and what is said where it is not there."""
+"""Reading with tensorflow-io, and the error if it is not installed."""
 
 import sys
 
@@ -26,14 +26,14 @@ def sounds(tmp_path):
     return tmp_path
 
 
-def test_without_tensorflow_io_one_line_says_what_to_do(sounds, monkeypatch):
+def test_without_tensorflow_io_the_error_names_the_extra(sounds, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(DatasetError, match=r"^tensorflow-io cannot be loaded .*\[card\]") as caught:
         load_dataset("folder", sounds, progress=False, decoder="tfio")
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_decoder_is_refused():
+def test_an_unknown_decoder_is_rejected():
     with pytest.raises(ValueError, match="'ffmpeg'"):
         load_dataset("demo", decoder="ffmpeg")
 
@@ -43,17 +43,17 @@ def tfio_or_skip():
 
 
 @pytest.mark.parametrize("sample_rate_hz", [44_100, 32_000])
-def test_it_reads_what_soundfile_reads(sounds, sample_rate_hz):
+def test_samples_equal_those_of_soundfile(sounds, sample_rate_hz):
     tfio_or_skip()
     dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
     for clip in dataset.clips:
         expected = read_waveform(clip.path, sample_rate_hz)
         tolerance = 1e-3 if clip.path.suffix in (".mp3", ".ogg") else 1e-6
-        got = dataset.read(clip, sample_rate_hz)
-        np.testing.assert_allclose(got, expected, atol=tolerance, err_msg=clip.name)
+        samples = dataset.read(clip, sample_rate_hz)
+        np.testing.assert_allclose(samples, expected, atol=tolerance, err_msg=clip.name)
 
 
-def test_what_it_misreads_is_refused(sounds):
+def test_encodings_that_it_misreads_are_rejected(sounds):
     tfio_or_skip()
     soundfile.write(sounds / "one" / "long.wav", 0.5 * np.ones(1000), 44_100, "PCM_32")
     dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
@@ -61,7 +61,7 @@ def test_what_it_misreads_is_refused(sounds):
         dataset.load(range(len(dataset.clips)))
 
 
-def test_a_dataset_without_files_has_nothing_to_decode():
+def test_a_dataset_without_files_needs_no_decoder():
     tfio_or_skip()
     with pytest.raises(ValueError, match="demo has none"):
         load_dataset("demo", progress=False, decoder="tfio")

@@ -1,4 +1,4 @@
-"""UrbanSound8K: a miniature archive for the paths and encodings, the real one for the facts."""
+"""UrbanSound8K, with a miniature archive in many encodings and, if available, the real one."""
 
 import hashlib
 import os
@@ -63,7 +63,7 @@ def archive(tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(archive, tmp_path, monkeypatch):
-    """The miniature archive as a tar file on a local server, and an empty cache."""
+    """Path of the miniature archive as a tar file on a local server, with an empty cache."""
     path = tmp_path / "www" / "us8k.tar.gz"
     path.parent.mkdir()
     with tarfile.open(path, "w:gz") as file:
@@ -98,13 +98,13 @@ def test_labels_follow_the_class_ids(archive):
 
 
 @pytest.mark.parametrize("index", range(len(ENCODINGS)))
-def test_every_encoding_is_the_sound_that_was_written(archive, index):
+def test_every_encoding_reproduces_the_written_sound(archive, index):
     dataset = load_dataset("us8k", archive, progress=False)
     (waveform,) = dataset.load([index])
     assert waveform.dtype == np.float32
     sound = slice(320, round((0.05, 1.0, 4.0)[index % 3] * 32_000) - 320)  # resampling blurs edges
     error = waveform[sound] - tone(len(waveform), 32_000)[sound]
-    # The tone's own level is 0.35; a step of 8 bits is 0.008.
+    # The RMS of the tone is 0.35; an 8-bit step is 0.008.
     assert np.sqrt(np.mean(error**2)) < (0.01 if ENCODINGS[index][0] in COARSE else 1e-4)
 
 
@@ -118,14 +118,14 @@ def test_the_shortest_clip_fills_a_window(archive):
     for seed in range(10):
         view = augment(waveform, 320_000, everything, np.random.default_rng(seed))
         assert view.shape == (320_000,)
-        # Slowed down, it fills the window; played 1.5 times faster, two thirds of it.
+        # Slowed down, the clip fills the window; 1.5 times faster, two thirds of it.
         assert np.mean(np.abs(view) > 0.05) > 0.5
 
 
 @pytest.mark.parametrize("name", ["UrbanSound8K", "renamed"])
 def test_the_archive_or_its_parent_is_accepted(archive, name):
-    given = archive.parent if name == archive.name else archive.rename(archive.with_name(name))
-    assert len(load_dataset("us8k", given, progress=False).clips) == 9
+    folder = archive.parent if name == archive.name else archive.rename(archive.with_name(name))
+    assert len(load_dataset("us8k", folder, progress=False).clips) == 9
 
 
 def test_line_ends_converted_by_git_are_accepted(archive):
@@ -134,20 +134,20 @@ def test_line_ends_converted_by_git_are_accepted(archive):
     assert len(load_dataset("us8k", archive, progress=False).clips) == 9
 
 
-def test_another_table_is_refused(archive):
+def test_a_modified_table_is_rejected(archive):
     table = archive / "metadata" / "UrbanSound8K.csv"
     table.write_bytes(table.read_bytes().replace(b",0.0,", b",0,"))  # as a spreadsheet saves it
     with pytest.raises(DatasetError, match="must be the official table"):
         load_dataset("us8k", archive, progress=False)
 
 
-def test_a_recording_in_two_folds_must_be_a_known_one(archive, monkeypatch):
+def test_a_recording_in_two_folds_must_be_declared(archive, monkeypatch):
     monkeypatch.setattr(urbansound8k, "STRADDLING_SOURCES", frozenset())
     with pytest.raises(DatasetError, match=r"one fold each.* In several \(1\): 106905"):
         load_dataset("us8k", archive, progress=False)
 
 
-def test_missing_and_damaged_clips_are_counted_before_anything_is_read(archive):
+def test_missing_and_damaged_clips_are_counted_before_reading(archive):
     for path in (archive / "audio" / "fold8").iterdir():
         path.unlink()
     path = next((archive / "audio" / "fold10").iterdir())
@@ -158,8 +158,8 @@ def test_missing_and_damaged_clips_are_counted_before_anything_is_read(archive):
         load_dataset("us8k", archive, progress=False)
 
 
-def test_a_folder_without_the_archive_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"metadata/UrbanSound8K.csv is not there"):
+def test_a_folder_without_the_archive_is_rejected(tmp_path):
+    with pytest.raises(DatasetError, match=r"metadata/UrbanSound8K.csv is missing"):
         load_dataset("us8k", tmp_path)
 
 
@@ -170,33 +170,31 @@ def test_the_download_is_verified_and_kept_unpacked(served, tmp_path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["urbansound8k"]
 
 
-def test_another_archive_is_refused(served, tmp_path):
+def test_a_modified_archive_is_rejected(served, tmp_path):
     served.write_bytes(served.read_bytes() + b"more")
     with pytest.raises(DatasetError, match=r"must have the MD5 .* discarded"):
         load_dataset("us8k", progress=False)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_disk_too_small_to_unpack_on_is_refused_before_the_download(
-    served, tmp_path, monkeypatch
-):
+def test_too_little_disk_space_is_reported_before_the_download(served, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**7 - 1))
     with pytest.raises(DatasetError, match=r"The disk is full: .*10 MB are needed"):
         load_dataset("us8k", progress=False)
-    # What an interrupted download left there needs no more space.
+    # Bytes of an interrupted download count towards the space.
     (tmp_path / "cache" / "UrbanSound8K.tar.gz.part").write_bytes(b"x")
     assert len(load_dataset("us8k", progress=False).clips) == 9
 
 
-def test_a_missing_archive_is_one_error(served):
+def test_a_missing_archive_is_reported(served):
     served.unlink()
     with pytest.raises(DatasetError, match="HTTP 404"):
         load_dataset("us8k", progress=False)
 
 
 @pytest.mark.skipif(
-    not REAL_DIR, reason="SEMANTICAC_US8K_DIR names no folder with the real UrbanSound8K"
+    not REAL_DIR, reason="SEMANTICAC_US8K_DIR must name the folder of the real UrbanSound8K"
 )
 def test_real_us8k_is_complete():
     dataset = load_dataset("us8k", REAL_DIR, progress=False)

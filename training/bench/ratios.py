@@ -1,0 +1,102 @@
+"""Ratios of speed and their expectations, from the figures in docs/performance.md."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from training.bench.contenders import ContenderError
+from training.bench.encoder import ENCODERS, REFERENCE, Outcome, compare_encoders
+from training.bench.encoder_tables import cpu_ratios
+from training.bench.inference import FUSED_MULTIPLY_ADDS, MATRIX_PRODUCT
+from training.bench.listening import NETWORK
+from training.bench.stream import COLUMNS, FRONT_END, Loop, measure_loops, median_ms
+
+# A ratio fails if it exceeds its expectation by more than this factor.
+TOLERANCE = 2.0
+_CONTENDERS = ("float32", "int8", "torch")
+# Expected CPU time of a window relative to `torch`.
+_WINDOWS = {"float32": 0.65, "int8": 0.26}
+# Expected CPU time relative to the network while listening.
+_FRONT_END_SHARE = 0.03
+_OTHERS_SHARE = 0.02
+_HOP_SECONDS = 1.0
+_RATE_HZ = 48_000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Measured ratio with its expectation. Smaller is better.
+
+    Args:
+        title: of the row in the table.
+        measured: the ratio.
+        expected: the ratio that is usually reached.
+    """
+
+    title: str
+    measured: float
+    expected: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the ratio is within `TOLERANCE` of its expectation."""
+        return self.measured <= TOLERANCE * self.expected
+
+
+def measure_ratios(rounds: int, folder: Path) -> list[Ratio]:
+    """Measure windows of the reference preset and a listener that runs it.
+
+    Args:
+        rounds: number of interleaved measurements per contender.
+        folder: directory for the exported models.
+
+    Raises:
+        ContenderError: if a contender fails.
+    """
+    outcome = compare_encoders(list(_CONTENDERS), REFERENCE, rounds, folder)
+    _require_all(outcome.left_out)
+    loops, left_out = measure_loops(
+        [folder / f"{REFERENCE}-float32.tflite"], [_HOP_SECONDS], _RATE_HZ, rounds
+    )
+    _require_all(left_out)
+    return [*window_ratios(outcome), *loop_ratios(loops[0])]
+
+
+def window_ratios(outcome: Outcome) -> Iterator[Ratio]:
+    """CPU time of a window relative to PyTorch, and matrix products relative to the core's peak."""
+    peer = outcome.entries["torch"]
+    for name, expected in _WINDOWS.items():
+        title = f"{ENCODERS[name]}, against {ENCODERS['torch']}"
+        yield Ratio(title, median(cpu_ratios(outcome.entries[name], peer)), expected)
+    if FUSED_MULTIPLY_ADDS in outcome.peaks:
+        product, peak = (
+            median(outcome.peaks[kind]) for kind in (MATRIX_PRODUCT, FUSED_MULTIPLY_ADDS)
+        )
+        yield Ratio(f"rate of {MATRIX_PRODUCT}, against {FUSED_MULTIPLY_ADDS}", product / peak, 1.0)
+
+
+def loop_ratios(loop: Loop) -> Iterator[Ratio]:
+    """CPU time of the front end and of the remaining stages relative to the network."""
+    network = median_ms(loop, (NETWORK,))
+    others = [stage for stage in COLUMNS if stage not in (NETWORK, *FRONT_END)]
+    for title, stages, expected in (
+        ("front end, against the network", FRONT_END, _FRONT_END_SHARE),
+        ("other stages, against the network", others, _OTHERS_SHARE),
+    ):
+        yield Ratio(title, median_ms(loop, stages) / network, expected)
+
+
+def ratio_table(ratios: Sequence[Ratio]) -> str:
+    """Markdown table of the ratios."""
+    lines = ["| ratio | measured | expected | |", "| --- | --- | --- | --- |"]
+    for ratio in ratios:
+        verdict = "passed" if ratio.passes else "failed"
+        lines.append(f"| {ratio.title} | {ratio.measured:.3f} | {ratio.expected:g} | {verdict} |")
+    return "\n".join([*lines, "", f"- a ratio fails above {TOLERANCE:g} times its expectation"])
+
+
+def _require_all(left_out: dict[str, str]) -> None:
+    if left_out:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ContenderError(f"ratios need every contender: {reasons}")
