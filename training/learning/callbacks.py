@@ -1,16 +1,14 @@
 """What happens around the epochs of a run."""
 
-import sys
 import time
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.files import replacing
 from semanticac_keras import SemanticAC
+from semanticac_keras.progress import create_progress
 from training.runs.run import Row, Run, best_epoch
 
 
@@ -122,14 +120,7 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self.epochs = epochs
         self.first_epoch = first_epoch
-        self.console = Console(file=sys.stderr)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
+        self.bar = create_progress("percent")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the bar."""
@@ -146,7 +137,7 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the epoch's figures."""
         figures = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
-        self.console.print(
+        self.bar.console.print(
             f"epoch {epoch + 1:>3}/{self.epochs}  {figures}", highlight=False, soft_wrap=True
         )
 
