@@ -47,7 +47,7 @@ def test_goes_on_after_an_interrupt_and_after_a_failure(
     interrupt_after_an_epoch(directory)
     assert crossval.main(command, micro_program) == 130
     assert not (one.metrics.exists() and two.metrics.exists())
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
     learned = one.checkpoint.read_bytes() if one.checkpoint.exists() else None
     one.metrics.unlink(missing_ok=True)

@@ -69,7 +69,7 @@ def test_from_files_to_a_stream(arguments, folder, tmp_path, capsys):
     assert {result.top(1)[0][0] for result in results} == {"low hum"}
 
     assert command.main(arguments) == 1
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already holds a run" in capsys.readouterr().err
     assert command.main([*arguments, "--resume", str(run)]) == 1
     assert "nothing to resume" in capsys.readouterr().err
 

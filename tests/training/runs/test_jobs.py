@@ -66,7 +66,7 @@ def test_runs_all_and_shares_the_threads(job, monkeypatch, capsys):
 
     run_jobs(three, at_once=2)  # nothing is left to do
     assert starts(*three) == [["--out", "3"]] * 3
-    assert "3 of 3 runs are finished already" in capsys.readouterr().err
+    assert "3 of 3 runs are already finished" in capsys.readouterr().err
 
 
 def test_runs_at_once(job):

@@ -62,5 +62,5 @@ def test_refuses_predictions_of_other_clips(folder, tmp_path):
     Evaluation(dataset.labels, names, truth, probabilities).save(run.predictions)
     assert Results.read({(1, 0): FitProcess(run, ())}, dataset).over_seeds().mean == 1.0
     Evaluation(dataset.labels, ("x", "y"), truth, probabilities).save(run.predictions)
-    with pytest.raises(RunError, match="tested on other clips than sounds holds now"):
+    with pytest.raises(RunError, match="tested on different clips than sounds now contains"):
         Results.read({(1, 0): FitProcess(run, ())}, dataset)
