@@ -1,14 +1,12 @@
 """The command `semanticac-edge`: it listens, unless the first argument names another command."""
 
-import argparse
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from edge.config.options import SettingsError
+from edge.config.options import CommandParser, SettingsError
 from edge.inference.bundle import BundleError
 from edge.release import installed_version
 from edge.sources import SourceError
@@ -41,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(argv[0]) if argv else None
     module = importlib.import_module(command or _LISTEN)
     others = "" if command else f"\n       %(prog)s {'|'.join(_COMMANDS)} [options]"
-    parser = _Parser(
+    parser = CommandParser(
+        program=PROGRAM,
         prog=f"{PROGRAM} {argv[0]}" if command else PROGRAM,
         usage=f"%(prog)s [options]{others}",
         description=module.DESCRIPTION,
-        allow_abbrev=False,
     )
     version = installed_version() or "(not installed)"
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version}")
@@ -67,12 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return status
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the usage and a line."""
-        self.exit(2, f"{PROGRAM}: error: {message} (see --help)\n")
 
 
 class _Formatter(logging.Formatter):

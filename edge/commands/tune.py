@@ -19,7 +19,8 @@ from edge.commands.tuning.report import (
 from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import hear_background, hear_positives
 from edge.config.assembly import make_policy
-from edge.config.options import SettingsError, add_flags, flag, read_options
+from edge.config.options import SettingsError, flag
+from edge.config.sections import add_flags, read_options
 from edge.config.settings import DecisionSettings, ModelSettings, Settings, with_model
 from edge.events.thresholds import write_thresholds
 from edge.inference.streaming import StreamingClassifier

@@ -1,34 +1,43 @@
-"""How a dataclass of options is read from flags, a TOML file and the environment.
+"""Dataclass fields as options: their flags, their help texts and the values they accept.
 
-Options come in sections: the fields of a section are the options, the fields of the schema are the
-sections. `min_seconds` in the section `decisions` is the flag `--min-seconds` and, in the file,
-
-    [decisions]
-    min-seconds = 0.5
-
-Flags count over the file, the file over the environment, that over the defaults.
+The field `min_seconds` is the flag `--min-seconds` and the key `min-seconds`. A command whose
+options have no file needs only `CommandParser`, `typed_fields`, `flag` and `argument_keywords`;
+`edge.config.sections` adds files and environment variables.
 """
 
 import argparse
 import math
-import os
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-
-Schema = TypeVar("Schema")
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 
 class SettingsError(ValueError):
-    """An option is unknown, of the wrong kind, out of range, or at odds with another."""
+    """An option is unknown, has the wrong type, is out of range, or conflicts with another."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that accepts no abbreviated flags and reports an error in one line.
+
+    Args:
+        program: name at the start of an error message; `prog` by default.
+        options: arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, program: str | None = None, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self._program = program or self.prog
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and exit with status 2."""
+        self.exit(2, f"{self._program}: error: {message} (see --help)\n")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The numbers that an option takes: finite ones within these."""
+    """Range of a number, which must also be finite."""
 
     at_least: float = -math.inf
     above: float = -math.inf
@@ -47,6 +56,17 @@ class Limits:
         return " and ".join(parts) or "finite"
 
 
+@dataclass(frozen=True)
+class OptionDetails:
+    """Arguments of `option`, as the metadata of a field holds them."""
+
+    text: str = ""
+    metavar: str | None = None
+    limits: Limits = Limits()
+    environment: str | None = None
+    overrides_section: bool = False
+
+
 def option(
     default: Any,
     text: str,
@@ -56,167 +76,113 @@ def option(
     secret: bool = False,
     overrides_section: bool = False,
 ) -> Any:
-    """A field of a section, with what its flag and its key need to know.
+    """Make a field, with the details of its flag and its key.
 
     Args:
-        default: its value where it is not given.
-        text: help; the default is added to it.
-        metavar: stands for the value in the help.
-        limits: of a number.
-        environment: the variable that gives it too.
-        secret: keep it out of the section's `repr`.
-        overrides_section: given as a flag, the file's section does not count at all.
+        default: value if nothing sets the option.
+        text: help text; the default is appended.
+        metavar: placeholder of the value in the help text.
+        limits: range of a number.
+        environment: variable that can set the option.
+        secret: whether to hide the value in error messages and in the dataclass's `repr`.
+        overrides_section: whether the flag replaces the file's complete section.
     """
-    metadata = {
-        "text": text,
-        "metavar": metavar,
-        "limits": limits or Limits(),
-        "environment": environment,
-        "overrides_section": overrides_section,
-    }
-    return field(default=default, metadata=metadata, repr=not secret)
+    details = OptionDetails(text, metavar, limits or Limits(), environment, overrides_section)
+    return field(default=default, metadata={"option": details}, repr=not secret)
+
+
+def details_of(item: Field[Any]) -> OptionDetails | None:
+    """Return what `option` stored in a field; None for any other field."""
+    details: OptionDetails | None = item.metadata.get("option")
+    return details
 
 
 def flag(name: str) -> str:
-    """The flag of a field."""
-    return f"--{_key(name)}"
+    """Return the flag of a field."""
+    return f"--{key(name)}"
 
 
-def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
-    """Add a flag for every option, in a group for each section.
-
-    Args:
-        parser: its namespace will hold the flags that were given, as `section.field`.
-        schema: a dataclass of sections.
-    """
-    for section, cls in _sections(schema):
-        first_line = (cls.__doc__ or section).partition("\n")[0]
-        group = parser.add_argument_group(section, first_line)
-        for item, kind in _options(cls):
-            keywords = _flag_keywords(item, kind)
-            group.add_argument(
-                flag(item.name),
-                dest=f"{section}.{item.name}",
-                default=argparse.SUPPRESS,
-                **keywords,
-            )
-
-
-def read_options(
-    schema: type[Schema],
-    flags: argparse.Namespace,
-    config: Path | None = None,
-    environment: Mapping[str, str] = os.environ,
-    ignored_sections: type | None = None,
-    base: Path | None = None,
-) -> Schema:
-    """Put together what flags, file and environment say.
-
-    Args:
-        schema: a dataclass of sections.
-        flags: as `add_flags`' parser read them.
-        config: a TOML file, or None.
-        environment: the variables.
-        ignored_sections: a dataclass of further sections that the file may have. They are checked
-            but do not count.
-        base: another file, whose options count only over the defaults.
-
-    Returns:
-        An instance of `schema`.
-
-    Raises:
-        SettingsError: if the file is missing or no TOML, or an option is unknown, of the wrong
-            kind, out of range, or at odds with another.
-    """
-    schemas = [schema, *([ignored_sections] if ignored_sections else [])]
-    in_file, in_base = (
-        {} if path is None else _read_file(path, schemas) for path in (config, base)
-    )
-    sections = {}
-    for section, cls in _sections(schema):
-        items = {item.name: (item, kind) for item, kind in _options(cls)}
-        given = {
-            name: vars(flags)[f"{section}.{name}"]
-            for name in items
-            if f"{section}.{name}" in vars(flags)
-        }
-        values = {
-            name: _from_text(environment[item.metadata["environment"]], item, kind)
-            for name, (item, kind) in items.items()
-            if environment.get(item.metadata["environment"] or "")
-        }
-        if not any(items[name][0].metadata["overrides_section"] for name in given):
-            values |= in_file.get(section, {})
-        sections[section] = cls(**in_base.get(section, {}) | values | given)
-    return schema(**sections)
-
-
-def _sections(schema: type) -> list[tuple[str, type]]:
-    hints = get_type_hints(schema)
-    return [(item.name, hints[item.name]) for item in fields(schema)]
-
-
-def _options(section: type) -> Iterator[tuple[Field[Any], Any]]:
-    """The fields, each with its type less `None`."""
-    hints = get_type_hints(section)
-    for item in fields(section):
-        hint = hints[item.name]
-        kinds = [kind for kind in get_args(hint) if kind is not NoneType]
-        is_optional = NoneType in get_args(hint)
-        yield item, kinds[0] if is_optional else hint
-
-
-def _key(name: str) -> str:
+def key(name: str) -> str:
+    """Return the key of a field in a file."""
     return name.replace("_", "-")
 
 
-def _flag_keywords(item: Field[Any], kind: Any) -> dict[str, Any]:
-    """What argparse needs to know."""
-    text = item.metadata["text"].replace("%", "%%")
-    if kind is bool:
-        # A source is one of many; the others are switches, which the file may have set.
-        switch = (
-            "store_true" if item.metadata["overrides_section"] else argparse.BooleanOptionalAction
-        )
-        return {"action": switch, "help": text}
-    if item.default is not None:
-        text += f"; default: {item.default}"
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind), "help": text}
+def typed_fields(cls: type) -> Iterator[tuple[Field[Any], Any]]:
+    """Yield each field of a dataclass with its type; `X | None` becomes `X`."""
+    hints = get_type_hints(cls)
+    for item in fields(cls):
+        yield item, _without_none(hints[item.name])
 
-    def convert(value: str) -> Any:
+
+def argument_keywords(item: Field[Any], kind: Any) -> dict[str, Any]:
+    """Return the keywords of `ArgumentParser.add_argument` for a field, less `dest` and `default`.
+
+    Args:
+        item: a field of a dataclass, made by `option` or not. Only `option` gives it a help text
+            and checks its value.
+        kind: the field's type: int, float, bool, str, Path, a Literal of texts, or a tuple of fixed
+            length of one of these; any of them `| None`. argparse returns a tuple as a list.
+    """
+    kind = _without_none(kind)
+    details = details_of(item)
+    help_text = {} if details is None else {"help": details.text.replace("%", "%%")}
+    if kind is bool:
+        # `--no-x` turns off what a file turned on. A flag that replaces the file's section needs
+        # no such form.
+        is_switch = details is not None and details.overrides_section
+        return {"action": "store_true" if is_switch else argparse.BooleanOptionalAction} | help_text
+    if details is not None and item.default is not None:
+        help_text["help"] += f"; default: {item.default}"
+    keywords: dict[str, Any] = {**help_text}
+    if get_origin(kind) is tuple:
+        keywords["nargs"] = len(get_args(kind))
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        return keywords | {"choices": get_args(kind)}
+    if details is None:
+        return keywords | {"type": kind}
+
+    def convert(text: str) -> Any:
         try:
-            return _from_text(value, item, kind)
+            return parse_value(text, item, kind)
         except SettingsError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    return {"type": convert, "metavar": item.metadata["metavar"], "help": text}
+    return keywords | {"type": convert, "metavar": details.metavar}
 
 
-def _from_text(text: str, item: Field[Any], kind: Any) -> Any:
-    """The value of a flag or a variable."""
+def parse_value(text: str, item: Field[Any], kind: Any) -> Any:
+    """Convert the text of a flag or an environment variable to the field's type.
+
+    Raises:
+        SettingsError: if the field does not accept the value.
+    """
     value: Any = text
     if kind in (int, float):
         try:
             value = kind(text)
         except ValueError:
             raise SettingsError(f"must be {_expected(item, kind)}, not {text!r}") from None
-    return _checked(value, item, kind)
+    return check_value(value, item, kind)
 
 
-def _checked(value: Any, item: Field[Any], kind: Any) -> Any:
-    """The value as the field holds it, if it is one that it takes."""
+def check_value(value: Any, item: Field[Any], kind: Any) -> Any:
+    """Return a value of a TOML file as the field's type.
+
+    Raises:
+        SettingsError: if the field does not accept the value.
+    """
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is Path and isinstance(value, str) and value:
         value = Path(value).expanduser()
     if get_origin(kind) is Literal:
-        fits = value in get_args(kind)
+        is_valid = value in get_args(kind)
     elif kind in (int, float):
-        fits = type(value) is kind and value in item.metadata["limits"]
+        is_valid = type(value) is kind and value in _limits(item)
     else:
-        fits = isinstance(value, kind) and value != ""
-    if not fits:
+        is_valid = isinstance(value, kind) and value != ""
+    if not is_valid:
         received = f", not {value!r}" if item.repr else ""
         raise SettingsError(f"must be {_expected(item, kind)}{received}")
     return value
@@ -226,47 +192,14 @@ def _expected(item: Field[Any], kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
     if kind in (int, float):
-        number = "a whole number" if kind is int else "a number"
-        return f"{number} {item.metadata['limits']}"
-    return {bool: "true or false", str: "a text", Path: "a path, as a text"}[kind]
+        return f"{'a whole number' if kind is int else 'a number'} {_limits(item)}"
+    return {bool: "true or false", str: "a non-empty string", Path: "a non-empty path"}[kind]
 
 
-def _read_file(path: Path, schemas: Iterable[type]) -> dict[str, dict[str, Any]]:
-    """The file's sections, their keys as the fields are named."""
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # Not TOML, or not UTF-8.
-        raise SettingsError(f"{path} is no TOML: {error}") from error
-    sections = {name: cls for schema in schemas for name, cls in _sections(schema)}
-    _refuse_unknown(content, sections, f"{path}: ", "section")
-    return {
-        name: _read_section(values, sections[name], path, name) for name, values in content.items()
-    }
+def _limits(item: Field[Any]) -> Limits:
+    return (details_of(item) or OptionDetails()).limits
 
 
-def _read_section(values: Any, section: type, path: Path, name: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path}: {name} must be a section, [{name}], not {values!r}")
-    items = {_key(item.name): (item, kind) for item, kind in _options(section)}
-    _refuse_unknown(values, items, f"{path}: [{name}] ", "key")
-    result = {}
-    for key, value in values.items():
-        item, kind = items[key]
-        try:
-            checked = _checked(value, item, kind)
-        except SettingsError as error:
-            raise SettingsError(f"{path}: [{name}] {key} {error}") from None
-        # Wherever the program is started, the file's paths mean the same.
-        result[item.name] = path.parent / checked if isinstance(checked, Path) else checked
-    return result
-
-
-def _refuse_unknown(
-    given: Mapping[str, Any], known: Mapping[str, Any], where: str, what: str
-) -> None:
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise SettingsError(f"{where}has no {what} {unknown[0]!r}. It takes: {', '.join(known)}")
+def _without_none(kind: Any) -> Any:
+    kinds = [choice for choice in get_args(kind) if choice is not NoneType]
+    return kinds[0] if NoneType in get_args(kind) else kind

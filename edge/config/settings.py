@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
-from edge.config.options import Limits, SettingsError, add_flags, flag, option, read_options
+from edge.config.options import Limits, SettingsError, flag, option
+from edge.config.sections import add_flags, read_options
 from edge.events.detector import Policy
 from edge.inference.packaged import packaged_model
 from edge.sinks.broker import Broker
@@ -238,7 +239,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         arguments: as `add_settings`' parser read them.
 
     Raises:
-        SettingsError: see `edge.config.options.read_options`; or if there is no model.
+        SettingsError: see `edge.config.sections.read_options`; or if there is no model.
     """
     given = read_options(Settings, arguments, arguments.config)
     settings = with_model(given, arguments)
@@ -265,7 +266,7 @@ def with_model(
     Args:
         settings: as they were read.
         arguments: what they were read from.
-        ignored_sections: see `edge.config.options.read_options`.
+        ignored_sections: see `edge.config.sections.read_options`.
 
     Raises:
         SettingsError: if there is no packaged model.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.options import SettingsError, add_flags, read_options
+from edge.config.options import SettingsError
+from edge.config.sections import add_flags, read_options
 from edge.config.settings import Settings
 
 # A value for every option, other than its default; those of a source go together or not at all.
@@ -150,23 +151,23 @@ def test_paths_in_the_file_are_relative_to_it(read, tmp_path, monkeypatch):
     ("config", "message"),
     [
         ("source = 1", "source must be a section, [source], not 1"),
-        ("threshold = 0.5", "has no section 'threshold'. It takes: source, model, decisions"),
-        ("[decision]", "has no section 'decision'. It takes: source, model, decisions, outputs"),
-        ("[model]\nhops = 1", "[model] has no key 'hops'. It takes: model, hop, threads"),
-        ("[decisions]\nmin_seconds = 1", "[decisions] has no key 'min_seconds'. It takes: thresh"),
+        ("threshold = 0.5", "has no section 'threshold'. Expected: source, model, decisions"),
+        ("[decision]", "has no section 'decision'. Expected: source, model, decisions, outputs"),
+        ("[model]\nhops = 1", "[model] has no key 'hops'. Expected: model, hop, threads"),
+        ("[decisions]\nmin_seconds = 1", "[decisions] has no key 'min_seconds'. Expected: thresh"),
         ("[model]\nhop = '1'", "[model] hop must be a number above 0 and at most 1e+06, not '1'"),
         ("[model]\nhop = nan", "[model] hop must be a number above 0 and at most 1e+06, not nan"),
         ("[model]\nhop = true", "[model] hop must be a number above 0"),
         ("[model]\nthreads = 1.0", "[model] threads must be a whole number at least 1 and at most"),
-        ("[model]\nmodel = 1", "[model] model must be a path, as a text, not 1"),
-        ("[model]\nmodel = ''", "[model] model must be a path, as a text, not ''"),
+        ("[model]\nmodel = 1", "[model] model must be a non-empty path, not 1"),
+        ("[model]\nmodel = ''", "[model] model must be a non-empty path, not ''"),
         ("[source]\nmic = 'yes'", "[source] mic must be true or false, not 'yes'"),
-        ("[source]\ndevice = 3", "[source] device must be a text, not 3"),
+        ("[source]\ndevice = 3", "[source] device must be a non-empty string, not 3"),
         ("[source]\nformat = 'mp3'", "[source] format must be 's16le' or 'f32le', not 'mp3'"),
         ("[decisions]\nthreshold = 0", "[decisions] threshold must be a number above 0 and at mos"),
-        ("[outputs]\ntoken = 12345", "[outputs] token must be a text"),
-        ("[model\n", "is no TOML: "),
-        ("[model]\nmodel = '\udcff'", "is no TOML: "),
+        ("[outputs]\ntoken = 12345", "[outputs] token must be a non-empty string"),
+        ("[model\n", "is not TOML: "),
+        ("[model]\nmodel = '\udcff'", "is not TOML: "),
     ],
 )
 def test_what_the_file_gets_wrong_is_said(read, tmp_path, config, message):
