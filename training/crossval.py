@@ -7,16 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.split import Split
-from training.learning.options import (
-    CommandParser,
-    chosen_recipe,
-    parse_passing_on,
-    positive_int,
-)
+from training.learning.options import chosen_recipe, parse_passing_on, positive_int
 from training.runs.evaluation import Evaluation
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
 from training.runs.markdown import evaluation_section, provenance_section, table

@@ -11,6 +11,7 @@ from typing import Any, get_args
 # TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from semanticac_keras import CheckpointError
 from semanticac_keras.download import DownloadError
@@ -19,7 +20,7 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.split import Split
 from training.learning.distribution import Devices
 from training.learning.model import Weights, build_model
-from training.learning.options import CommandParser, chosen_recipe, training_options
+from training.learning.options import chosen_recipe, training_options
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome

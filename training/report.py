@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from training.datasets import AudioDataset
-from training.learning.options import CommandParser
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
 from training.runs.markdown import evaluation_section, provenance_section, table

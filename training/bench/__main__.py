@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 # TensorFlow's start-up notes are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from edge.config.options import CommandParser
 from edge.inference.bundle import Quantization
 from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets
 from training.bench.contenders import ContenderError
@@ -25,7 +26,7 @@ from training.bench.stream import measure_loops, stream_tables
 from training.bench.tables import input_table, setting, train_table
 from training.bench.workload import Workload
 from training.datasets import DatasetError
-from training.learning.options import CommandParser, positive_int
+from training.learning.options import positive_int
 from training.learning.recipes import Recipe
 
 _PROGRAM = "training.bench"

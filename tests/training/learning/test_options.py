@@ -1,6 +1,7 @@
 import pytest
 
-from training.learning.options import CommandParser, as_arguments, chosen_recipe, parse_passing_on
+from edge.config.options import CommandParser
+from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.learning.options import training_options as options
 from training.learning.recipes import RECIPES
 
