@@ -23,20 +23,30 @@ def training_options(
     """
     parser = CommandParser(add_help=False)
     parser.add_argument("--dataset", required=needs_dataset, choices=sorted(DATASETS))
-    parser.add_argument("--data-dir", type=Path, help="where the dataset lies; else it is fetched")
+    parser.add_argument(
+        "--data-dir", type=Path, help="the dataset's directory; default: download it"
+    )
     parser.add_argument(
         "--decoder",
         choices=get_args(Decoder),
         default="soundfile",
-        help="what reads sound files; tfio: tensorflow-io; default: soundfile",
+        help="decoder of sound files (tfio: tensorflow-io); default: soundfile",
     )
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's recipe")
     presets = sorted({recipe.preset for recipe in RECIPES.values()})
-    parser.add_argument("--preset", choices=presets, help="default: the recipe's, or tiny")
-    parser.add_argument("--audio-weights", metavar="SRC", help="checkpoint of the audio encoder")
-    parser.add_argument("--text-weights", metavar="SRC", help="checkpoint of the text encoder")
-    parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary")
-    recipe = parser.add_argument_group("fields of the recipe, to differ from it")
+    parser.add_argument("--preset", choices=presets, help="default: the recipe's preset, or tiny")
+    parser.add_argument(
+        "--audio-weights",
+        metavar="SRC",
+        help="path or name of pretrained weights for the audio encoder",
+    )
+    parser.add_argument(
+        "--text-weights",
+        metavar="SRC",
+        help="path or name of pretrained weights for the text encoder",
+    )
+    parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
+    recipe = parser.add_argument_group("changes to the recipe")
     for cls in (Recipe, Augmentation):
         for item, kind in typed_fields(cls):
             if item.name not in ("preset", "augmentation", *leave_out):
