@@ -1,13 +1,29 @@
-"""A model small enough to train in seconds."""
+"""Fixtures of a model small enough to train in seconds."""
+
+import importlib.util
 
 import pytest
 
 
 @pytest.fixture
 def micro(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of the preset of `tests.micro`, known while the test runs."""
+    """Name of the preset of `tests.micro`, registered while the test runs."""
     presets = pytest.importorskip("semanticac_keras.presets")
     from tests import micro
 
     monkeypatch.setitem(presets.PRESETS, micro.NAME, micro.PRESET)
     return micro.NAME
+
+
+@pytest.fixture(scope="session")
+def micro_bundle(tmp_path_factory: pytest.TempPathFactory):
+    """A `tests.micro_bundle.MicroBundle`: one trained micro model and its cached exports.
+
+    Skips the test where TensorFlow, which converts the exports, is not installed.
+    """
+    for package in ("keras", "tensorflow"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    from tests.micro_bundle import train_micro
+
+    return train_micro(tmp_path_factory.mktemp("micro_bundle"))

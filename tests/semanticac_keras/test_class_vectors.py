@@ -5,8 +5,7 @@ from keras import ops
 
 from semanticac_keras import ClassIndex, SemanticAC, export_tflite
 from semanticac_keras.prompts import fill, random_names
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 EAGER = keras.backend.backend() == "tensorflow"
 

@@ -11,8 +11,7 @@ import soxr
 
 from edge import StreamingClassifier, read_contract
 from semanticac_keras import ExportError, SemanticAC, export, export_tflite
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 # TensorFlow's converter warns of its own future; the warning is not about our code.
 pytestmark = [

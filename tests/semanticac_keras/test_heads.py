@@ -4,8 +4,7 @@ import pytest
 from keras import ops
 
 from semanticac_keras import HEADS, MeanPooling, SemanticAC, SeqLSTM, SeqTransformer, export_tflite
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 EAGER = keras.backend.backend() == "tensorflow"
 

@@ -6,8 +6,7 @@ from keras import ops
 from edge.inference.frontend import log_mel
 from semanticac_keras import SemanticAC
 from semanticac_keras.semantic_ac import MAX_LOG_SCALE
-
-from .conftest import LABELS, make_clips
+from tests.clips import LABELS, make_clips
 
 # Tracing is most of a short run on TensorFlow: only the first test below pays for it.
 EAGER = keras.backend.backend() == "tensorflow"

@@ -14,8 +14,7 @@ import pytest
 
 from edge import BundleContract, StreamingClassifier, read_contract, write_bundle
 from semanticac_keras import SemanticAC, export_tflite
-
-from .conftest import LABELS
+from tests.clips import LABELS
 
 PYTHON = os.environ.get("SEMANTICAC_TFLITE_PYTHON")
 PROGRAM = """
