@@ -83,9 +83,8 @@ def test_reports_both_protocols_and_their_spread(
     dataset, accuracies = load_dataset("folder", folder), [1.0, 0.5, 0.5, 0.5, 1.0, 0.0]
     for validate in (False, True):
         passed_on = [a for a in arguments if a not in ("--out", str(directory))]
-        write_results(
-            crossval.plan(directory, passed_on, dataset, [5, 1], [3, 4, 7], validate), shares
-        )
+        jobs = crossval.plan(directory, passed_on, dataset, [5, 1], [3, 4, 7], validate)
+        write_results(jobs, accuracies)
     command = [
         *(*arguments, "--protocol", "both", "--folds", "5", "1", "--seeds", "3", "4", "7"),
     ]
@@ -110,9 +109,7 @@ def test_reports_both_protocols_and_their_spread(
     assert summary["protocols"]["last"]["per_class_accuracy"] == {"hiss": 5 / 6, "low hum": 1 / 3}
     assert summary["recipe"]["epochs"] == 6
     validation = Run(directory / "validation-fold5-seed3")
-    assert (
-        json.loads(validation.config.read_text())["validation_fold"] == 1
-    )  # the first fold follows the last
+    assert json.loads(validation.config.read_text())["validation_fold"] == 1  # cyclic
     for plot in ("confusion_matrix", "per_class_accuracy", "reliability"):
         for protocol in ("last", "validation"):
             path = directory / f"{protocol}-{plot}.png"
