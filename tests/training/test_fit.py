@@ -96,7 +96,7 @@ def test_an_interrupted_run_is_exported_and_resumes_to_the_same_weights(
     assert command.main([*arguments, "--resume", str(run), "--mixup", "0.2"]) == 1
     assert "mixup was 0.1, is 0.2" in capsys.readouterr().err
     contract = read_contract(trained.directory / "model.tflite")
-    monkeypatch.setattr(outcome, "export_tflite", lambda *_, **__: contract)  # a second is slow
+    monkeypatch.setattr(outcome, "export_tflite", lambda *_, **__: contract)  # saves an export
     assert command.main([*arguments, "--resume", str(run)]) == 0
     straight = weights(trained.directory / "model.keras")
     for resumed, expected in zip(weights(run / "model.keras"), straight, strict=True):
@@ -143,8 +143,8 @@ def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatc
         (["--validation-fold", "1"], "must be one of the folds that are not held out"),
         (["--prompt", "a clip"], "must contain {label}"),
         (["--epochs", "0"], "`epochs` must be at least 1"),
-        (["--bpe-vocab", "x"], "takes no --bpe-vocab"),
-        (["--texts", "none", "--text-weights", "x"], 'texts="none" reads no text'),
+        (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
+        (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
         (["--label-smoothing", "0.1", "--targets", "diagonal"], "`label_smoothing` does nothing"),
     ],

@@ -47,11 +47,11 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
-        raise ValueError('texts="none" reads no text; it takes no --text-weights or --bpe-vocab')
+        raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
     tokenizer = presets.tokenizer(recipe.preset)
     if weights.vocabulary is not None:
         if not isinstance(tokenizer, CLIPTokenizer):
-            raise ValueError(f"preset {recipe.preset!r} reads bytes; it takes no --bpe-vocab")
+            raise ValueError(f"preset {recipe.preset!r} reads bytes; leave out --bpe-vocab")
         tokenizer = CLIPTokenizer(weights.vocabulary, tokenizer.context_length)
     model = SemanticAC.from_preset(
         recipe.preset,

@@ -32,7 +32,7 @@ def weights(model):
     return np.concatenate([values.ravel() for values in model.audio_tower.encoder.get_weights()])
 
 
-def test_the_seed_decides_the_random_weights(micro):
+def test_the_seed_determines_the_random_weights(micro):
     one, same, other = (
         weights(build_model(LABELS, Recipe(micro, seed=seed), Weights())) for seed in (1, 1, 2)
     )
@@ -40,7 +40,7 @@ def test_the_seed_decides_the_random_weights(micro):
     assert np.abs(one - other).max() > 0
 
 
-def test_the_recipe_decides_precision_and_parts(micro):
+def test_the_recipe_sets_precision_head_and_texts(micro):
     recipe = Recipe(micro, precision="mixed_bfloat16", head="pooled", texts="none")
     model = build_model(LABELS, recipe, Weights())
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -48,12 +48,12 @@ def test_the_recipe_decides_precision_and_parts(micro):
     assert model.prompts == LABELS
 
 
-def test_random_texts_are_warmed_up(micro, calls):
+def test_a_random_text_encoder_is_warmed_up(micro, calls):
     model = build_model(LABELS, Recipe(micro, text_warmup_steps=7, batch_size=3), Weights())
     assert calls == [("decorrelate_labels", model, 7, 3)]
 
 
-def test_pretrained_weights_are_loaded_and_their_texts_not_warmed_up(micro, calls):
+def test_a_pretrained_text_encoder_is_not_warmed_up(micro, calls):
     sources = Weights(audio="a.ckpt", text="t.ckpt")
     model = build_model(LABELS, Recipe(micro, text_warmup_steps=7), sources)
     assert calls == [
@@ -62,10 +62,10 @@ def test_pretrained_weights_are_loaded_and_their_texts_not_warmed_up(micro, call
     ]
 
 
-def test_weights_that_the_model_has_no_use_for_are_refused(micro, tmp_path):
+def test_weights_without_a_use_are_refused(micro, tmp_path):
     vocabulary = tmp_path / "bpe.txt"
     for sources in (Weights(text="t.ckpt"), Weights(vocabulary=vocabulary)):
-        with pytest.raises(ValueError, match='texts="none" reads no text'):
+        with pytest.raises(ValueError, match='texts="none" has no text encoder'):
             build_model(LABELS, Recipe(micro, texts="none"), sources)
-    with pytest.raises(ValueError, match="takes no --bpe-vocab"):
+    with pytest.raises(ValueError, match="leave out --bpe-vocab"):
         build_model(LABELS, Recipe(micro), Weights(vocabulary=vocabulary))

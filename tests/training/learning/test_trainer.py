@@ -1,4 +1,4 @@
-"""What `learn` passes to Keras, and how it ends; `test_fit` trains for real."""
+"""`learn` without the training itself: the arguments of Keras' `fit`, interrupts and resuming."""
 
 import keras
 import numpy as np
@@ -20,15 +20,15 @@ def dataset(folder):
 
 @pytest.fixture
 def fit(monkeypatch):
-    """Arguments of `SemanticAC.fit`, which does not train."""
+    """Arguments of `SemanticAC.fit`, which is replaced and does not train."""
     options = {}
-    monkeypatch.setattr(SemanticAC, "fit", lambda self, *_, **given: options.update(given))
+    monkeypatch.setattr(SemanticAC, "fit", lambda self, *_, **kwargs: options.update(kwargs))
     return options
 
 
 @pytest.fixture
 def job(micro, dataset, tmp_path):
-    """`job(split, resume, **recipe)`: a training of the micro preset on the folder."""
+    """`job(split, resume, **fields)`: a training of the micro preset on the folder."""
 
     def job(split, resume=False, **fields):
         recipe = Recipe(micro, batch_size=3, epochs=5, **fields)
@@ -65,7 +65,7 @@ def test_training_clips_can_have_another_rate(job, dataset, fit, monkeypatch):
     monkeypatch.setattr(trainer, "load_clips", load)
     learned = learn(job(Split.of(dataset, 1), training_rate_hz=12_000))
     assert rates_hz == [8000, 12_000]
-    assert learned.clips[0].size == 6000  # tested at the front end's
+    assert learned.clips[0].size == 6000  # tested at the front end's rate
 
 
 def test_an_interrupt_leaves_a_usable_model(job, dataset, monkeypatch, capsys):

@@ -46,7 +46,7 @@ def dataset():
 
 @pytest.fixture
 def run(tmp_path):
-    """A run whose second epoch was selected."""
+    """A run with the weights of its second epoch selected."""
     run = Run(tmp_path)
     run.write_history(HISTORY)
     run.selected(2).write_text("weights of epoch 2")
@@ -127,7 +127,7 @@ def test_the_demo_gets_an_example_recording(trained, dataset, run, clips, monkey
     outcome.export(None, dataset, clips, run, {}, "float32")
     recording, rate_hz = soundfile.read(run.directory / "example.wav")
     assert rate_hz == 8000
-    # Six clips from over the whole test.
+    # Six clips, spread over the test.
     np.testing.assert_allclose(recording[::8000], 0.02 * np.arange(6), atol=1e-4)
     assert (run.directory / "example.png").read_bytes().startswith(b"\x89PNG")
 
