@@ -19,7 +19,6 @@ from training.learning.callbacks import Recorder
 from training.runs import outcome
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
@@ -35,6 +34,7 @@ def weights(path):
     return [keras.ops.convert_to_numpy(w) for w in keras.saving.load_model(path).weights]
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_metrics_report_and_bundle(trained, folder):
     run = trained.directory
     assert trained.status == 0
@@ -65,6 +65,7 @@ def test_a_run_writes_its_metrics_report_and_bundle(trained, folder):
     assert {result.top(1)[0][0] for result in results} == {"low hum"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "message"),
     [("--out", "already holds a run"), ("--resume", "nothing to resume")],
@@ -77,6 +78,7 @@ def test_a_finished_run_is_neither_overwritten_nor_resumed(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_exported_and_resumes_to_the_same_weights(
     trained, arguments, tmp_path, monkeypatch, capsys
 ):
@@ -104,6 +106,7 @@ def test_an_interrupted_run_is_exported_and_resumes_to_the_same_weights(
     assert len((run / "history.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
     assert command.main([*arguments, "--epochs", "1", "--head", "pooled", "--texts", "none"]) == 0
     contract = read_contract(tmp_path / "run" / "model.tflite")
@@ -113,6 +116,7 @@ def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
     assert (parameters["MeanPooling"], parameters["class vectors"]) == (16 * 12 + 12, 2 * 12)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces")
 def test_the_training_step_is_traced_once(arguments, monkeypatch):
     def trace(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -125,6 +129,7 @@ def test_the_training_step_is_traced_once(arguments, monkeypatch):
     assert traced.count(True) == 1
 
 
+@pytest.mark.slow
 def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatch, capsys):
     def refuse_export(*_, **__):
         raise ExportError("no converter today")
@@ -157,6 +162,7 @@ def test_a_wrong_argument_is_one_line(arguments, change, message, tmp_path, caps
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_one_line(arguments, tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -176,6 +182,7 @@ def sigint():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_exports_the_model(sigint, micro, micro_program, tmp_path):
     options = ["--dataset", "demo", "--preset", micro, "--epochs", "1000", "--batch-size", "32"]
     process = subprocess.Popen(

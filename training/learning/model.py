@@ -12,6 +12,7 @@ from semanticac_keras import (
     load_audio_checkpoint,
     load_text_checkpoint,
     presets,
+    prompts,
 )
 from training.learning.recipes import Recipe
 from training.learning.text_warmup import decorrelate_labels
@@ -48,6 +49,8 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     keras.config.set_dtype_policy(recipe.precision)
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
+    if recipe.texts != "none":
+        prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
     tokenizer = presets.tokenizer(recipe.preset)
     if weights.vocabulary is not None:
         if not isinstance(tokenizer, CLIPTokenizer):

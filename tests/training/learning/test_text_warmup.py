@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from semanticac_keras import SemanticAC
 from training.learning.text_warmup import decorrelate_labels
@@ -12,6 +13,7 @@ def largest_cosine(model):
     return np.abs((vectors @ vectors.T)[~np.eye(len(LABELS), dtype=bool)]).max()
 
 
+@pytest.mark.slow
 def test_the_warmup_separates_labels_and_leaves_the_audio_encoder(micro):
     keras.utils.set_random_seed(0)
     model = SemanticAC.from_preset(micro, LABELS)
