@@ -22,7 +22,12 @@ def training_options(
         needs_dataset: whether `--dataset` is required.
     """
     parser = CommandParser(add_help=False)
-    parser.add_argument("--dataset", required=needs_dataset, choices=sorted(DATASETS))
+    parser.add_argument(
+        "--dataset",
+        required=needs_dataset,
+        choices=sorted(DATASETS),
+        help="demo: generated sounds; folder: your own recordings in --data-dir",
+    )
     parser.add_argument(
         "--data-dir", type=Path, help="the dataset's directory; default: download it"
     )
@@ -46,7 +51,9 @@ def training_options(
         help="path or name of pretrained weights for the text encoder",
     )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
-    recipe = parser.add_argument_group("changes to the recipe")
+    recipe = parser.add_argument_group(
+        "changes to the recipe", "Fields of training.learning.recipes.Recipe, documented there."
+    )
     for cls in (Recipe, Augmentation):
         for item, kind in typed_fields(cls):
             if item.name not in ("preset", "augmentation", *leave_out):
