@@ -1,1 +1,1 @@
-"""Recipes, datasets, augmentation, evaluation and the command lines."""
+"""Datasets, training, evaluation and their command lines."""

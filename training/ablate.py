@@ -1,4 +1,4 @@
-"""What each part is worth: `python -m training.ablate --table 3 --dataset esc10 --seeds 0 1 2`."""
+"""Ablations: `python -m training.ablate --table 3 --dataset esc10 --seeds 0 1 2`."""
 
 import argparse
 import re
@@ -29,9 +29,9 @@ class Variant:
     """A row of a table.
 
     Args:
-        name: of the row.
-        changes: options of `training.fit`, by name, on top of those that all rows share.
-        published: the paper's accuracy in %, if it has one.
+        name: name of the row.
+        changes: options of `training.fit` by name, besides those shared by all rows.
+        published: the paper's accuracy in %, if there is one.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What is compared.
+    """Variants to compare.
 
     Args:
-        title: what the variants differ in.
-        variants: the rows; the first is what the others are compared with.
-        note: what to say below.
+        title: title, naming the parts that vary.
+        variants: rows; the others are compared with the first.
+        note: text below the table.
     """
 
     title: str
@@ -83,7 +83,7 @@ TABLES = {
         "Published: SemanticAC, Table 4, from pretrained towers.",
     ),
     "ingredients": Table(
-        "what each part of the recipe is worth",
+        "parts of the recipe",
         (
             Variant("the recipe"),
             Variant("targets diagonal", {"targets": "diagonal", "label_smoothing": 0.0}),
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
 
     Args:
         argv: arguments after the program's name; `sys.argv`'s by default.
-        fit_program: the command line that starts a run, before its arguments.
+        fit_program: command line that starts a run, before its arguments.
 
     Returns:
         Exit status: 0, 1 after an error at run time, 130 after an interrupt.
@@ -113,12 +113,13 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
     Raises:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
-    own = repetition_options(_PROGRAM, "Train variants of a recipe, and compare them in a table.")
+    own = repetition_options(_PROGRAM, "Train variants of a recipe and compare them in a table.")
     own.add_argument(
         "--table",
         required=True,
         choices=(*TABLES, "tower"),
-        help="3, 4: the paper's; ingredients: of the recipe; tower: sizes, without training",
+        help="3, 4: tables of the paper; ingredients: parts of the recipe; tower: parameters and "
+        "work of the audio tower, without training",
     )
     arguments, passed_on = parse_passing_on(own, argv, needs_dataset=False)
     if arguments.table != "tower" and arguments.dataset is None:
@@ -143,10 +144,10 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
 
 
 def tower_table(preset: str) -> list[str]:
-    """Parameters and work of the audio encoder and of each head, as lines of Markdown.
+    """Tabulate parameters and work of the audio encoder and each head, as lines of Markdown.
 
     Args:
-        preset: sizes of the model.
+        preset: preset of the model.
 
     Raises:
         ExportError: if a part's work cannot be counted.
@@ -162,10 +163,10 @@ def tower_table(preset: str) -> list[str]:
 
 
 def variant_table(results: Mapping[Variant, Results]) -> list[str]:
-    """Accuracy of each variant and its difference from the first, as lines of Markdown.
+    """Tabulate each variant's accuracy and difference from the first, as lines of Markdown.
 
     Args:
-        results: of each variant, with the same folds and seeds.
+        results: results of each variant, with the same folds and seeds.
     """
     reference, *_ = results.values()
     published = any(variant.published for variant in results)
@@ -188,7 +189,7 @@ def variant_table(results: Mapping[Variant, Results]) -> list[str]:
             rows,
         ),
         "",
-        f"Accuracy: mean over folds ({folds}), of which mean ± standard deviation over seeds "
+        f"Accuracy: mean over folds ({folds}), then mean ± standard deviation over seeds "
         f"({seeds}). Difference: mean ± standard error over the pairs of runs with the same fold "
         f"and seed (n = {len(reference.evaluations)}).",
     ]
@@ -200,41 +201,41 @@ def _train(
     directory: Path,
     fit_program: tuple[str, ...],
 ) -> list[str]:
-    """Train all variants of a table that differ from its first, and compare them."""
+    """Train the variants of a table, except those equal to the first, and compare them."""
     dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
-    wanted = TABLES[arguments.table]
-    variants = wanted.variants
+    ablation = TABLES[arguments.table]
+    variants = ablation.variants
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
-    recipes = {variant: chosen_recipe(fit.parse(given)) for variant, given in options.items()}
+    recipes = {variant: chosen_recipe(fit.parse(line)) for variant, line in options.items()}
     first = variants[0]
     same = [variant for variant in variants[1:] if recipes[variant] == recipes[first]]
     plans = {
         variant: plan(
             directory / re.sub("[^a-z0-9]+", "-", variant.name.lower()).strip("-"),
-            given,
+            line,
             dataset,
             arguments.folds or dataset.folds,
             arguments.seeds,
             fit_program=fit_program,
         )
-        for variant, given in options.items()
+        for variant, line in options.items()
         if variant not in same
     }
     run_jobs([job for jobs in plans.values() for job in jobs.values()], arguments.jobs)
     results = {variant: Results.read(jobs, dataset) for variant, jobs in plans.items()}
     lines = [
-        f"# {dataset.name}, preset `{recipes[first].preset}`: {wanted.title}",
+        f"# {dataset.name}, preset `{recipes[first].preset}`: {ablation.title}",
         "",
         *variant_table(results),
     ]
     if same:
         names = ", ".join(variant.name for variant in same)
-        lines.append(f"The same as the first, and not trained again: {names}.")
-    return [*lines, wanted.note, ""]
+        lines.append(f"Equal to the first, and not trained again: {names}.")
+    return [*lines, ablation.note, ""]
 
 
 def _difference(result: Results, reference: Results) -> str:
-    """In points."""
+    """Format the difference in percentage points, with its standard error."""
     difference = result.difference(reference)
     text = f"{100 * difference.mean:+.1f}"
     error = difference.standard_error

@@ -1,4 +1,4 @@
-"""Hold out each fold in turn: `python -m training.crossval --dataset esc10 --seeds 0 1 2`."""
+"""Cross-validation: `python -m training.crossval --dataset esc10 --seeds 0 1 2`."""
 
 import json
 import sys
@@ -7,16 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.split import Split
-from training.learning.options import (
-    CommandParser,
-    chosen_recipe,
-    parse_passing_on,
-    positive_int,
-)
+from training.learning.options import chosen_recipe, parse_passing_on, positive_int
 from training.runs.evaluation import Evaluation
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
 from training.runs.markdown import evaluation_section, provenance_section, table
@@ -25,8 +21,8 @@ from training.runs.run import Run, RunError, provenance, write_json
 
 _PROGRAM = "training.crossval"
 _PROTOCOLS = {
-    "last": "Trained on all other folds. The last epoch is tested; nothing was chosen.",
-    "validation": "Trained on all other folds but the next one, whose accuracy chose the epoch.",
+    "last": "Trained on all other folds. The last epoch is tested; nothing was selected.",
+    "validation": "Trained on all other folds but the next, whose accuracy selected the epoch.",
 }
 
 
@@ -35,7 +31,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
 
     Args:
         argv: arguments after the program's name; `sys.argv`'s by default.
-        fit_program: the command line that starts a run, before its arguments.
+        fit_program: command line that starts a run, before its arguments.
 
     Returns:
         Exit status: 0, 1 after an error at run time, 130 after an interrupt.
@@ -43,7 +39,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
     Raises:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
-    own = repetition_options(_PROGRAM, "Train for each fold and seed, and report on all together.")
+    own = repetition_options(_PROGRAM, "Train once per fold and seed and report the joint results.")
     own.add_argument(
         "--protocol",
         choices=(*_PROTOCOLS, "both"),
@@ -53,7 +49,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
     own.add_argument(
         "--keep-bundles",
         action="store_true",
-        help="keep the model of each run, as an int8 bundle, and not its figures alone",
+        help="also keep each run's model, as an int8 bundle",
     )
     arguments, passed_on = parse_passing_on(own, argv)
     protocols = _PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
@@ -76,8 +72,8 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
         }
         run_jobs([job for jobs in plans.values() for job in jobs.values()], arguments.jobs)
         results = {protocol: Results.read(jobs, dataset) for protocol, jobs in plans.items()}
-        some_run = next(job.run for jobs in plans.values() for job in jobs.values())
-        _write_report(directory, dataset, some_run, results, arguments.jobs)
+        first_run = next(job.run for jobs in plans.values() for job in jobs.values())
+        _write_report(directory, dataset, first_run, results, arguments.jobs)
     except KeyboardInterrupt:
         return 130
     except (DatasetError, JobsError, RunError, OSError, ValueError) as error:
@@ -90,19 +86,25 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
 
 
 def repetition_options(program: str, description: str) -> CommandParser:
-    """The options of a command that trains for several folds and seeds.
+    """Create the parser of a command that trains with several folds and seeds.
 
     Args:
-        program: the module that is run.
-        description: what it does.
+        program: name of the command's module.
+        description: description for `--help`.
     """
     parser = CommandParser(prog=f"python -m {program}", description=description, add_help=False)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
-    parser.add_argument("--folds", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument(
-        "--jobs", type=positive_int, default=1, metavar="N", help="runs at once; default: 1"
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="seeds; default: 0"
     )
-    parser.add_argument("--out", type=Path, help="directory; finished runs in it are not repeated")
+    parser.add_argument(
+        "--folds", type=int, nargs="+", metavar="N", help="held-out folds; default: all"
+    )
+    parser.add_argument(
+        "--jobs", type=positive_int, default=1, metavar="N", help="parallel runs; default: 1"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="directory of all runs; finished runs are not repeated"
+    )
     return parser
 
 
@@ -116,33 +118,36 @@ def plan(
     keep_bundles: bool = False,
     fit_program: tuple[str, ...] = FIT_PROGRAM,
 ) -> dict[tuple[int, int], FitProcess]:
-    """The runs to make, by fold and seed.
+    """Plan one run per fold and seed.
 
     Args:
-        directory: holds the runs' directories; runs that it holds already are taken up.
-        arguments: of `training.fit`, the same for all.
-        dataset: what they train on.
-        folds: the folds to hold out.
+        directory: parent of the run directories; runs in it are resumed or reused.
+        arguments: arguments of `training.fit` shared by all runs.
+        dataset: dataset of the training.
+        folds: folds to hold out.
         seeds: seeds of the recipe.
-        validate: take the next fold out of training too, cyclically, to choose the epoch by.
+        validate: select the epoch on the next fold, cyclically, and do not train on it.
         keep_bundles: export each model.
-        fit_program: the command line that starts a run, before its arguments.
+        fit_program: command line that starts a run, before its arguments.
+
+    Returns:
+        Jobs by fold and seed.
 
     Raises:
         RunError: if a run was started with other settings.
-        ValueError: if there is no such fold, or a field of the recipe is not allowed.
+        ValueError: if a fold does not exist, or a field of the recipe is not allowed.
     """
     jobs = {}
     export = ("--quantization", "dynamic_int8") if keep_bundles else ("--no-export",)
     for fold, seed in product(folds, seeds):
-        given = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
+        run_arguments = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
         following = _following(fold, dataset) if validate else None
         if following is not None:
-            given += ["--validation-fold", str(following)]
-        Split.of(dataset, fold, following)  # what is wrong here is said before any run
-        settings = fit.settings(fit.parse(given), dataset, fold)
+            run_arguments += ["--validation-fold", str(following)]
+        Split.of(dataset, fold, following)  # refuse wrong folds before any run
+        settings = fit.settings(fit.parse(run_arguments), dataset, fold)
         name = f"{'validation' if validate else 'last'}-fold{fold}-seed{seed}"
-        job = FitProcess(Run(directory / name), tuple(given), fit_program)
+        job = FitProcess(Run(directory / name), tuple(run_arguments), fit_program)
         if job.run.config.exists():
             job.run.check_same(settings)
         jobs[fold, seed] = job
@@ -150,12 +155,12 @@ def plan(
 
 
 def _following(fold: int, dataset: AudioDataset) -> int:
-    """The next fold, the first after the last."""
+    """Return the next fold, cyclically."""
     return next((other for other in dataset.folds if other > fold), dataset.folds[0])
 
 
 def _accuracy_section(protocol: str, results: Results) -> list[str]:
-    """How the runs were made, their accuracies, and how much their means differ."""
+    """Describe the protocol, and tabulate the accuracies and their spread."""
     rows = [
         (f"seed {seed}", *(f"{100 * accuracy:.1f}" for accuracy in (*row, row.mean())))
         for seed, row in zip(results.seeds, results.accuracies, strict=True)
@@ -184,19 +189,19 @@ def _accuracy_section(protocol: str, results: Results) -> list[str]:
         )
     if protocol == "validation":
         last = results.mean("accuracy_last_epoch")
-        lines.append(f"The last epoch of the same runs has {100 * last:.1f} %.")
+        lines.append(f"The last epoch of the same runs reaches {100 * last:.1f} %.")
     return lines
 
 
 def _write_report(
     directory: Path,
     dataset: AudioDataset,
-    some_run: Run,
+    first_run: Run,
     results: Mapping[str, Results],
     at_once: int,
 ) -> None:
     """Write `report.md`, its pictures and `summary.json`."""
-    config = json.loads(some_run.config.read_text())
+    config = json.loads(first_run.config.read_text())
     recipe = {name: value for name, value in config["recipe"].items() if name != "seed"}
     made = provenance(_PROGRAM)
     lines = [
@@ -210,9 +215,9 @@ def _write_report(
         lines += [
             *_accuracy_section(protocol, result),
             "",
-            f"A run trained {result.mean('training_clips_per_second'):.0f} clips/s and took "
-            f"{result.mean('training_seconds'):.0f} s, with {at_once} at once. "
-            f"What follows counts the clips of all {len(result.evaluations)} runs.",
+            f"A run trained on {result.mean('training_clips_per_second'):.0f} clips/s and took "
+            f"{result.mean('training_seconds'):.0f} s, with {at_once} runs in parallel. "
+            f"The following sections count the clips of all {len(result.evaluations)} runs.",
             "",
             *evaluation_section(pooled, directory, f"{protocol}-", "###"),
         ]
@@ -223,7 +228,7 @@ def _write_report(
         "dataset": dataset.name,
         "recipe": recipe,
         "weights": config["weights"],
-        "parameters": json.loads(some_run.metrics.read_text())["parameters"],
+        "parameters": json.loads(first_run.metrics.read_text())["parameters"],
         "runs_at_once": at_once,
         "protocols": figures,
         **made,
@@ -232,7 +237,7 @@ def _write_report(
 
 
 def _figures(result: Results, pooled: Evaluation) -> dict[str, Any]:
-    """What `summary.json` holds of one protocol."""
+    """Return one protocol's entry in `summary.json`."""
     by_seed = dict(zip(result.seeds, result.accuracies.tolist(), strict=True))
     seeds, folds = result.over_seeds(), result.over_folds()
     return {

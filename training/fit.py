@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-# TensorFlow's start-up notes are not for users; what goes wrong is raised anyway.
+# Hide TensorFlow's start-up notes; errors are raised anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from semanticac_keras import CheckpointError
 from semanticac_keras.download import DownloadError
@@ -19,7 +20,7 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.split import Split
 from training.learning.distribution import Devices
 from training.learning.model import Weights, build_model
-from training.learning.options import CommandParser, chosen_recipe, training_options
+from training.learning.options import chosen_recipe, training_options
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
@@ -29,7 +30,17 @@ _PROGRAM = "training.fit"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, 1 (an error) or 130 (interrupted)."""
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; `sys.argv`'s by default.
+
+    Returns:
+        Exit status: 0, 1 after an error at run time, 130 after an interrupt.
+
+    Raises:
+        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+    """
     arguments = parse(argv)
     try:
         recipe = chosen_recipe(arguments)
@@ -38,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         split = Split.of(dataset, fold, arguments.validation_fold)
         weights = Weights(arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab)
         devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
+        if devices.leads:
+            _check_directory(arguments, settings(arguments, dataset, fold))
         with devices.scope():
             model = build_model(dataset.labels, recipe, weights)
         if devices.leads:
@@ -72,11 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fit(job: Job) -> int:
-    """Train on all folds but one, evaluate on that one after the last epoch, and export.
+    """Train on all folds but one, evaluate on the held-out fold, and export.
 
-    The held-out fold chooses nothing: without a validation fold its curve is only drawn. With one,
-    the epoch that is best on it is kept, the later of equals. Interrupted, the run is evaluated
-    and exported as it stands after the last whole step, and can be resumed.
+    The held-out fold selects nothing: without a validation fold, its accuracy per epoch is only
+    plotted. A validation fold selects its best epoch, the last of equals. After an interrupt, the
+    model of the last complete step is evaluated and exported, and the run can be resumed.
+
+    Args:
+        job: the training.
 
     Returns:
         0, 1 if the model could not be exported, or 130 if the training was interrupted.
@@ -120,7 +136,7 @@ def fit(job: Job) -> int:
 
 
 def _conclude(run: Run, dataset: AudioDataset, fold: int, figures: dict[str, Any]) -> int:
-    """Say what came out; return the exit status."""
+    """Print the result and return the exit status."""
     print(
         f"fold {fold} of {dataset.name}: accuracy {figures['accuracy']:.1%} "
         f"on {figures['held_out_clips']} clips"
@@ -136,10 +152,10 @@ def _conclude(run: Run, dataset: AudioDataset, fold: int, figures: dict[str, Any
 
 
 def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) -> dict[str, Any]:
-    """What a run with these arguments depends on, for its `config.json`."""
+    """Return the settings that determine a run's result, for its `config.json`."""
     return {
         "dataset": dataset.name,
-        # The default's runs are as they were before there was a choice.
+        # Left out by default, so that runs from before this option can be resumed.
         **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
         "fold": fold,
         "validation_fold": arguments.validation_fold,
@@ -152,52 +168,62 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
     }
 
 
-def _open_run(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) -> Run:
-    wanted = settings(arguments, dataset, fold)
+def _check_directory(arguments: argparse.Namespace, expected: dict[str, Any]) -> None:
+    """Refuse an unsuitable run directory before the model is built."""
     if arguments.resume:
-        run = Run(arguments.resume)
-        run.check_resumable(wanted)
-        return run
+        Run(arguments.resume).check_resumable(expected)
+    elif arguments.out:
+        Run(arguments.out).check_unused()
+
+
+def _open_run(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) -> Run:
+    if arguments.resume:
+        return Run(arguments.resume)
     run = Run(arguments.out or free_directory(Path("runs") / f"{dataset.name}-fold{fold}"))
-    run.start(wanted)
+    run.start(settings(arguments, dataset, fold))
     return run
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line.
+    """Parse the command line.
 
     Raises:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     parser = CommandParser(
         prog=f"python -m {_PROGRAM}",
-        description="Train on all folds but one and export.",
+        description="Train on all folds but one, test on that fold, and export the model.",
         parents=[training_options()],
     )
-    parser.add_argument("--fold", type=int, help="the fold held out; default: the first")
+    parser.add_argument("--fold", type=int, help="held-out fold; default: the first")
     parser.add_argument(
         "--validation-fold",
         type=int,
         metavar="FOLD",
-        help="train on neither this fold, and keep the epoch that is best on it",
+        help="also leave this fold out of training, and keep the epoch with its best accuracy",
     )
-    parser.add_argument("--out", type=Path, help="run directory; default: a new one in runs/")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run")
+    parser.add_argument("--out", type=Path, help="new run directory; default: a new one in runs/")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
     parser.add_argument(
         "--devices",
         type=int,
         metavar="N",
-        help="share each batch between N accelerators (JAX); default: one, or all where "
-        "KERAS_DISTRIBUTION_NUM_PROCESSES and its like join several processes",
+        help="share each batch between N accelerators (JAX only); default: 1, or all if "
+        "KERAS_DISTRIBUTION_NUM_PROCESSES is set",
     )
     export = parser.add_mutually_exclusive_group()
-    export.add_argument("--quantization", choices=get_args(Quantization), default="float32")
+    export.add_argument(
+        "--quantization",
+        choices=get_args(Quantization),
+        default="float32",
+        help="weights of the exported model; default: float32",
+    )
     export.add_argument(
         "--no-export",
         dest="quantization",
         action="store_const",
         const=None,
-        help="only count: leave figures and predictions, but no bundle and no weights",
+        help="save metrics and predictions, but no model and no weights",
     )
     return parser.parse_args(argv)
 

@@ -1,6 +1,6 @@
-"""The report of a run: figures, pictures and the command that made them.
+"""The report of a run: metrics, plots and the command.
 
-`python -m training.report compare runs/*` puts finished runs side by side.
+`python -m training.report compare runs/*` compares finished runs.
 """
 
 import json
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from training.datasets import AudioDataset
-from training.learning.options import CommandParser
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
 from training.runs.markdown import evaluation_section, provenance_section, table
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = CommandParser(prog=f"python -m {_PROGRAM}", description="Compare finished runs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    comparison = commands.add_parser("compare", help="a Markdown table of finished runs")
+    comparison = commands.add_parser("compare", help="print a Markdown table of finished runs")
     comparison.add_argument("directories", type=Path, nargs="+", metavar="DIR")
     lines, unfinished = compare(parser.parse_args(argv).directories)
     if unfinished:
@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_report(
     run: Run, dataset: AudioDataset, evaluation: Evaluation, figures: dict[str, Any]
 ) -> None:
-    """Write `report.md` and its pictures.
+    """Write `report.md` and its plots.
 
     Args:
-        run: the run directory, whose configuration says how it was made.
-        dataset: what was trained on.
-        evaluation: predictions on the fold held out.
-        figures: what `metrics.json` holds.
+        run: run directory with its configuration and history.
+        dataset: dataset of the training.
+        evaluation: predictions on the held-out fold.
+        figures: contents of `metrics.json`.
     """
     config = json.loads(run.config.read_text())
     validation = figures.get("validation")
@@ -68,8 +68,8 @@ def write_report(
         run.directory / "curves.png",
     )
     mistakes = [
-        (name, truth, given, f"{probability:.2f}")
-        for name, truth, given, probability in evaluation.mistakes()
+        (name, truth, predicted, f"{probability:.2f}")
+        for name, truth, predicted, probability in evaluation.mistakes()
     ]
     lines = [
         f"# {dataset.name}, fold {config['fold']} held out: {evaluation.accuracy:.1%}",
@@ -86,7 +86,7 @@ def write_report(
         *evaluation_section(evaluation, run.directory),
         "## Mistakes",
         "",
-        *table(("clip", "is", "taken for", "probability"), mistakes),
+        *table(("clip", "label", "taken for", "probability"), mistakes),
         "",
         *(["## Export", "", _export(figures["export"]), ""] if "export" in figures else []),
         "## Data",
@@ -96,8 +96,8 @@ def write_report(
     ]
     if dataset.straddling_sources:
         lines += [
-            f"{len(dataset.straddling_sources)} source recordings lie in more than one official "
-            "fold, so figures on them are slightly too good; the folds are kept for comparison.",
+            f"{len(dataset.straddling_sources)} source recordings are in more than one official "
+            "fold, so the accuracy is slightly optimistic; the folds are kept for comparability.",
             "",
         ]
     with replacing(run.directory / "report.md") as temporary:
@@ -112,15 +112,15 @@ def _duration(figures: dict[str, Any]) -> str:
 
 
 def _choice(figures: dict[str, Any]) -> str:
-    """Which weights the figure is of, and what chose them."""
+    """Explain which epoch the accuracy belongs to, and how it was selected."""
     validation = figures.get("validation")
     if not validation:
-        return "The held-out fold chose nothing: the figure is that of the last epoch."
+        return "The held-out fold selected nothing: the accuracy is that of the last epoch."
     return (
-        f"Fold {validation['fold']} ({validation['clips']} clips) was not trained on but validated "
-        f"on, and chose epoch {validation['epoch']}, in which {validation['accuracy']:.1%} of its "
-        "windows were right. "
-        "The held-out fold chose nothing. On it, the epoch selected on validation has "
+        f"Fold {validation['fold']} ({validation['clips']} clips) was left out of training for "
+        f"validation. It selected epoch {validation['epoch']}, with "
+        f"{validation['accuracy']:.1%} of its windows right. "
+        "The held-out fold selected nothing. On it, the epoch selected on validation reaches "
         f"{figures['accuracy_selected_on_validation']:.1%}, "
         f"the last epoch {figures['accuracy_last_epoch']:.1%}."
     )

@@ -12,13 +12,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+from edge.config.options import CommandParser
 from edge.files import replacing
 from edge.inference import packaged
 from edge.inference.bundle import BundleError, read_contract
 from edge.inference.packaged import PackagedModel
 from semanticac_keras import ExportError
 from training.datasets import AudioDataset, DatasetError, load_dataset
-from training.learning.options import CommandParser
 from training.release import comparing, measure
 from training.release.accounting import account, write_files
 from training.release.making import PROGRAM, make_bundle

@@ -52,13 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m training.weights", description="Published weights for the two towers."
+        prog="python -m training.weights",
+        description="Published weights of the encoders.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what is registered, and what of it lies in the cache")
-    fetch_command = commands.add_parser("fetch", help="bring one into the cache; prints its path")
+    commands.add_parser("list", help="list the registered checkpoints")
+    fetch_command = commands.add_parser("fetch", help="download a checkpoint and print its path")
     fetch_command.add_argument("name", choices=sorted(REGISTRY), metavar="NAME")
-    inspect = commands.add_parser("inspect", help="what a file holds, and whether it fits `base`")
+    inspect = commands.add_parser(
+        "inspect", help="list a file's tensors and check it against `base`"
+    )
     inspect.add_argument("path", type=Path, metavar="PATH")
     return parser
 
@@ -94,7 +97,7 @@ def _inspect(path: Path) -> Iterator[str]:
 
 
 def _fit(file: CheckpointFile) -> Iterator[str]:
-    """Which tower of the `base` preset the file fills, or why it does not."""
+    """Describe which encoder of the `base` preset the file fits, or why it fits none."""
     try:
         find_layout(file, AUDIO_LAYOUTS)
     except CheckpointError as no_audio:
@@ -119,7 +122,7 @@ def _fit(file: CheckpointFile) -> Iterator[str]:
 
 
 def _group(key: str) -> str:
-    """A name without its numbers."""
+    """Replace the numbers in a name by `*`."""
     return re.sub(r"[0-9]+", "*", key)
 
 

@@ -1,28 +1,36 @@
-"""A folder of sounds to train on, and small taggers as `.tflite` files, all made here."""
+"""Generated inputs and results: sounds, a trained run, runs without training, and taggers."""
 
+import io
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 
 
+class TrainedRun(NamedTuple):
+    """A finished run of the micro preset. Tests must not change its files.
+
+    Args:
+        directory: run directory.
+        status: exit status of `training.fit`.
+        output: what it printed on stdout.
+    """
+
+    directory: Path
+    status: int
+    output: str
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of short recordings at 8 kHz, five of each, as files: five folds."""
-    rng = np.random.default_rng(0)
-    for name in ("low_hum", "hiss"):
-        (tmp_path / "sounds" / name).mkdir(parents=True)
-        for i in range(5):
-            seconds = np.arange(6000) / 8000
-            tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
-            noise = 0.1 * rng.standard_normal(seconds.size)
-            sound = tone if name == "low_hum" else noise
-            soundfile.write(tmp_path / "sounds" / name / f"{i}.wav", sound, 8000)
-    return tmp_path / "sounds"
+    """A directory of two classes of short recordings at 8 kHz: five of each, in five folds."""
+    return _write_sounds(tmp_path / "sounds")
 
 
 @pytest.fixture
@@ -33,47 +41,78 @@ def micro_arguments(micro: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     from training.learning.recipes import RECIPES
 
     monkeypatch.setitem(RECIPES, micro, RECIPE)
-    return ["--dataset", "folder", "--data-dir", str(folder), "--preset", micro]
+    return _options(folder)
+
+
+@pytest.fixture(scope="session")
+def micro_options() -> list[str]:
+    """Options of the `trained` run, besides `micro_arguments`."""
+    return ["--targets", "prototype", "--ema-momentum", "0.5", "--mixup", "0.1"]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, micro_options: list[str]) -> TrainedRun:
+    """The micro preset, trained with `micro_options` and exported once per session."""
+    pytest.importorskip("tensorflow")
+    from training import fit
+
+    root, output = tmp_path_factory.mktemp("trained"), io.StringIO()
+    arguments = [*_options(_write_sounds(root / "sounds")), *micro_options]
+    with _registered(), _quiet_conversion(), redirect_stdout(output):
+        status = fit.main([*arguments, "--out", str(root / "run")])
+    return TrainedRun(root / "run", status, output.getvalue())
+
+
+@pytest.fixture(scope="session")
+def micro_costs() -> Mapping[str, object]:
+    """Costs of the micro preset's audio encoder and heads, measured once per session."""
+    pytest.importorskip("tensorflow")
+    from tests import micro
+    from training.runs.cost import tower_costs
+
+    with _registered(), _quiet_conversion():
+        return tower_costs(micro.NAME)
 
 
 @pytest.fixture(scope="session")
 def micro_program() -> tuple[str, ...]:
-    """The command line of a `training.fit` that knows the micro preset."""
+    """Command line of a `training.fit` in which the micro preset is registered."""
     return (sys.executable, "-u", "-m", "tests.training.micro_fit")
 
 
 @pytest.fixture
-def finish(folder: Path) -> Callable[..., None]:
-    """`finish(jobs, shares)`: as if these jobs had run, and were right on such shares of clips.
+def write_results(folder: Path) -> Callable[..., None]:
+    """`write_results(jobs, accuracies)`: write the files of finished jobs without training.
 
-    The folder has two clips in a fold, so that shares are 0, 0.5 or 1.
+    The folder has two clips per fold, so accuracies are 0, 0.5 or 1.
     """
     from training import fit
     from training.datasets import load_dataset
     from training.runs.evaluation import Evaluation
     from training.runs.run import write_json
 
-    def finish(jobs, shares: Sequence[float]) -> None:
+    def write_results(jobs, accuracies: Sequence[float]) -> None:
         dataset = load_dataset("folder", folder, progress=False)
-        for ((fold, _), job), share in zip(jobs.items(), shares, strict=True):
+        for ((fold, _), job), accuracy in zip(jobs.items(), accuracies, strict=True):
             clips = [clip for clip in dataset.clips if clip.fold == fold]
             truth = np.array([clip.label for clip in clips])
-            right = np.arange(len(clips)) < share * len(clips)
-            given = np.eye(2, dtype=np.float32)[np.where(right, truth, 1 - truth)]
-            names = tuple(clip.name for clip in clips)
+            correct = np.arange(len(clips)) < accuracy * len(clips)
+            predicted = np.eye(2, dtype=np.float32)[np.where(correct, truth, 1 - truth)]
+            names, probabilities = tuple(clip.name for clip in clips), 0.6 * predicted + 0.2
             arguments = fit.parse(job.arguments)
             job.run.start(fit.settings(arguments, dataset, fold))
-            Evaluation(dataset.labels, names, truth, 0.6 * given + 0.2).save(job.run.predictions)
-            figures = {"accuracy": share, "accuracy_last_epoch": share, "training_seconds": 2.0}
+            Evaluation(dataset.labels, names, truth, probabilities).save(job.run.predictions)
+            figures = {"accuracy": accuracy, "accuracy_last_epoch": accuracy}
+            figures["training_seconds"] = 2.0
             sizes = {"training_clips_per_second": 4.0, "parameters": {"a": 3, "b": 4}}
             write_json(job.run.metrics, {**figures, **sizes})
 
-    return finish
+    return write_results
 
 
 @pytest.fixture(scope="session")
 def convert(tmp_path_factory) -> Callable[..., Path]:
-    """`convert(serve, *shapes, dtype)`: a file whose graph is a function of TensorFlow tensors."""
+    """`convert(serve, *shapes, dtype)`: write a function of TensorFlow tensors as a `.tflite`."""
     tf = pytest.importorskip("tensorflow")
 
     def convert(serve, *shapes: tuple[int | None, ...], dtype: str = "float32") -> Path:
@@ -92,7 +131,7 @@ def convert(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tagger_weights() -> tuple[np.ndarray, np.ndarray]:
-    """Of the tagger's two dense layers."""
+    """Weights of the tagger's two dense layers."""
     rng = np.random.default_rng(0)
     return (
         rng.normal(size=(32, 6)).astype(np.float32),
@@ -102,7 +141,7 @@ def tagger_weights() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def tagger(convert, tagger_weights) -> Path:
-    """Windows of 512 samples to 5 independent scores; an embedding of 6 before the last layer."""
+    """A tagger: windows of 512 samples to 5 scores, with an embedding of 6 values."""
     tf = pytest.importorskip("tensorflow")
     to_hidden, to_scores = tagger_weights
 
@@ -111,3 +150,45 @@ def tagger(convert, tagger_weights) -> Path:
         return tf.sigmoid(tf.reduce_mean(hidden, axis=0, keepdims=True) @ to_scores)
 
     return convert(serve, (512,))
+
+
+def _write_sounds(directory: Path) -> Path:
+    """Write the recordings of `folder`."""
+    rng = np.random.default_rng(0)
+    for name in ("low_hum", "hiss"):
+        (directory / name).mkdir(parents=True)
+        for i in range(5):
+            seconds = np.arange(6000) / 8000
+            tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
+            noise = 0.1 * rng.standard_normal(seconds.size)
+            sound = tone if name == "low_hum" else noise
+            soundfile.write(directory / name / f"{i}.wav", sound, 8000)
+    return directory
+
+
+def _options(folder: Path) -> list[str]:
+    from tests import micro
+
+    return ["--dataset", "folder", "--data-dir", str(folder), "--preset", micro.NAME]
+
+
+@contextmanager
+def _registered() -> Iterator[None]:
+    """Register the micro preset and its recipe, for fixtures that outlive a test."""
+    from semanticac_keras.presets import PRESETS
+    from tests import micro
+    from training.learning.recipes import RECIPES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, micro.NAME, micro.PRESET)
+        patch.setitem(RECIPES, micro.NAME, micro.RECIPE)
+        yield
+
+
+@contextmanager
+def _quiet_conversion() -> Iterator[None]:
+    """Ignore the converter's warnings, for fixtures that outlive a test."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*tf.lite.*", UserWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,4 +1,4 @@
-"""`training.fit` that knows the micro preset: for tests that train in processes of their own."""
+"""`training.fit` with the micro preset, for tests that train in their own processes."""
 
 import sys
 

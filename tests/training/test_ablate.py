@@ -1,4 +1,4 @@
-"""Tables of variants: what is trained for them, and how they are compared."""
+"""Ablation tables: the recipes of their variants, and the comparison of their results."""
 
 import json
 import re
@@ -22,18 +22,18 @@ def arguments(micro_arguments, directory):
     return [*micro_arguments, "--out", str(directory)]
 
 
-def recipe_of(table, name, *given):
-    """The recipe of a row, when the command line gives these options."""
+def recipe_of(table, name, *options):
+    """Recipe of a row, with these options on the command line."""
     [variant] = [variant for variant in ablate.TABLES[table].variants if variant.name == name]
-    line = ["--dataset", "demo", *given, *as_arguments(variant.changes)]
+    line = ["--dataset", "demo", *options, *as_arguments(variant.changes)]
     return chosen_recipe(fit.parse(line))
 
 
-def test_rows_change_the_recipe_and_nothing_else():
+def test_a_row_changes_only_its_fields_of_the_recipe():
     scratch = RECIPES["scratch"]
     assert recipe_of("ingredients", "the recipe", "--recipe", "scratch") == scratch
-    bare = recipe_of("ingredients", "no augmentation", "--recipe", "scratch", "--mixup", "0.7")
-    assert bare == scratch.override(
+    plain = recipe_of("ingredients", "no augmentation", "--recipe", "scratch", "--mixup", "0.7")
+    assert plain == scratch.override(
         {"time_flip": 0.0, "time_scale": 1.0, "noise": 0.0, "gain_db": 0.0, "mixup": 0.0}
         | {"spec_augment": False}
     )
@@ -41,21 +41,20 @@ def test_rows_change_the_recipe_and_nothing_else():
     assert recipe_of("4", "{label}").prompt == "{label}"
 
 
-def test_compares_paired_runs_and_trains_no_variant_twice(
-    arguments, directory, folder, finish, monkeypatch, capsys
+def test_compares_paired_runs_and_trains_equal_variants_once(
+    arguments, directory, folder, write_results, monkeypatch, capsys
 ):
     monkeypatch.setattr(ablate, "run_jobs", lambda *_: None)
     dataset, passed_on = load_dataset("folder", folder), arguments[:-2]
-    shares = {"": [0.5, 0.0, 0.5, 0.5], "-text": [1.0, 0.5, 0.5, 0.5]}
-    for slug, changes, right in (
-        ("the-recipe", {}, shares[""]),
-        ("random-texts", {"texts": "random"}, shares["-text"]),
+    for slug, changes, accuracies in (
+        ("the-recipe", {}, [0.5, 0.0, 0.5, 0.5]),
+        ("random-texts", {"texts": "random"}, [1.0, 0.5, 0.5, 0.5]),
     ):
-        finish(
+        write_results(
             ablate.plan(
                 directory / slug, [*passed_on, *as_arguments(changes)], dataset, [1, 2], [0, 1]
             ),
-            right,
+            accuracies,
         )
     variants = ablate.TABLES["ingredients"].variants
     kept = tuple(v for v in variants if v.name in ("the recipe", "random texts", "head cscm"))
@@ -63,7 +62,7 @@ def test_compares_paired_runs_and_trains_no_variant_twice(
     command = [*arguments, "--table", "ingredients", "--folds", "1", "2", "--seeds", "0", "1"]
     assert ablate.main(command) == 0
     printed = capsys.readouterr().out
-    # By fold and seed: 1/0 0.5, 1/1 0.0, 2/0 0.5, 2/1 0.5 against 1.0, 0.5, 0.5, 0.5.
+    # By fold/seed: 1/0 0.5, 1/1 0.0, 2/0 0.5, 2/1 0.5 against 1.0, 0.5, 0.5, 0.5.
     assert "| the recipe | 37.5 ± 17.7 |  |" in printed
     assert "| random texts | 62.5 ± 17.7 | +25.0 ± 14.4 |" in printed
     assert "(n = 4)" in printed
@@ -73,10 +72,10 @@ def test_compares_paired_runs_and_trains_no_variant_twice(
 
 
 @pytest.mark.slow
-def test_two_variants_really_trained(arguments, directory, micro_program, monkeypatch, capsys):
+def test_trains_two_variants(arguments, directory, micro_program, monkeypatch, capsys):
     rows = ablate.TABLES["3"].variants[:2]
     monkeypatch.setitem(ablate.TABLES, "3", ablate.Table("text", rows, "The note."))
-    command = [*arguments, "--table", "3", "--folds", "2", "--epochs", "2", "--jobs", "2"]
+    command = [*arguments, "--table", "3", "--folds", "2", "--epochs", "1", "--jobs", "2"]
     assert ablate.main(command, micro_program) == 0
     printed = capsys.readouterr().out
     assert "published (ESC-50)" in printed
@@ -93,7 +92,10 @@ def test_two_variants_really_trained(arguments, directory, micro_program, monkey
 
 
 @pytest.mark.slow
-def test_the_tower_is_counted_without_training(micro_arguments, directory, capsys):
+def test_the_tower_table_needs_no_training(
+    micro_costs, micro_arguments, directory, monkeypatch, capsys
+):
+    monkeypatch.setattr(ablate, "tower_costs", {micro_arguments[-1]: micro_costs}.get)
     assert ablate.main(["--table", "tower", *micro_arguments[-2:], "--out", str(directory)]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"\| audio_encoder \| 6,044 \| [1-9][0-9,]+ \|", printed)
@@ -108,7 +110,7 @@ def test_the_tower_is_counted_without_training(micro_arguments, directory, capsy
         (["--table", "5"], "invalid choice: '5'"),
     ],
 )
-def test_one_line_for_a_wrong_command_line(line, message, capsys):
+def test_a_wrong_command_line_is_one_line(line, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         ablate.main(line)
     [error] = capsys.readouterr().err.splitlines()

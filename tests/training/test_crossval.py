@@ -1,4 +1,4 @@
-"""Cross-validation: with real runs from the interrupt to the report, and its figures recounted."""
+"""Cross-validation: real runs through an interrupt and a failure, and the report's figures."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def interrupt_after_an_epoch(directory):
 
 
 @pytest.mark.slow
-def test_goes_on_after_an_interrupt_and_after_a_failure(
+def test_continues_after_an_interrupt_and_after_a_failure(
     arguments, directory, folder, micro_program, capsys
 ):
     command = [
@@ -47,9 +47,9 @@ def test_goes_on_after_an_interrupt_and_after_a_failure(
     interrupt_after_an_epoch(directory)
     assert crossval.main(command, micro_program) == 130
     assert not (one.metrics.exists() and two.metrics.exists())
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
-    learned = one.checkpoint.read_bytes() if one.checkpoint.exists() else None
+    checkpoint = one.checkpoint.read_bytes() if one.checkpoint.exists() else None
     one.metrics.unlink(missing_ok=True)
     one.checkpoint.write_bytes(b"damaged")
     assert crossval.main(command, micro_program) == 1
@@ -59,7 +59,7 @@ def test_goes_on_after_an_interrupt_and_after_a_failure(
     assert two.metrics.exists()
     assert not (directory / "report.md").exists()
 
-    one.checkpoint.unlink() if learned is None else one.checkpoint.write_bytes(learned)
+    one.checkpoint.unlink() if checkpoint is None else one.checkpoint.write_bytes(checkpoint)
     assert crossval.main(command, micro_program) == 0
     clips = {clip.name: clip for clip in load_dataset("folder", folder).clips}
     by_fold = []
@@ -76,14 +76,15 @@ def test_goes_on_after_an_interrupt_and_after_a_failure(
     assert f"| seed 0 | {cells} |" in capsys.readouterr().out
 
 
-def test_reports_both_protocols_and_what_spreads(
-    arguments, directory, folder, finish, capsys, monkeypatch
+def test_reports_both_protocols_and_their_spread(
+    arguments, directory, folder, write_results, capsys, monkeypatch
 ):
     monkeypatch.setattr(crossval, "run_jobs", lambda *_: None)
-    dataset, shares = load_dataset("folder", folder), [1.0, 0.5, 0.5, 0.5, 1.0, 0.0]
+    dataset, accuracies = load_dataset("folder", folder), [1.0, 0.5, 0.5, 0.5, 1.0, 0.0]
     for validate in (False, True):
         passed_on = [a for a in arguments if a not in ("--out", str(directory))]
-        finish(crossval.plan(directory, passed_on, dataset, [5, 1], [3, 4, 7], validate), shares)
+        jobs = crossval.plan(directory, passed_on, dataset, [5, 1], [3, 4, 7], validate)
+        write_results(jobs, accuracies)
     command = [
         *(*arguments, "--protocol", "both", "--folds", "5", "1", "--seeds", "3", "4", "7"),
     ]
@@ -102,16 +103,16 @@ def test_reports_both_protocols_and_what_spreads(
     ):
         assert line in printed.splitlines()
     report = (directory / "report.md").read_text()
-    assert "Expected calibration error 0.217" in report  # 0.8 sure, 7 of 12 right
+    assert "Expected calibration error 0.217" in report  # confidence 0.8, 7 of 12 right
     summary = json.loads((directory / "summary.json").read_text())
     assert list(summary["protocols"]) == ["last", "validation"]
     assert summary["protocols"]["last"]["per_class_accuracy"] == {"hiss": 5 / 6, "low hum": 1 / 3}
     assert summary["recipe"]["epochs"] == 6
     validation = Run(directory / "validation-fold5-seed3")
-    assert json.loads(validation.config.read_text())["validation_fold"] == 1  # after the last
-    for picture in ("confusion_matrix", "per_class_accuracy", "reliability"):
+    assert json.loads(validation.config.read_text())["validation_fold"] == 1  # cyclic
+    for plot in ("confusion_matrix", "per_class_accuracy", "reliability"):
         for protocol in ("last", "validation"):
-            path = directory / f"{protocol}-{picture}.png"
+            path = directory / f"{protocol}-{plot}.png"
             assert f"({path.name})" in report
             assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -126,7 +127,7 @@ def test_reports_both_protocols_and_what_spreads(
         (["--learning-rate", "-1"], "`learning_rate` must be positive"),
     ],
 )
-def test_what_is_wrong_is_said_before_any_run(arguments, change, message, directory, capsys):
+def test_a_wrong_argument_is_refused_before_any_run(arguments, change, message, directory, capsys):
     assert crossval.main([*arguments, *change]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("training.crossval: error:")

@@ -1,9 +1,8 @@
-"""The whole path on a tiny model: files in, run directory out, stream through the bundle."""
+"""Training from sound files to a run directory and an exported bundle, with the micro preset."""
 
 import json
 import signal
 import subprocess
-import sys
 import zipfile
 
 import keras
@@ -20,28 +19,25 @@ from training.learning.callbacks import Recorder
 from training.runs import outcome
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
 
 @pytest.fixture
-def arguments(micro_arguments, tmp_path):
-    """Command line of a run in `run`."""
-    return [
-        *(*micro_arguments, "--targets", "prototype", "--ema-momentum", "0.5", "--mixup", "0.1"),
-        *("--out", str(tmp_path / "run")),
-    ]
+def arguments(micro_arguments, micro_options, tmp_path):
+    """Command line of the `trained` run, but in `run` of the test's directory."""
+    return [*micro_arguments, *micro_options, "--out", str(tmp_path / "run")]
 
 
 def weights(path):
     return [keras.ops.convert_to_numpy(w) for w in keras.saving.load_model(path).weights]
 
 
-def test_from_files_to_a_stream(arguments, folder, tmp_path, capsys):
-    assert command.main(arguments) == 0
-    run = tmp_path / "run"
+@pytest.mark.slow
+def test_a_run_writes_its_metrics_report_and_bundle(trained, folder):
+    run = trained.directory
+    assert trained.status == 0
     written = {path.name for path in run.iterdir()}
     assert written == {
         *("config.json", "history.csv", "checkpoint.weights.h5", "metrics.json", "report.md"),
@@ -56,7 +52,7 @@ def test_from_files_to_a_stream(arguments, folder, tmp_path, capsys):
     assert len((run / "history.csv").read_text().splitlines()) == 7
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "100.0%" in (run / "report.md").read_text()
-    assert "accuracy 100.0% on 2 clips" in capsys.readouterr().out
+    assert "accuracy 100.0% on 2 clips" in trained.output
 
     contract = read_contract(run / "model.tflite")
     assert contract.labels == ("hiss", "low hum")
@@ -68,41 +64,49 @@ def test_from_files_to_a_stream(arguments, folder, tmp_path, capsys):
     results += classifier.flush()
     assert {result.top(1)[0][0] for result in results} == {"low hum"}
 
-    assert command.main(arguments) == 1
-    assert "holds a run already" in capsys.readouterr().err
-    assert command.main([*arguments, "--resume", str(run)]) == 1
-    assert "nothing to resume" in capsys.readouterr().err
 
-
-def test_an_interrupted_run_is_kept_and_resumes_to_the_same_weights(
-    arguments, tmp_path, monkeypatch, capsys
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--out", "already holds a run"), ("--resume", "nothing to resume")],
+)
+def test_a_finished_run_is_neither_overwritten_nor_resumed(
+    trained, arguments, option, message, capsys, monkeypatch
 ):
-    assert command.main(arguments) == 0
-    straight = weights(tmp_path / "run" / "model.keras")
+    monkeypatch.delattr(command, "build_model")  # refused before a model is built
+    assert command.main([*arguments, option, str(trained.directory)]) == 1
+    assert message in capsys.readouterr().err
 
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_exported_and_resumes_to_the_same_weights(
+    trained, arguments, tmp_path, monkeypatch, capsys
+):
     def interrupt(self, epoch, logs=None):
-        write(self, epoch, logs)
+        on_epoch_end(self, epoch, logs)
         if epoch == 2:
             raise KeyboardInterrupt
 
-    write = Recorder.on_epoch_end
-    monkeypatch.setattr(Recorder, "on_epoch_end", interrupt)
-    other = tmp_path / "other"
-    changed = [*arguments[:-1], str(other)]
-    assert command.main(changed) == 130
+    on_epoch_end, run = Recorder.on_epoch_end, tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_epoch_end", interrupt)
+        assert command.main(arguments) == 130
     assert "interrupted" in capsys.readouterr().err
-    assert "Interrupted before the last epoch" in (other / "report.md").read_text()
-    assert zipfile.is_zipfile(other / "model.tflite")
+    assert "Interrupted before the last epoch" in (run / "report.md").read_text()
+    assert zipfile.is_zipfile(run / "model.tflite")
 
-    monkeypatch.setattr(Recorder, "on_epoch_end", write)
-    assert command.main([*changed, "--resume", str(other), "--mixup", "0.2"]) == 1
+    assert command.main([*arguments, "--resume", str(run), "--mixup", "0.2"]) == 1
     assert "mixup was 0.1, is 0.2" in capsys.readouterr().err
-    assert command.main([*changed, "--resume", str(other)]) == 0
-    for resumed, expected in zip(weights(other / "model.keras"), straight, strict=True):
+    contract = read_contract(trained.directory / "model.tflite")
+    monkeypatch.setattr(outcome, "export_tflite", lambda *_, **__: contract)  # saves an export
+    assert command.main([*arguments, "--resume", str(run)]) == 0
+    straight = weights(trained.directory / "model.keras")
+    for resumed, expected in zip(weights(run / "model.keras"), straight, strict=True):
         np.testing.assert_allclose(resumed, expected, atol=1e-4)
-    assert len((other / "history.csv").read_text().splitlines()) == 7
+    assert len((run / "history.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
     assert command.main([*arguments, "--epochs", "1", "--head", "pooled", "--texts", "none"]) == 0
     contract = read_contract(tmp_path / "run" / "model.tflite")
@@ -112,8 +116,9 @@ def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
     assert (parameters["MeanPooling"], parameters["class vectors"]) == (16 * 12 + 12, 2 * 12)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow alone")
-def test_the_step_is_traced_once(arguments, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces")
+def test_the_training_step_is_traced_once(arguments, monkeypatch):
     def trace(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         traced.append(training)
         return compute_loss(self, x, y, y_pred, sample_weight, training)
@@ -124,11 +129,12 @@ def test_the_step_is_traced_once(arguments, monkeypatch):
     assert traced.count(True) == 1
 
 
-def test_a_failed_export_loses_nothing_else(arguments, tmp_path, monkeypatch, capsys):
-    def fail(*_, **__):
+@pytest.mark.slow
+def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatch, capsys):
+    def refuse_export(*_, **__):
         raise ExportError("no converter today")
 
-    monkeypatch.setattr(outcome, "export_tflite", fail)
+    monkeypatch.setattr(outcome, "export_tflite", refuse_export)
     assert command.main([*arguments, "--epochs", "1"]) == 1
     assert "trained, but not exported: no converter today" in capsys.readouterr().err
     assert "Not exported: no converter today." in (tmp_path / "run" / "report.md").read_text()
@@ -142,13 +148,13 @@ def test_a_failed_export_loses_nothing_else(arguments, tmp_path, monkeypatch, ca
         (["--validation-fold", "1"], "must be one of the folds that are not held out"),
         (["--prompt", "a clip"], "must contain {label}"),
         (["--epochs", "0"], "`epochs` must be at least 1"),
-        (["--bpe-vocab", "x"], "takes no --bpe-vocab"),
-        (["--texts", "none", "--text-weights", "x"], 'texts="none" reads no text'),
+        (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
+        (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
         (["--label-smoothing", "0.1", "--targets", "diagonal"], "`label_smoothing` does nothing"),
     ],
 )
-def test_one_clear_line_for_a_wrong_argument(arguments, change, message, tmp_path, capsys):
+def test_a_wrong_argument_is_one_line(arguments, change, message, tmp_path, capsys):
     assert command.main([*arguments, *change]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("training.fit: error:")
@@ -156,25 +162,31 @@ def test_one_clear_line_for_a_wrong_argument(arguments, change, message, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_one_clear_line(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        TrainingBatches, "generate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
-    assert command.main(arguments) == 130
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_one_line(arguments, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingBatches, "generate", interrupt)
+    assert command.main([*arguments, "--no-export"]) == 130
     (tmp_path / "run" / "checkpoint.weights.h5").write_bytes(b"not a checkpoint")
     assert command.main([*arguments, "--resume", str(tmp_path / "run")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_ctrl_c_in_a_terminal(tmp_path):
-    """The real thing: a process of its own, SIGINT after the first epoch."""
-    # A test run started in the background, as by nohup, hands its ignored SIGINT down.
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from training.fit import main; sys.exit(main())"
-    )
+@pytest.fixture
+def sigint():
+    """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_exports_the_model(sigint, micro, micro_program, tmp_path):
+    options = ["--dataset", "demo", "--preset", micro, "--epochs", "1000", "--batch-size", "32"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "--dataset", "demo", "--out", str(tmp_path / "r")],
+        [*micro_program, *options, "--out", str(tmp_path / "r")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,4 +201,4 @@ def test_ctrl_c_in_a_terminal(tmp_path):
     assert "accuracy" in output
     assert "Traceback" not in errors
     assert read_contract(tmp_path / "r" / "model.tflite").training["dataset"] == "demo"
-    assert soundfile.info(tmp_path / "r" / "example.wav").samplerate == 32_000
+    assert soundfile.info(tmp_path / "r" / "example.wav").samplerate == 8_000

@@ -17,14 +17,14 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_list_names_what_is_registered(capsys):
+def test_list_names_all_registered_checkpoints(capsys):
     assert main(["list"]) == 0
     output = capsys.readouterr().out
     assert all(name in output for name in REGISTRY)
     assert output.count("not fetched") == len(REGISTRY)
 
 
-def test_fetch_by_hand_is_one_line_of_explanation(capsys, cache):
+def test_fetch_of_a_manual_download_is_explained_in_one_line(capsys, cache):
     assert main(["fetch", "htsat-audioset"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -33,7 +33,7 @@ def test_fetch_by_hand_is_one_line_of_explanation(capsys, cache):
     assert captured.err.count("\n") == 1
 
 
-def test_fetch_prints_the_path_and_warns_of_a_file_without_digest(capsys, cache):
+def test_fetch_prints_the_path_and_warns_about_a_missing_digest(capsys, cache):
     path = cache / "checkpoints" / "htsat-audioset.ckpt"
     path.parent.mkdir(parents=True)
     save_file({"x": np.ones(2)}, path)
@@ -49,7 +49,7 @@ def test_unknown_name_is_a_usage_error(capsys):
 
 
 @pytest.mark.slow
-def test_inspect_says_that_a_file_fits(capsys, tmp_path):
+def test_inspect_reports_a_file_that_fits(capsys, tmp_path):
     slots = text_slots(TextEncoder.from_preset("base", context_length=77))  # as published
     state = {slot.key: np.zeros(slot.shape, np.float16) for slot in slots}
     save_file(state | {"visual.conv1.weight": np.zeros((2, 3, 2, 2))}, tmp_path / "clip")
@@ -65,7 +65,7 @@ def test_inspect_says_that_a_file_fits(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_inspect_says_why_a_file_does_not_fit(capsys, tmp_path):
+def test_inspect_reports_why_a_file_does_not_fit(capsys, tmp_path):
     save_file({"audio_branch.patch_embed.proj.weight": np.ones((2, 1, 4, 4))}, tmp_path / "clap")
     assert main(["inspect", str(tmp_path / "clap")]) == 0
     assert "does not fit base: `audio_branch.bn0.weight` is missing" in capsys.readouterr().out
@@ -75,7 +75,7 @@ def test_inspect_says_why_a_file_does_not_fit(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"PK\x03\x04", b"<html>"])
-def test_inspect_of_no_checkpoint_is_one_line(content, capsys, tmp_path):
+def test_inspect_refuses_another_file_in_one_line(content, capsys, tmp_path):
     path = tmp_path / "file"
     if content is not None:
         path.write_bytes(content)

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 # Hide the start-up messages of TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from edge.config.options import CommandParser
 from edge.inference.bundle import Quantization
 from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets
 from training.bench.contenders import ContenderError
@@ -24,7 +25,7 @@ from training.bench.stream import measure_loops, stream_tables
 from training.bench.tables import setting, train_table
 from training.bench.workload import Workload
 from training.datasets import DatasetError
-from training.learning.options import CommandParser, positive_int
+from training.learning.options import positive_int
 from training.learning.recipes import Recipe
 
 _PROGRAM = "training.bench"

@@ -1,1 +1,1 @@
-"""How a model learns: recipes, the model before training, batches, optimisers, callbacks."""
+"""Training: recipes, model construction, batches, optimisers and callbacks."""

@@ -1,4 +1,4 @@
-"""FloatArray augmentation: AudioCLIP's list, gain, and mixup."""
+"""Waveform augmentation: AudioCLIP's transforms, gain and mixup."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from edge.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training clip. The defaults change nothing but the crop.
+    """Random changes to a training clip. By default a clip is only cropped.
 
     Args:
         time_flip: probability of reversing the clip.
-        time_scale: largest factor by which the clip is played faster or slower; 1 is off.
+        time_scale: largest factor by which the clip is sped up or slowed down; 1 is off.
         noise: probability of adding Gaussian noise.
-        noise_snr_db: range of its signal-to-noise ratio.
-        gain_db: largest change of level, either way.
-        mixup: parameter of the Beta distribution of the mixing share; 0 is off.
+        noise_snr_db: range of the signal-to-noise ratio, in dB.
+        gain_db: largest change of level, up or down, in dB.
+        mixup: alpha of the Beta distribution of the mixing weight; 0 is off.
 
     Source: Guzhov et al. 2021, "AudioCLIP", section 4; Zhang et al. 2018, "mixup".
     """
@@ -34,13 +34,13 @@ class Augmentation:
 def augment(
     waveform: FloatArray, window_samples: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> FloatArray:
-    """One augmented view of a clip.
+    """Return one augmented view of a clip.
 
     Args:
-        waveform: (samples,), any length; repeated first if it is shorter than the window.
-        window_samples: samples of the result.
-        augmentation: what to do.
-        rng: source of chance.
+        waveform: float32 (samples,), any length; repeated first if shorter than the window.
+        window_samples: length of the result.
+        augmentation: changes to apply.
+        rng: random number generator.
 
     Returns:
         float32 (window_samples,).
@@ -64,16 +64,16 @@ def augment(
 def mix(
     waveforms: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Mixup of a batch with a permutation of itself.
+    """Mix a batch with a permutation of itself (mixup).
 
     Args:
-        waveforms: (B, samples).
-        shares: (B, K) label shares.
-        alpha: parameter of Beta(alpha, alpha); 0 leaves the batch as it is.
-        rng: source of chance.
+        waveforms: float32 (B, samples).
+        shares: float32 label shares (B, K).
+        alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
+        rng: random number generator.
 
     Returns:
-        Mixed waveforms and label shares; each clip keeps the larger part.
+        Mixed waveforms (B, samples) and label shares (B, K); each clip keeps the larger share.
     """
     if alpha <= 0.0:
         return waveforms, shares
@@ -85,19 +85,22 @@ def mix(
 
 
 def draw_mixtures(size: int, alpha: float, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
-    """How much each of `size` clips keeps of itself (size, 1), and whom it is mixed with (size,).
+    """Draw the mixup weights and partners of a batch.
 
     Args:
         size: number of clips.
         alpha: parameter of Beta(alpha, alpha), positive.
-        rng: source of chance.
+        rng: random number generator.
+
+    Returns:
+        Each clip's own weight, float32 (size, 1), at least 0.5; and its partner's index, (size,).
     """
     kept = rng.beta(alpha, alpha, size=(size, 1)).astype(np.float32)
     return np.maximum(kept, 1.0 - kept), rng.permutation(size)
 
 
 def _time_scale(waveform: FloatArray, factor: float) -> FloatArray:
-    """Play `factor` times faster, by linear interpolation as in AudioCLIP."""
+    """Speed up by `factor` with linear interpolation, as AudioCLIP does."""
     positions = np.arange(round(waveform.size / factor), dtype=np.float64) * factor
     whole = np.minimum(positions.astype(np.int64), waveform.size - 2)
     fraction = np.minimum(positions - whole, 1.0).astype(np.float32)
@@ -105,7 +108,7 @@ def _time_scale(waveform: FloatArray, factor: float) -> FloatArray:
 
 
 def _crop_or_pad(waveform: FloatArray, size: int, rng: np.random.Generator) -> FloatArray:
-    """A random piece, or the whole between random lengths of silence."""
+    """Crop at a random position, or pad with silence split at random."""
     surplus = waveform.size - size
     if surplus >= 0:
         start = int(rng.integers(surplus + 1))

@@ -1,4 +1,4 @@
-"""Batches of augmented clips, made ahead of the accelerator by threads."""
+"""Batches of augmented clips, prepared by threads ahead of the accelerator."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,21 +20,21 @@ _AHEAD = 4
 
 
 class TrainingBatches:
-    """Endless batches whose content depends on the seed and their number alone.
+    """Endless batches that depend only on the seed and the batch number.
 
-    A resumed run therefore goes on exactly where it stopped, whatever the threads do. Each epoch is
-    a new permutation; clips that do not fill a batch are left out of that epoch.
+    Thread timing therefore changes nothing, and a resumed run continues exactly where it stopped.
+    Each epoch is a new permutation and drops its last, incomplete batch.
 
     Args:
-        waveforms: clips, (samples,) each, at the model's rate.
-        labels: (n,) label of each.
-        num_labels: K.
-        batch_size: clips a batch; all clips if there are fewer.
+        waveforms: clips, float32 (samples,) each, at the model's rate.
+        labels: label of each clip, (n,).
+        num_labels: number of labels, K.
+        batch_size: clips per batch; all clips if there are fewer.
         window_samples: length of a training window.
-        augmentation: what happens to each clip.
-        seed: of everything random here.
-        front_end: turn the batches' waveforms into this front end's log-mels here; without one the
-            model does, which suits an accelerator.
+        augmentation: changes to each clip.
+        seed: seed of the order and of the augmentation.
+        front_end: computes the log-mels here, on the host. None passes waveforms to the model,
+            which suits an accelerator.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class TrainingBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """Number of complete batches in an epoch."""
         return len(self.waveforms) // self.batch_size
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` since the start of training: inputs and label shares (B, K)."""
+        """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
         _, chosen = self.choose(number)
         rng = np.random.default_rng([self.seed, 1, number])
         waveforms = self._augmented(chosen, repeat(rng))
@@ -70,24 +70,24 @@ class TrainingBatches:
         return self.inputs(waveforms), shares
 
     def inputs(self, waveforms: FloatArray) -> FloatArray:
-        """What the model takes of waveforms (B, samples): these, or log-mels (B, frames, mels)."""
+        """Return the model's inputs: waveforms (B, samples) or their log-mels (B, frames, mels)."""
         return waveforms if self.front_end is None else log_mels(waveforms, self.front_end)
 
     def choose(self, number: int) -> tuple[int, IntArray]:
-        """The epoch of batch `number`, and the clips (B,) in it."""
+        """Return the epoch of batch `number` and the indices of its clips, (B,)."""
         epoch, step = divmod(number, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
         return epoch, order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def view(self, number: int, clips: IntArray) -> Batch:
-        """Examples of some clips that come out the same whenever they are asked for.
+        """Return reproducible examples of the given clips.
 
         Args:
-            number: which view; in each, every clip has another one that it may be mixed with.
-            clips: indices (B,).
+            number: number of the view; each view pairs the clips differently for mixup.
+            clips: indices of the clips, (B,).
 
         Returns:
-            (B, samples) and label shares (B, K).
+            Waveforms (B, samples) and label shares (B, K).
         """
 
         def augmented(clips: IntArray) -> FloatArray:
@@ -106,18 +106,18 @@ class TrainingBatches:
         )
 
     def _augmented(self, clips: IntArray, streams: Iterable[np.random.Generator]) -> FloatArray:
-        """A window of each clip, (B, samples), by its own source of chance."""
+        """Return a window of each clip, (B, samples), each from its own random stream."""
         size, how = self.window_samples, self.augmentation
         pairs = zip(clips, streams, strict=False)
         return np.stack([augment(self.waveforms[i], size, how, rng) for i, rng in pairs])
 
     def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
-        """Batches in order, from the start of an epoch on, a few made ahead."""
+        """Yield batches in order from the start of an epoch, preparing a few ahead."""
         return made_ahead(self.batch, first_epoch * self.steps_per_epoch)
 
 
 def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
-    """`make(first)`, `make(first + 1)` and so on, a few made ahead by threads."""
+    """Yield `make(first)`, `make(first + 1)`, ..., preparing a few ahead in threads."""
     with ThreadPoolExecutor(_THREADS) as pool:
         ahead: deque[Future[_Made]] = deque()
         try:
@@ -126,15 +126,15 @@ def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
         finally:
-            for waiting in ahead:
-                waiting.cancel()
+            for future in ahead:
+                future.cancel()
 
 
 def log_mels(waveforms: FloatArray, front_end: FrontEnd) -> FloatArray:
-    """Log-mels (B, frames, mels) of waveforms (B, samples)."""
+    """Compute the log-mels (B, frames, mels) of waveforms (B, samples)."""
     return np.stack([log_mel(waveform, front_end) for waveform in waveforms])
 
 
 def one_hot(labels: IntArray, num_labels: int) -> FloatArray:
-    """Label shares (n, K) of integer labels (n,)."""
+    """Return the label shares (n, K) of integer labels (n,)."""
     return np.eye(num_labels, dtype=np.float32)[labels]

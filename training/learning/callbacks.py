@@ -1,39 +1,36 @@
-"""What happens around the epochs of a run."""
+"""Keras callbacks of a training: validation, history, checkpoints and progress."""
 
-import sys
 import time
 from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.files import replacing
 from semanticac_keras import SemanticAC
+from semanticac_keras.progress import create_progress
 from training.runs.run import Row, Run, best_epoch
 
 
 def finalize_weights(model: SemanticAC) -> None:
-    """Leave a model as at the end of training: averaged weights in place, labels baked."""
+    """Put a model in its final state: averaged weights assigned and label embeddings baked."""
     if getattr(model, "_jax_state_synced", True) is False:
         model.jax_state_sync()
     if model.optimizer.built:
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        # On JAX the averages now share memory with the optimiser's, which `predict` would free.
+        # On JAX the weights now share the averages' buffers, which `predict` would free.
         for variable in model.trainable_variables:
             variable.assign(keras.ops.copy(variable))
     model.bake_labels()
 
 
 class Validation(keras.callbacks.Callback):
-    """Validate the weights that would be kept if training ended here; Keras takes those in flight,
-    which differ from the averaged ones.
+    """Validate with the averaged weights, which the run keeps; Keras would use the current ones.
 
     Args:
         run: the run directory.
         rows: the history, which a `Recorder` extends.
-        select: keep the weights of the best epoch.
+        select: save the weights of the best epoch.
     """
 
     def __init__(self, run: Run, rows: list[Row], select: bool) -> None:
@@ -43,32 +40,32 @@ class Validation(keras.callbacks.Callback):
         self.select = select
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remove weights of epochs that are not the best, now that the checkpoint knows it."""
+        """Remove superseded weights, now that the checkpoint covers the last epoch."""
         self.epoch = epoch + 1
         if self.select:
             self.run.keep_selected(best_epoch(self.rows))
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Put the averages in the place of the weights."""
-        self.in_flight = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
+        """Replace the weights by their averages."""
+        self.current = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
         finalize_weights(self.model)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Keep what was validated if it is the best, and put the weights back."""
+        """Save the validated weights if they are the best so far, then restore the current ones."""
         row = {"epoch": self.epoch, "val_accuracy": float((logs or {})["accuracy"])}
         if self.select and best_epoch([*self.rows, row]) == self.epoch:
             with replacing(self.run.selected(self.epoch)) as temporary:
                 self.model.save_weights(temporary, overwrite=True)
-        for variable, value in zip(self.model.trainable_variables, self.in_flight, strict=True):
+        for variable, value in zip(self.model.trainable_variables, self.current, strict=True):
             variable.assign(value)
 
 
 class Recorder(keras.callbacks.Callback):
-    """Append each epoch to the history and keep a checkpoint to resume from.
+    """Append each epoch to the history and save a checkpoint to resume from.
 
     Args:
         run: the run directory.
-        rows: history of the epochs before, when resuming.
+        rows: history of the epochs before a resume; extended in place.
     """
 
     def __init__(self, run: Run, rows: list[Row]) -> None:
@@ -82,12 +79,12 @@ class Recorder(keras.callbacks.Callback):
         self.seconds: float | None = None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Stop it: validation is not training."""
+        """Stop the clock: validation is not training."""
         self.seconds = time.perf_counter() - self.started
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the row, then the checkpoint: resuming cuts rows that it does not know."""
-        if self.seconds is None:  # nothing to validate on
+        """Write the row, then the checkpoint: a resume drops rows newer than the checkpoint."""
+        if self.seconds is None:  # no validation clips
             self.seconds = time.perf_counter() - self.started
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": float(epoch + 1), **values, "seconds": self.seconds})
@@ -97,13 +94,13 @@ class Recorder(keras.callbacks.Callback):
 
 
 class SeedByEpoch(keras.callbacks.Callback):
-    """Set the model's random streams by the epoch, so that a resumed run draws the same numbers.
+    """Derive the model's random state from the epoch, so that a resumed run draws the same numbers.
 
-    Keras saves the state of no random stream.
+    Keras does not save the state of its seed generators.
     """
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move each stream to its place for this epoch, far from the other epochs'."""
+        """Set each seed generator's counter for this epoch, far from those of other epochs."""
         for variable in self.model.variables:
             if variable.name == "seed_generator_state":
                 seed = keras.ops.convert_to_numpy(variable)[0]
@@ -111,25 +108,18 @@ class SeedByEpoch(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar over all steps, and a line an epoch, on stderr.
+    """Progress over all steps, with a line per epoch, on stderr.
 
     Args:
-        epochs: of the whole run.
-        first_epoch: where a resumed run goes on.
+        epochs: number of epochs of the complete run.
+        first_epoch: epoch at which a resumed run continues, from 0.
     """
 
     def __init__(self, epochs: int, first_epoch: int = 0) -> None:
         super().__init__()
         self.epochs = epochs
         self.first_epoch = first_epoch
-        self.console = Console(file=sys.stderr)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
+        self.bar = create_progress("percent")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the bar."""
@@ -146,10 +136,10 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the epoch's figures."""
         figures = "  ".join(f"{name} {value:.4f}" for name, value in (logs or {}).items())
-        self.console.print(
+        self.bar.console.print(
             f"epoch {epoch + 1:>3}/{self.epochs}  {figures}", highlight=False, soft_wrap=True
         )
 
     def close(self) -> None:
-        """Leave the terminal as it was; also after an interrupt, when Keras calls no hook."""
+        """Restore the terminal. Call it after an interrupt too, when Keras calls no hook."""
         self.bar.stop()

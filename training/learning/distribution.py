@@ -1,7 +1,7 @@
-"""Training on several devices that share each batch, on JAX.
+"""Data-parallel training on JAX.
 
-The loss compares all clips of a batch, so it must see the whole batch. JAX computes one program
-over all devices and so finds what a single device would.
+The loss compares all clips of a batch, so it cannot be computed for each device's part alone. JAX
+partitions one program over all devices, and computes the same loss as a single device.
 """
 
 import atexit
@@ -29,12 +29,12 @@ _OTHER_BACKENDS = {
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices a model is trained on; of one process, or of several that train together.
+    """Devices that train a model, in one process or in several.
 
     Args:
-        distribution: how Keras spreads batches over them; None for a single device.
-        process: number of this process; all do the same, and 0 alone keeps what it writes.
-        num_processes: how many there are.
+        distribution: how Keras spreads batches over the devices; None for a single device.
+        process: index of this process. All run the same program; only process 0 keeps its files.
+        num_processes: number of processes.
     """
 
     distribution: keras.distribution.DataParallel | None = None
@@ -43,26 +43,28 @@ class Devices:
 
     @classmethod
     def select(cls, count: int | None, batch_size: int) -> "Devices":
-        """The first `count` devices, after joining the processes that Keras' environment names.
+        """Join the processes named by `KERAS_DISTRIBUTION_*` and select the first devices.
 
-        Call it before anything is computed.
+        Call it before any computation.
 
         Args:
-            count: devices of all processes together; None is one, or all of several processes.
-            batch_size: clips a step, over all devices.
+            count: number of devices over all processes; None is one device in a single process,
+                all devices in several.
+            batch_size: clips per step, over all devices.
 
         Raises:
-            ValueError: if the backend cannot, there are fewer, or they do not divide a batch.
+            ValueError: if the backend cannot share batches, there are fewer devices, or their
+                number does not divide the batch size.
         """
         together = os.environ.get(_NUM_PROCESSES, "1") != "1"
         if not together and count in (None, 1):
             return cls()
         backend = keras.backend.backend()
         if backend != "jax":
-            wanted = f"{_NUM_PROCESSES}={os.environ[_NUM_PROCESSES]}" if together else count
+            requested = f"{_NUM_PROCESSES}={os.environ[_NUM_PROCESSES]}" if together else count
             raise ValueError(
                 f"several devices need KERAS_BACKEND=jax: {_OTHER_BACKENDS[backend]}, and the loss "
-                f"compares all clips of a batch. Received: {wanted} on {backend}"
+                f"compares all clips of a batch. Received: {requested} on {backend}"
             )
         if together:
             _join_processes()
@@ -79,27 +81,28 @@ class Devices:
             )
         distribution = keras.distribution.DataParallel(
             devices=names[:count],
-            auto_shard_dataset=False,  # each process makes its own share
+            auto_shard_dataset=False,  # `share` selects each process' rows
         )
         return cls(distribution, jax.process_index(), jax.process_count())
 
     @property
     def leads(self) -> bool:
-        """Whether this process tells the user and keeps what it writes."""
+        """Whether this process reports to the user and keeps its files."""
         return self.process == 0
 
     def scope(self) -> AbstractContextManager[None]:
-        """Where the model is built, compiled and trained.
+        """Context in which to build, compile and train the model.
 
-        Outside, each device evaluates the whole of any batch, whatever its size.
+        Outside it, each device evaluates the complete batch, whatever its size.
         """
         return self.distribution.scope() if self.distribution else nullcontext()
 
     def share(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """This process' rows of each batch; every process makes the whole of it.
+        """Yield this process' rows of each batch.
 
         Args:
-            batches: the same in every process, of a size that the processes divide.
+            batches: complete batches, the same in every process; their size must be a multiple of
+                the number of processes.
         """
         for batch in batches:
             yield keras.tree.map_structure(self._rows, batch)
@@ -109,14 +112,14 @@ class Devices:
         return values[self.process * size : (self.process + 1) * size]
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """What training needs besides."""
-        return [_WholeValidation(self.distribution)] if self.distribution else []
+        """Callbacks that training on these devices needs."""
+        return [_UnsharedValidation(self.distribution)] if self.distribution else []
 
     def scratch_run(self, resume: Path | None) -> Run:
-        """Where a process that does not lead writes: it is gone when the process ends.
+        """Create a temporary run for a process that does not lead; removed when it exits.
 
         Args:
-            resume: the run that all processes go on with, if any.
+            resume: the run that all processes resume, if any.
         """
         directory = Path(tempfile.mkdtemp(prefix="semanticac-run-"))
         atexit.register(shutil.rmtree, directory, ignore_errors=True)
@@ -129,7 +132,7 @@ ONE_DEVICE = Devices()
 
 
 def device_kind() -> str:
-    """What Keras computes on: `"cpu"`, `"gpu"` or what else it calls it."""
+    """Return the kind of device Keras computes on, such as `"cpu"` or `"gpu"`."""
     if keras.backend.backend() != "torch":
         return str(keras.distribution.list_devices()[0]).partition(":")[0]
     import torch
@@ -137,8 +140,8 @@ def device_kind() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-class _WholeValidation(keras.callbacks.Callback):
-    """Give each device the whole of a validation batch: its size need not be a multiple."""
+class _UnsharedValidation(keras.callbacks.Callback):
+    """Give each device complete validation batches, whose size the devices need not divide."""
 
     def __init__(self, distribution: keras.distribution.DataParallel) -> None:
         super().__init__()
@@ -153,8 +156,8 @@ class _WholeValidation(keras.callbacks.Callback):
 
 def _join_processes() -> None:
     """Connect to the processes that `KERAS_DISTRIBUTION_*` name."""
-    # An interrupted process cannot conclude the run, for the others wait for it within a step: it
-    # ends at once, and the run can be resumed.
+    # The other processes wait within a step, so an interrupted one cannot evaluate and export. It
+    # exits immediately, and the run can be resumed.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         keras.distribution.initialize()

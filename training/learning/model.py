@@ -1,4 +1,4 @@
-"""The model before training."""
+"""Construction of the model to train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from semanticac_keras import (
     load_audio_checkpoint,
     load_text_checkpoint,
     presets,
+    prompts,
 )
 from training.learning.recipes import Recipe
 from training.learning.text_warmup import decorrelate_labels
@@ -19,12 +20,12 @@ from training.learning.text_warmup import decorrelate_labels
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the towers' weights come from; random where not given.
+    """Sources of the towers' pretrained weights; a tower without one starts at random.
 
     Args:
         audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`.
-        text: likewise for the text encoder.
-        vocabulary: CLIP's vocabulary file, for presets that use it.
+        text: path or registered name, see `semanticac_keras.load_text_checkpoint`.
+        vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
     """
 
     audio: str | None = None
@@ -33,21 +34,27 @@ class Weights:
 
 
 def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
-    """The model before training; sets Keras' global seed and precision to the recipe's.
+    """Build the model to train, and set Keras' global seed and precision to the recipe's.
 
     Args:
         labels: class names.
-        recipe: how it will be trained.
-        weights: where its weights come from.
+        recipe: settings of the model and its training.
+        weights: sources of pretrained weights.
+
+    Raises:
+        ValueError: if the weights do not suit the recipe or the preset.
+        CheckpointError: if weights cannot be loaded.
     """
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
-        raise ValueError('texts="none" reads no text; it takes no --text-weights or --bpe-vocab')
+        raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
+    if recipe.texts != "none":
+        prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
     tokenizer = presets.tokenizer(recipe.preset)
     if weights.vocabulary is not None:
         if not isinstance(tokenizer, CLIPTokenizer):
-            raise ValueError(f"preset {recipe.preset!r} reads bytes; it takes no --bpe-vocab")
+            raise ValueError(f"preset {recipe.preset!r} reads bytes; leave out --bpe-vocab")
         tokenizer = CLIPTokenizer(weights.vocabulary, tokenizer.context_length)
     model = SemanticAC.from_preset(
         recipe.preset,

@@ -1,4 +1,4 @@
-"""The paper's optimiser, and one that learns more from each clip."""
+"""The paper's SGD, and Muon, which needs fewer clips."""
 
 import math
 import re
@@ -10,16 +10,16 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class CoupledSGD(keras.optimizers.SGD):
-    """SGD whose weight decay is part of the gradient, and so of the momentum, as in PyTorch.
+    """SGD with weight decay added to the gradient, and so to the momentum, as in PyTorch.
 
-    Keras' own `weight_decay` shrinks the weights beside the update.
+    Keras' `weight_decay` is decoupled: it shrinks the weights outside the update.
 
     Args:
-        learning_rate: rate, or a schedule of it.
-        momentum: share of the last update that goes on.
-        nesterov: look ahead along the momentum.
-        coupled_decay: what each weight adds to its gradient, as a factor of itself.
-        **options: as `keras.optimizers.SGD`'s, such as `use_ema`.
+        learning_rate: rate or schedule.
+        momentum: decay of the momentum.
+        nesterov: use Nesterov momentum.
+        coupled_decay: factor of each weight that is added to its gradient.
+        **options: other arguments of `keras.optimizers.SGD`, such as `use_ema`.
 
     Source: `torch.optim.SGD`; SemanticAC, section 3.2.
     """
@@ -36,30 +36,30 @@ class CoupledSGD(keras.optimizers.SGD):
         self.coupled_decay = coupled_decay
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One weight's update."""
+        """Update one variable."""
         decay = ops.multiply(ops.cast(self.coupled_decay, gradient.dtype), variable)
         super().update_step(ops.add(gradient, decay), variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {**super().get_config(), "coupled_decay": self.coupled_decay}
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class Muon(keras.optimizers.AdamW):
-    """AdamW, but orthogonal updates of the kernels of hidden layers, convolutions among them.
+    """AdamW with orthogonal updates for the kernels of hidden layers, including convolutions.
 
     The momentum of such a kernel, as a matrix of inputs by outputs, is replaced by its nearest
-    (semi-)orthogonal matrix, so that no direction of it learns slower than another; it is scaled to
-    the size of AdamW's updates, whose rates and decay then suit it. Keras' own `Muon` leaves
-    convolutions to AdamW.
+    (semi-)orthogonal matrix, so that all its directions learn equally fast. The update is scaled to
+    the size of AdamW's, so that AdamW's learning rate and weight decay apply. Keras' own `Muon`
+    leaves convolutions to AdamW.
 
     Args:
-        learning_rate: rate, or a schedule of it.
-        muon_momentum: share of the last momentum that goes on.
-        adam_paths: patterns of the kernels' paths that AdamW updates all the same: of layers that
-            read an input or give an output.
-        **options: as `keras.optimizers.AdamW`'s.
+        learning_rate: rate or schedule.
+        muon_momentum: decay of the momentum.
+        adam_paths: regular expressions for paths of kernels that AdamW updates nevertheless, such
+            as those of input and output layers.
+        **options: other arguments of `keras.optimizers.AdamW`.
 
     Source: Jordan et al. 2024, "Muon"; the scale: Liu et al. 2025, "Muon is Scalable", eq. 4.
     """
@@ -76,19 +76,19 @@ class Muon(keras.optimizers.AdamW):
         self.adam_paths = tuple(adam_paths)
 
     def build(self, variables: list[Any]) -> None:
-        """Make the optimiser's state."""
+        """Create the optimiser's state."""
         super().build(variables)
         self._hidden = [self._is_hidden_kernel(variable) for variable in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One weight's update."""
-        index = self._get_variable_index(variable)  # TensorFlow's variables have no path here
+        """Update one variable."""
+        index = self._get_variable_index(variable)  # TensorFlow passes variables without a path
         if not self._hidden[index]:
             super().update_step(gradient, variable, learning_rate)
             return
         momentum = self._momentums[index]
         self.assign(momentum, ops.add(gradient, self.muon_momentum * momentum))
-        ahead = ops.add(gradient, self.muon_momentum * momentum)  # Nesterov's
+        ahead = ops.add(gradient, self.muon_momentum * momentum)  # Nesterov momentum
         inputs, outputs = math.prod(variable.shape[:-1]), variable.shape[-1]
         update = _orthogonal(ops.reshape(ahead, (inputs, outputs)))
         scale = 0.2 * math.sqrt(max(inputs, outputs)) * ops.cast(learning_rate, variable.dtype)
@@ -98,12 +98,12 @@ class Muon(keras.optimizers.AdamW):
     def _is_hidden_kernel(self, variable: Any) -> bool:
         if not variable.path.endswith("kernel") or len(variable.shape) < 2:
             return False
-        if len(variable.shape) > 2 and 1 in variable.shape[-2:]:  # a picture comes in or goes out
+        if len(variable.shape) > 2 and 1 in variable.shape[-2:]:  # one input or output channel
             return False
         return not any(re.search(pattern, variable.path) for pattern in self.adam_paths)
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Return the constructor arguments."""
         return {
             **super().get_config(),
             "muon_momentum": self.muon_momentum,
@@ -112,8 +112,10 @@ class Muon(keras.optimizers.AdamW):
 
 
 def _orthogonal(matrix: Any) -> Any:
-    """Roughly the nearest (semi-)orthogonal matrix, bfloat16, by Newton and Schulz: singular values
-    come out between 0.7 and 1.2, which is near enough."""
+    """Approximate the nearest (semi-)orthogonal matrix, bfloat16, by Newton-Schulz iteration.
+
+    The singular values lie between about 0.7 and 1.2, which suffices for an update.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
     x = ops.transpose(matrix) if tall else matrix
     x = ops.cast(x / (ops.norm(x) + 1e-7), "bfloat16")

@@ -1,4 +1,4 @@
-"""How to train: one frozen dataclass, whose fields are the command line's options."""
+"""Training recipes; the fields of `Recipe` are options of the command line."""
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -12,43 +12,46 @@ from semanticac_keras.semantic_ac import Texts
 from training.learning.augment import Augmentation
 from training.learning.optimizers import CoupledSGD, Muon
 
-# The text tower sees few texts; Muon is for the audio tower's matrices.
+# The text encoder sees too few texts for Muon, which updates the audio tower's kernels.
 _ADAM_PATHS = ("text_encoder",)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is learned, apart from the data.
+    """Settings of a model and its training.
 
     Args:
-        preset: size of the model.
+        preset: preset of the model, see `semanticac_keras.presets.PRESETS`.
         conv_stem: keep the preset's convolutional stem, if it has one.
-        head: token map to a vector, see `semanticac_keras.HEADS`.
-        texts: what stands for the classes, see `SemanticAC.from_preset`.
+        head: layer that maps the token map to a vector, see `semanticac_keras.HEADS`.
+        texts: source of the class vectors, see `SemanticAC.from_preset`.
         epochs: passes over the training clips.
-        batch_size: clips a step.
+        batch_size: clips per step.
         optimizer: `"adamw"`, `"muon"` (`training.learning.optimizers.Muon`), or `"sgd"` with
             Nesterov momentum 0.9 (`CoupledSGD`).
-        learning_rate: highest rate.
-        schedule: `"cosine"` to zero, or `"exponential"`: times `decay` after each epoch.
-        decay: factor an epoch of the exponential schedule.
-        warmup_epochs: linear rise at the start of the cosine schedule.
-        weight_decay: of matrices and beside the update for AdamW and Muon; of every weight and in
-            the gradient for SGD.
-        ema_momentum: of the averaged weights that are kept at the end; 0 is off.
-        prompt: text around a label, with `{label}`.
+        learning_rate: highest learning rate.
+        schedule: `"cosine"` to zero, or `"exponential"`: multiply by `decay` after each epoch.
+        decay: factor per epoch of the exponential schedule.
+        warmup_epochs: epochs of linear rise before the cosine schedule.
+        weight_decay: decoupled and for kernels alone with AdamW and Muon; added to the gradient of
+            every weight with SGD.
+        ema_momentum: momentum of the averaged weights, which replace the last ones; 0 is off.
+        prompt: text around a label; must contain `{label}`.
         text_warmup_steps: updates of the text encoder alone before the first epoch, unless it has
             pretrained weights, see `training.learning.text_warmup`.
-        targets: form of the loss, see `semanticac_keras.contrastive_loss`.
+        targets: targets of the loss, see `semanticac_keras.contrastive_loss`.
         label_smoothing: share of each target spread over all labels.
-        spec_augment: hide stripes of the log-mels.
-        training_rate_hz: rate to which the training clips are resampled, if not the front end's.
-            The model takes their samples for its own, so that they sound slower and lower: 44,100
-            at a front end of 32,000 is our reading of the paper's "44.1 kHz for training, 32 kHz
-            for evaluation".
+        spec_augment: mask stripes of the log-mels.
+        training_rate_hz: resample the training clips to this rate, but play them at the front
+            end's, so that they sound slower and lower; 0 is the front end's rate. 44,100 at a front
+            end of 32,000 is our reading of the paper's "44.1 kHz for training, 32 kHz for
+            evaluation".
         precision: `"float32"` or `"mixed_bfloat16"`.
-        seed: of the weights, the batches and the augmentation.
-        augmentation: of the waveforms.
+        seed: seed of the weights, the batches and the augmentation.
+        augmentation: changes to the waveforms.
+
+    Raises:
+        ValueError: if a field is out of range.
     """
 
     preset: str = "tiny"
@@ -82,17 +85,17 @@ class Recipe:
             raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
 
     def override(self, values: dict[str, Any]) -> "Recipe":
-        """A copy with other values; names of `Augmentation`'s fields reach into it."""
+        """Return a copy with other values, for fields of the recipe or its augmentation."""
         inner = {f.name for f in fields(Augmentation)} & values.keys()
         augmentation = replace(self.augmentation, **{name: values[name] for name in inner})
         outer = {name: value for name, value in values.items() if name not in inner}
         return replace(self, **outer, augmentation=augmentation)
 
     def make_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-        """The optimiser with its schedule.
+        """Create the optimiser with its schedule.
 
         Args:
-            steps_per_epoch: updates in an epoch.
+            steps_per_epoch: updates per epoch.
         """
         ema: dict[str, Any] = {}
         if self.ema_momentum > 0:
@@ -107,7 +110,7 @@ class Recipe:
             optimizer = Muon(rate, adam_paths=_ADAM_PATHS, **options)
         else:
             optimizer = keras.optimizers.AdamW(rate, **options)
-        # Decay is for matrices: not for biases, gains, the relative position tables or the scale.
+        # Only kernels decay: no biases, gains, relative position tables or logit scale.
         optimizer.exclude_from_weight_decay(
             var_names=["bias", "gamma", "beta", "relative_position_bias_table", "logit_scale"]
         )
@@ -132,9 +135,9 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    # A first try, on clear sounds.
+    # Short trial on easily separated sounds.
     "quick": Recipe(preset="tiny"),
-    # Without pretrained weights.
+    # From random weights.
     "scratch": Recipe(
         preset="small",
         epochs=100,
@@ -147,7 +150,7 @@ RECIPES: dict[str, Recipe] = {
         spec_augment=True,
         augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
-    # The paper's, with AudioCLIP's augmentation.
+    # The paper's settings, with AudioCLIP's augmentation.
     "paper": Recipe(
         preset="base",
         epochs=50,
@@ -163,5 +166,5 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe_for(preset: str) -> Recipe:
-    """The recipe made for a preset."""
+    """Return the first recipe for a preset."""
     return next(recipe for recipe in RECIPES.values() if recipe.preset == preset)

@@ -1,4 +1,4 @@
-"""Any `.tflite` tagger that takes a waveform: its scores and its embedding of a sound."""
+"""Audio taggers as `.tflite` files: scores and embeddings of waveforms."""
 
 import hashlib
 import os
@@ -12,35 +12,35 @@ from edge.types import FloatArray
 from semanticac_keras.audio_tower import fit_to_window
 from training.datasets.audio import resample
 
-# An output with fewer numbers than this is not taken for an embedding.
+# Smaller outputs are not considered embeddings.
 _MIN_EMBEDDING_DIM = 128
 
 
 class TaggerError(ValueError):
-    """A tagger's file is missing, or its graph does not map a waveform to scores."""
+    """A tagger's file cannot be read, or its graph does not map a waveform to scores."""
 
 
 class Tagger:
-    """A `.tflite` tagger that takes a waveform.
+    """A `.tflite` tagger with a waveform input.
 
-    The scores are the output that is computed last. The embedding is another output of at least 128
-    numbers if there is one, else what goes into the last dense layer before the scores. A graph for
-    sounds of any length hears windows of one second.
+    The scores are the output computed last. The embedding is another output of at least 128 values
+    if there is one, otherwise the input of the last dense layer before the scores. A graph with an
+    open input length gets windows of one second.
 
     Args:
         path: the `.tflite` file, with one float32 input (samples,) or (1, samples).
-        sample_rate_hz: rate it was trained at; the file does not say.
+        sample_rate_hz: sample rate of its training, which the file does not record.
 
     Attributes:
-        path: as given.
-        sample_rate_hz: as given.
+        path: path of the file.
+        sample_rate_hz: sample rate of the input.
         sha256: digest of the file.
-        window_samples: samples it hears at once.
-        num_scores: K, size of the scores.
-        embedding_dim: D, size of the embedding; 0 if the graph has none.
+        window_samples: samples per window.
+        num_scores: number of scores, K.
+        embedding_dim: size of the embedding, D; 0 if the graph has none.
 
     Raises:
-        TaggerError: if the file cannot be read or its graph is of another form.
+        TaggerError: if the file cannot be read or its graph has another form.
         ValueError: if the rate is not positive.
     """
 
@@ -65,18 +65,18 @@ class Tagger:
         self.num_scores, self.embedding_dim = scores.size, embedding.size
 
     def hear(self, waveform: FloatArray, sample_rate_hz: int) -> tuple[FloatArray, FloatArray]:
-        """Scores and embeddings of the windows of a sound. May be called from several threads.
+        """Compute scores and embeddings of the windows of a sound. Thread-safe.
 
         Args:
-            waveform: (samples,), repeated if it is shorter than a window, else cut into windows
-                that overlap by half, the last aligned to the end.
-            sample_rate_hz: its rate; resampled to the tagger's.
+            waveform: float32 (samples,). Repeated if shorter than a window, otherwise cut into
+                windows that overlap by half; the last is aligned to the end.
+            sample_rate_hz: sample rate of the waveform, which is resampled to the tagger's.
 
         Returns:
-            Scores (W, K), probabilities, and embeddings (W, D), of W windows.
+            Scores in [0, 1], (W, K), and embeddings (W, D) of W windows, both float32.
 
         Raises:
-            TaggerError: if its scores are not probabilities.
+            TaggerError: if the scores are not probabilities.
         """
         waveform = resample(waveform, sample_rate_hz, self.sample_rate_hz)
         windows = fit_to_window(waveform, self.window_samples, self.window_samples // 2)
@@ -84,7 +84,7 @@ class Tagger:
         return np.stack(scores), np.stack(embeddings)
 
     def _read_graph(self) -> None:
-        """Find the input, the scores and the embedding; make the embedding an output."""
+        """Find the input, the scores and the embedding, and make the embedding an output."""
         model = _load(self._content)
         self._input_shape = _waveform_shape(model.get_input_details(), self.sample_rate_hz)
         self.window_samples = self._input_shape[-1]
@@ -96,7 +96,7 @@ class Tagger:
         self._content, self._scores, self._embedding = _with_embedding(self._content, wide)
 
     def _run(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Scores (K,) and embedding (D,) of one window, by this thread's interpreter."""
+        """Compute scores (K,) and embedding (D,) of a window with this thread's interpreter."""
         model = getattr(self._interpreters, "model", None)
         if model is None:
             model = self._interpreters.model = _load(self._content, self._input_shape)
@@ -116,12 +116,12 @@ class Tagger:
         if self._embedding is None:
             return scores.reshape(-1), np.zeros(0, np.float32)
         embedding = model.get_tensor(self._embedding)
-        # A 1x1 convolution may stand before the mean over a map: the mean then comes here.
+        # The input of a 1x1 convolution is a map, which the graph averages after it.
         return scores.reshape(-1), embedding.reshape(-1, embedding.shape[-1]).mean(axis=0)
 
 
 def _load(content: bytes, input_shape: tuple[int, ...] | None = None) -> Any:
-    """An interpreter on one thread, ready to run if the input's shape is given."""
+    """Create a single-threaded interpreter; allocate its tensors if the input's shape is given."""
     from ai_edge_litert.interpreter import Interpreter
 
     model = Interpreter(model_content=content, num_threads=1)
@@ -132,7 +132,7 @@ def _load(content: bytes, input_shape: tuple[int, ...] | None = None) -> Any:
 
 
 def _waveform_shape(inputs: list[dict[str, Any]], sample_rate_hz: int) -> tuple[int, ...]:
-    """Shape of the one input, with a second in place of an open length."""
+    """Return the shape of the only input; an open length becomes one second."""
     if len(inputs) == 1 and inputs[0]["dtype"] == np.float32:
         shape = tuple(int(size) for size in inputs[0]["shape"])
         length = int(inputs[0]["shape_signature"][-1]) if shape else 0
@@ -148,8 +148,18 @@ def _waveform_shape(inputs: list[dict[str, Any]], sample_rate_hz: int) -> tuple[
 
 
 def _with_embedding(content: bytes, wide: set[int]) -> tuple[bytes, int, int | None]:
-    """The model with the embedding as an output, and the tensors of the scores and the embedding;
-    as an output it can be read while the CPU delegate runs the graph whole."""
+    """Make the embedding an output, which the CPU delegate leaves readable.
+
+    Args:
+        content: the flatbuffer.
+        wide: tensors of the outputs large enough for an embedding.
+
+    Returns:
+        The flatbuffer, and the tensors of the scores and of the embedding, if there is one.
+
+    Raises:
+        TaggerError: if the graph computes no output.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 

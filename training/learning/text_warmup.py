@@ -1,4 +1,4 @@
-"""Before the first epoch: labels apart from each other."""
+"""Warm-up of the text encoder before the first epoch."""
 
 from itertools import repeat
 from typing import Any
@@ -13,26 +13,26 @@ _LEARNING_RATE = 1e-3
 
 
 def decorrelate_labels(model: SemanticAC, steps: int, batch_size: int) -> None:
-    """Train a model's text encoder alone to tell its labels apart.
+    """Train only a model's text encoder, to separate the embeddings of its labels.
 
-    Random weights make nearly the same vector of each prompt, as the prompts differ in a word: the
-    cosines of ten labels start at 0.9. The audio encoder would spend its first epochs on targets
-    that hardly differ. A few steps bring the cosines near zero.
+    With random weights, prompts that differ in one word get almost the same vector: the cosines of
+    ten labels start at 0.9. The audio encoder would spend its first epochs on nearly equal targets.
+    A few steps bring the cosines near zero.
 
     Args:
-        model: with an untrained text encoder.
-        steps: updates, each on all labels.
-        batch_size: clips a step of the training that follows, which its devices divide.
+        model: model with an untrained text encoder.
+        steps: number of updates, each on all labels.
+        batch_size: batch size of the training that follows, a multiple of its devices.
     """
     warmup = _Warmup(model)
     warmup.compile(keras.optimizers.Adam(_LEARNING_RATE))
-    nothing = np.zeros((batch_size, 1), np.float32)
-    warmup.fit(((nothing,) for _ in repeat(None)), steps_per_epoch=steps, shuffle=False, verbose=0)
+    unused = np.zeros((batch_size, 1), np.float32)
+    warmup.fit(((unused,) for _ in repeat(None)), steps_per_epoch=steps, shuffle=False, verbose=0)
     model.bake_labels()
 
 
 class _Warmup(keras.Model):
-    """The text encoder, whose loss is the mean squared cosine between different labels."""
+    """The text encoder, trained to reduce the mean squared cosine between different labels."""
 
     def __init__(self, model: SemanticAC) -> None:
         super().__init__(name="text_warmup")
@@ -40,7 +40,7 @@ class _Warmup(keras.Model):
         self.texts = model.embed_labels
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Unit vectors of the labels (K, C), whatever the inputs."""
+        """Return the labels' unit vectors (K, C); the inputs are unused."""
         return self.texts()
 
     def compute_loss(
@@ -51,7 +51,7 @@ class _Warmup(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """A scalar in [0, 1]."""
+        """Return the mean squared cosine, a scalar in [0, 1]."""
         cosines = ops.matmul(y_pred, ops.transpose(y_pred))
         num_labels = cosines.shape[0]
         return (ops.sum(ops.square(cosines)) - num_labels) / (num_labels * (num_labels - 1))

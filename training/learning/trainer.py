@@ -1,4 +1,4 @@
-"""Training a model from its first epoch to its last, or from where a run stopped."""
+"""The training loop, from the first epoch or from a checkpoint."""
 
 import sys
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ from training.runs.run import Run, RunError
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training: what learns, from which clips, how, and where the results go.
+    """One training: its model, data, recipe and run directory.
 
     Args:
-        model: untrained, or filled with pretrained weights.
+        model: untrained or pretrained model.
         dataset: labelled clips.
-        split: what each clip is for.
-        recipe: how to train.
-        run: where everything is written.
-        resume: go on from the run's checkpoint.
-        quantization: of the exported bundle; None exports and saves no model.
-        devices: where the model was built and is trained.
+        split: clips for training, validation and test.
+        recipe: settings of the training.
+        run: directory for all results.
+        resume: continue from the run's checkpoint.
+        quantization: quantization of the exported bundle; None saves and exports no model.
+        devices: devices on which the model was built.
     """
 
     model: SemanticAC
@@ -53,12 +53,12 @@ class Job:
 
 
 class Learned(NamedTuple):
-    """What there is after the last epoch, beside the trained model.
+    """Results of a training, besides the trained model.
 
     Args:
-        clips: waveforms of the whole dataset at the model's rate.
-        clips_per_epoch: how many were trained on in each epoch.
-        finished: False after an interrupt; the model can be used all the same.
+        clips: waveforms of all clips of the dataset at the model's rate.
+        clips_per_epoch: number of clips trained on in each epoch.
+        finished: False after an interrupt; the model is usable all the same.
     """
 
     clips: list[FloatArray]
@@ -97,14 +97,14 @@ def learn(job: Job) -> Learned:
         validation = (batches.inputs(windows), shares)
     with job.devices.scope():
         optimizer = recipe.make_optimizer(batches.steps_per_epoch)
-        # An object has its variables before the step is traced, see `build_optimizer`.
+        # As an object, it gets its variables before the step is traced, see `build_optimizer`.
         model.compile(optimizer, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
         finished = _train(job, batches, validation)
     return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
 
 
 def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool:
-    """Train to the last epoch; False after an interrupt, with the model in a usable state."""
+    """Train to the last epoch; return False after an interrupt. The model is usable either way."""
     epochs, run = job.recipe.epochs, job.run
     first_epoch = _restore(job.model, run, batches.steps_per_epoch) if job.resume else 0
     bar = ProgressBar(epochs, first_epoch)
@@ -123,11 +123,11 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
                 Recorder(run, rows),
                 bar,
             ],
-            shuffle=False,  # the batches are a permutation already
+            shuffle=False,  # `TrainingBatches` shuffles
             verbose=0,
         )
     except KeyboardInterrupt:
-        print("training.fit: interrupted; keeping what was learned so far", file=sys.stderr)
+        print("training.fit: interrupted; keeping the weights trained so far", file=sys.stderr)
         return False
     finally:
         bar.close()
@@ -136,7 +136,7 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
 
 
 def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
-    """Load the checkpoint, if an epoch was finished; return the epoch to go on with."""
+    """Load the checkpoint, if there is one; return the epoch at which to continue, from 0."""
     if not run.checkpoint.exists():
         return 0
     model.optimizer.build(model.trainable_variables)

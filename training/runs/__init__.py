@@ -1,1 +1,1 @@
-"""What runs leave: directories, evaluations, bundles, and the tables and plots made of them."""
+"""Run directories, evaluations, exports, and their tables and plots."""

@@ -1,4 +1,4 @@
-"""Finished runs and cross-validations side by side."""
+"""Comparison of finished runs and cross-validations."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _ABSENT = "-"
 
 @dataclass(frozen=True)
 class _Entry:
-    """One row: what every run has, and its other settings by name."""
+    """One row: the columns every run has, and its other settings by name."""
 
     name: str
     dataset: str
@@ -30,17 +30,17 @@ class _Entry:
 
 
 def compare(directories: Sequence[Path]) -> tuple[list[str], list[Path]]:
-    """A Markdown table with the settings that differ.
+    """Compare finished runs in a Markdown table, with the settings that differ.
 
     Args:
-        directories: of runs and of cross-validations.
+        directories: directories of runs and cross-validations.
 
     Returns:
-        Lines of the table, none if there is nothing to compare; and the directories that hold
-        nothing finished.
+        Lines of the table, empty if nothing is finished; and the directories without a finished
+        run or cross-validation.
     """
-    found = {directory: list(_entries(directory)) for directory in directories}
-    entries = [entry for several in found.values() for entry in several]
+    by_directory = {directory: list(_entries(directory)) for directory in directories}
+    entries = [entry for found in by_directory.values() for entry in found]
     names = dict.fromkeys(name for entry in entries for name in entry.settings)
     differing = [
         name
@@ -60,12 +60,12 @@ def compare(directories: Sequence[Path]) -> tuple[list[str], list[Path]]:
     ]
     return (
         table((*header, "accuracy in %", "training s a run", "parameters"), rows) if rows else [],
-        [directory for directory, several in found.items() if not several],
+        [directory for directory, found in by_directory.items() if not found],
     )
 
 
 def _entries(directory: Path) -> Iterable[_Entry]:
-    """What a directory holds: a run, the protocols of a cross-validation, or nothing."""
+    """Yield a directory's run, or each protocol of its cross-validation, if finished."""
     run, summary = Run(directory), directory / "summary.json"
     if run.metrics.exists():
         config, figures = (json.loads(path.read_text()) for path in (run.config, run.metrics))
@@ -101,7 +101,7 @@ def _entries(directory: Path) -> Iterable[_Entry]:
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe, its augmentation and weights by name; preset and seed have columns."""
+    """Flatten recipe, augmentation and weights, without preset and seed, which have columns."""
     settings = {
         **config["recipe"],
         **config["recipe"]["augmentation"],

@@ -1,4 +1,4 @@
-"""What a layer costs: parameters, and multiplications counted in the graph that a device runs."""
+"""Cost of a layer: its parameters, and the multiply-accumulates in its TFLite graph."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from semanticac_keras import HEADS, ExportError, HTSATEncoder
 from semanticac_keras.export import to_flatbuffer
 from semanticac_keras.heads import head_from_preset
 
-# Operators that multiply and accumulate in a way that `_macs` cannot see.
+# Operators with multiply-accumulates that `_macs` cannot count.
 _UNCOUNTED = {
     *("CONV_3D", "CONV_3D_TRANSPOSE", "IF", "SVDF", "TRANSPOSE_CONV", "WHILE"),
     *("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN"),
@@ -20,10 +20,10 @@ _UNCOUNTED = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Size and work of a layer.
+    """Parameters and work of a layer.
 
     Args:
-        parameters: values of its weights.
+        parameters: number of parameters.
         macs: multiply-accumulates for one clip, see `count_macs`.
     """
 
@@ -32,14 +32,17 @@ class Cost:
 
 
 def tower_costs(preset: str) -> dict[str, Cost]:
-    """The audio encoder, as `"audio_encoder"`, and every head of `semanticac_keras.HEADS`.
+    """Measure the audio encoder and every head of a preset.
 
     Args:
-        preset: one of `semanticac_keras.presets.PRESETS`.
+        preset: name in `semanticac_keras.presets.PRESETS`.
+
+    Returns:
+        Costs by name: `"audio_encoder"`, then the names in `semanticac_keras.HEADS`.
 
     Raises:
-        ExportError: see `count_macs`.
-        ValueError: if there is no such preset.
+        ExportError: if a layer's work cannot be counted, see `count_macs`.
+        ValueError: if the preset does not exist.
     """
     encoder = HTSATEncoder.from_preset(preset)
     log_mel = (encoder.num_frames, encoder.num_mels)
@@ -51,33 +54,33 @@ def tower_costs(preset: str) -> dict[str, Cost]:
 
 
 def measure(layer: keras.Layer, input_shape: tuple[int, ...]) -> Cost:
-    """Size and work of a layer; it is built if it was not.
+    """Measure a layer, and build it first if necessary.
 
     Args:
-        layer: a layer or model of one tensor.
-        input_shape: of one clip, without the batch.
+        layer: layer or model with one input and one output.
+        input_shape: shape of one clip, without the batch axis.
 
     Raises:
-        ExportError: see `count_macs`.
+        ExportError: if its work cannot be counted, see `count_macs`.
     """
     macs = count_macs(layer, input_shape)
     return Cost(layer.count_params(), macs)
 
 
 def count_macs(layer: keras.Layer, input_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of a layer for one clip.
+    """Count the multiply-accumulates of a layer for one clip.
 
-    The layer is converted to TFLite at batch 1, and the graph's matrix products and convolutions
-    are counted: what it computes of its weights alone, once, is not work. Nor are elementwise
-    operations and means.
+    Converts the layer to TFLite at batch size 1 and counts the matrix products and convolutions of
+    the graph. Conversion folds computations on weights alone, so they do not count; elementwise
+    operations and means do not count either.
 
     Args:
-        layer: a layer or model of one tensor; it is built if it was not.
-        input_shape: of one clip, without the batch.
+        layer: layer or model with one input and one output; built first if necessary.
+        input_shape: shape of one clip, without the batch axis.
 
     Raises:
-        ExportError: if it cannot be converted, Keras runs on another backend than TensorFlow, or
-            the graph holds an operator that cannot be counted.
+        ExportError: if the layer cannot be converted, the backend is not TensorFlow, or an operator
+            of the graph cannot be counted.
     """
     if not layer.built:
         layer.build((None, *input_shape))
@@ -87,16 +90,16 @@ def count_macs(layer: keras.Layer, input_shape: tuple[int, ...]) -> int:
 
 
 def count_graph_macs(graph: bytes, input_shape: Sequence[int] | None = None) -> int:
-    """Multiply-accumulates of one run of a TFLite graph, see `count_macs`.
+    """Count the multiply-accumulates of one inference of a TFLite graph, see `count_macs`.
 
     Args:
         graph: the flatbuffer.
-        input_shape: of its first input, where the graph leaves it open.
+        input_shape: shape of the first input, if the graph leaves it open.
 
     Raises:
-        ExportError: if the graph holds an operator that cannot be counted.
+        ExportError: if an operator of the graph cannot be counted.
     """
-    # Without the CPU delegate, which would take the operators' place.
+    # The CPU delegate would hide the operators.
     interpreter = Interpreter(
         model_content=graph,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -118,7 +121,7 @@ def count_graph_macs(graph: bytes, input_shape: Sequence[int] | None = None) -> 
 
 
 def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
-    """Multiply-accumulates of an operator: its outputs times the products in each."""
+    """Return the multiply-accumulates of an operator: output size times products per value."""
     if name == "FULLY_CONNECTED":
         products = inputs[1][1]  # of (out, in)
     elif name == "CONV_2D":

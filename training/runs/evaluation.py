@@ -1,4 +1,4 @@
-"""Figures of a classifier on held-out clips."""
+"""Predictions on held-out clips, and their metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ConfidenceBin:
-    """Clips whose highest probability lies in one range.
+    """Clips with their highest probability in one range.
 
     Args:
         low: lower end of the range, exclusive.
-        high: upper end, inclusive.
-        clips: how many.
-        confidence: their mean highest probability; 0 without clips.
-        accuracy: share of them that is right; 0 without clips.
+        high: upper end of the range, inclusive.
+        clips: number of clips.
+        confidence: mean highest probability; 0 without clips.
+        accuracy: share of clips classified correctly; 0 without clips.
     """
 
     low: float
@@ -33,13 +33,13 @@ class ConfidenceBin:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions on held-out clips beside the truth.
+    """Predictions on held-out clips, with the true labels.
 
     Args:
-        labels: class names.
-        names: (n,) name of each clip.
-        truth: (n,) label of each clip.
-        probabilities: (n, K).
+        labels: class names, (K,).
+        names: name of each clip, (n,).
+        truth: integer label of each clip, (n,).
+        probabilities: float32 probabilities, (n, K).
     """
 
     labels: tuple[str, ...]
@@ -49,17 +49,17 @@ class Evaluation:
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             labels, names = (tuple(file[key].tolist()) for key in ("labels", "names"))
             return cls(labels, names, file["truth"], file["probabilities"])
 
     @classmethod
     def pooled(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
-        """All clips of several evaluations; a clip that several have counts as often.
+        """Concatenate evaluations; a clip in several of them counts several times.
 
         Args:
-            parts: one or more, of the same labels.
+            parts: one or more evaluations with the same labels.
         """
         return cls(
             parts[0].labels,
@@ -86,17 +86,17 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Share of clips whose most probable label is right."""
+        """Share of clips classified correctly."""
         return float(np.mean(self.predicted == self.truth))
 
     def confusion(self) -> IntArray:
-        """Counts, (K true, K predicted)."""
+        """Return the confusion matrix: counts (K, K) by true and predicted label."""
         counts = np.zeros((len(self.labels),) * 2, np.int64)
         np.add.at(counts, (self.truth, self.predicted), 1)
         return counts
 
     def per_class(self) -> dict[str, float]:
-        """Accuracy on the clips of each class that has any."""
+        """Return the accuracy on each class that has clips."""
         counts = self.confusion()
         return {
             label: float(counts[i, i] / counts[i].sum())
@@ -105,7 +105,7 @@ class Evaluation:
         }
 
     def mistakes(self) -> list[tuple[str, str, str, float]]:
-        """Each wrong clip: its name, its label, the label given, and that label's probability."""
+        """Return name, true label, predicted label and its probability of each wrong clip."""
         wrong = np.flatnonzero(self.predicted != self.truth).tolist()
         return [
             (
@@ -118,10 +118,13 @@ class Evaluation:
         ]
 
     def hardest_pairs(self, limit: int = 10) -> list[tuple[str, str, int, int]]:
-        """Labels most often taken for another: the label, the other, how often, of how many clips.
+        """Return the most frequent confusions.
 
         Args:
-            limit: most pairs to return.
+            limit: largest number of pairs.
+
+        Returns:
+            True label, predicted label, number of confusions, and clips of the true label.
         """
         counts = self.confusion()
         clips = counts.sum(axis=1)
@@ -133,8 +136,8 @@ class Evaluation:
         ]
 
     def confidence_bins(self) -> list[ConfidenceBin]:
-        """Clips by their highest probability, in bins of equal width."""
-        confidence, right = self.probabilities.max(axis=1), self.predicted == self.truth
+        """Group the clips by their highest probability, in bins of equal width."""
+        confidence, correct = self.probabilities.max(axis=1), self.predicted == self.truth
         index = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
         bins = []
         for i in range(CALIBRATION_BINS):
@@ -146,14 +149,15 @@ class Evaluation:
                     high=(i + 1) / CALIBRATION_BINS,
                     clips=clips,
                     confidence=float(confidence[inside].mean()) if clips else 0.0,
-                    accuracy=float(right[inside].mean()) if clips else 0.0,
+                    accuracy=float(correct[inside].mean()) if clips else 0.0,
                 )
             )
         return bins
 
     def calibration_error(self) -> float:
-        """Expected calibration error: mean gap between a bin's confidence and its accuracy,
-        weighted by its clips.
+        """Return the expected calibration error.
+
+        This is the mean gap between confidence and accuracy of the bins, weighted by their clips.
 
         Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
         """

@@ -1,4 +1,4 @@
-"""Many runs of `training.fit`, several at once, each in a process of its own."""
+"""Parallel runs of `training.fit`, each in its own process."""
 
 import json
 import os
@@ -19,17 +19,17 @@ _POLL_SECONDS = 0.2
 
 
 class JobsError(Exception):
-    """Some runs did not finish."""
+    """At least one run failed."""
 
 
 @dataclass(frozen=True)
 class FitProcess:
-    """One run of `training.fit` in a process of its own, finished or still to be made.
+    """One run of `training.fit` in its own process, pending or finished.
 
     Args:
-        run: its directory.
-        arguments: of `training.fit`, without `--out` and `--resume`.
-        program: the command line before the arguments.
+        run: run directory.
+        arguments: arguments of `training.fit`, without `--out` and `--resume`.
+        program: command line before the arguments.
     """
 
     run: Run
@@ -38,42 +38,42 @@ class FitProcess:
 
     @property
     def log(self) -> Path:
-        """What the run printed, over all its attempts."""
+        """Output of the run, over all its attempts."""
         return self.run.directory / "fit.log"
 
     def start(self, threads: int) -> subprocess.Popen[bytes]:
-        """Begin, or go on where the run stopped.
+        """Start the run, or resume it.
 
         Args:
-            threads: CPU threads it may use.
+            threads: number of CPU threads it may use.
         """
-        place = "--resume" if self.run.config.exists() else "--out"
+        option = "--resume" if self.run.config.exists() else "--out"
         limits = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
         self.run.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*self.program, *self.arguments, place, str(self.run.directory)],
+                [*self.program, *self.arguments, option, str(self.run.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **dict.fromkeys(limits, str(threads))},
-                start_new_session=True,  # a terminal's Ctrl-C comes to us alone, and once to it
+                start_new_session=True,  # Ctrl-C reaches only this process, which passes it on once
             )
 
 
 def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
-    """Run what is not finished, sharing the CPU's threads; a failure does not stop the others.
+    """Run all unfinished jobs, sharing the CPU's threads. One failure does not stop the others.
 
-    Ctrl-C, or SIGTERM, is passed on to the runs, which keep what they learned. Called again, they
-    go on. A second Ctrl-C kills them.
+    Ctrl-C or SIGTERM interrupts the runs, which keep the weights trained so far; the next call
+    resumes them. A second Ctrl-C kills them.
 
     Args:
         jobs: the runs.
-        at_once: most runs at the same time.
+        at_once: largest number of parallel runs.
 
     Raises:
-        JobsError: if runs failed.
-        KeyboardInterrupt: when all have stopped.
+        JobsError: if a run failed.
+        KeyboardInterrupt: after an interrupt, once all runs have stopped.
     """
     waiting = deque(job for job in jobs if not job.run.metrics.exists())
     threads = max(1, _cores() // at_once)
@@ -81,7 +81,7 @@ def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
     ended = len(jobs) - len(waiting)
     failed = 0
     if ended:
-        _say(f"{ended} of {len(jobs)} runs are finished already")
+        _print(f"{ended} of {len(jobs)} runs are already finished")
     with _interruptible():
         try:
             while waiting or running:
@@ -93,9 +93,9 @@ def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
                     status = running.pop(job).returncode
                     ended += 1
                     failed += status != 0
-                    _say(f"{ended}/{len(jobs)} {job.run.directory}: {_outcome(job, status)}")
+                    _print(f"{ended}/{len(jobs)} {job.run.directory}: {_outcome(job, status)}")
         except KeyboardInterrupt:
-            _say("interrupted; the runs keep what they learned, the same command goes on")
+            _print("interrupted; the same command resumes the runs")
             for process in running.values():
                 process.send_signal(signal.SIGINT)
             for process in running.values():
@@ -106,8 +106,8 @@ def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
                 process.kill()
     if failed:
         raise JobsError(
-            f"{failed} of {len(jobs)} runs failed; what they printed is in their fit.log. "
-            "The same command tries them again."
+            f"{failed} of {len(jobs)} runs failed; see fit.log in their directories. "
+            "The same command retries them."
         )
 
 
@@ -116,12 +116,12 @@ def _outcome(job: FitProcess, status: int) -> str:
         figures = json.loads(job.run.metrics.read_text())
         return f"accuracy {figures['accuracy']:.1%} in {figures['training_seconds']:.0f} s"
     lines = job.log.read_text(errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
     return f"failed with status {status}: {last}"
 
 
 def _cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -129,7 +129,7 @@ def _cores() -> int:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM raises what Ctrl-C does, and no run inherits a SIGINT that a shell's `&` ignores."""
+    """Handle SIGTERM like Ctrl-C, and let no run inherit the ignored SIGINT of a shell's `&`."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
@@ -139,5 +139,5 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Parts that the reports of runs and of cross-validations share, as lines of Markdown."""
+"""Sections shared by the reports of runs and cross-validations, as lines of Markdown."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from training.runs.plots import plot_confusion, plot_per_class, plot_reliability
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table.
+    """Format a Markdown table.
 
     Args:
         header: names of the columns.
-        rows: cells, as many in each row.
+        rows: cells of each row, one per column.
     """
     cells = [header, ["---"] * len(header), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells]
@@ -23,13 +23,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def evaluation_section(
     evaluation: Evaluation, directory: Path, prefix: str = "", heading: str = "##"
 ) -> list[str]:
-    """What is right and wrong by class, and how far to trust the probabilities.
+    """Plot and tabulate accuracy by class, confusions and calibration.
 
     Args:
         evaluation: predictions on held-out clips.
-        directory: of the report, where the pictures are written.
-        prefix: of the pictures' names.
-        heading: the sections' level.
+        directory: directory of the report, for the plots.
+        prefix: prefix of the plots' file names.
+        heading: Markdown heading level.
     """
     plot_confusion(evaluation, directory / f"{prefix}confusion_matrix.png")
     plot_per_class(evaluation, directory / f"{prefix}per_class_accuracy.png")
@@ -50,14 +50,14 @@ def evaluation_section(
         "",
         f"{heading} Hardest pairs",
         "",
-        *(table(("label", "taken for", "clips"), pairs) if pairs else ["No clip is wrong."]),
+        *(table(("label", "taken for", "clips"), pairs) if pairs else ["No mistakes."]),
         "",
         f"![confusion matrix]({prefix}confusion_matrix.png)",
         "",
         f"{heading} Calibration",
         "",
         f"Expected calibration error {evaluation.calibration_error():.3f}: the mean gap between "
-        "the highest probability and the share that is right, over "
+        "confidence (the highest probability) and accuracy, over "
         f"{CALIBRATION_BINS} bins of equal width (Guo et al. 2017).",
         "",
         f"![reliability]({prefix}reliability.png)",
@@ -66,10 +66,10 @@ def evaluation_section(
 
 
 def provenance_section(config: Mapping[str, Any]) -> list[str]:
-    """The command and what it ran with.
+    """Format the command, versions and git revision.
 
     Args:
-        config: holds what `training.runs.run.provenance` returns.
+        config: entries of `training.runs.run.provenance`.
     """
     versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
     return [

@@ -1,4 +1,4 @@
-"""What a training leaves: its figures, its predictions, and the bundle."""
+"""Results of a training: metrics, predictions and the exported bundle."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,14 @@ _CHECKED_CLIPS = 16
 
 
 def speed(history: Sequence[Row], clips_per_epoch: int) -> dict[str, Any]:
-    """How long it took; the rate is that of a median epoch, for the first one compiles.
+    """Return duration and speed. The speed is that of the median epoch, as the first one compiles.
 
     Args:
-        history: one row an epoch.
-        clips_per_epoch: how many were trained on in each.
+        history: one row per epoch.
+        clips_per_epoch: number of clips trained on in each epoch.
+
+    Returns:
+        Entries for `metrics.json`; without the speed if no epoch was finished.
     """
     seconds = [row["seconds"] for row in history]
     figures = {"epochs": len(seconds), "training_seconds": sum(seconds)}
@@ -36,7 +39,7 @@ def speed(history: Sequence[Row], clips_per_epoch: int) -> dict[str, Any]:
 
 
 def sizes(model: SemanticAC) -> dict[str, Any]:
-    """Parameters of each part, and the paper's h, w, d and C."""
+    """Return the parameters of each part, and the paper's h, w, d and C."""
     tower = model.audio_tower
     return {
         "parameters": {
@@ -56,17 +59,17 @@ def test(
     clips: Sequence[FloatArray],
     run: Run,
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """Test the last epoch and, where a fold chose one, the best; the model is then the latter.
+    """Evaluate the last epoch and, with a validation fold, the selected epoch.
 
     Args:
-        model: trained to the last epoch.
+        model: model after the last epoch; left with the selected weights, if any.
         dataset: labelled clips.
-        split: what each clip was for.
-        clips: waveforms of the test's, in their order.
-        run: holds the history and the weights of the best epoch.
+        split: clips for training, validation and test.
+        clips: waveforms of the test clips, in their order.
+        run: run with the history and the selected weights.
 
     Returns:
-        Predictions, and the figures for `metrics.json`.
+        Predictions of the final weights, and entries for `metrics.json`.
     """
     held_out = [dataset.clips[i] for i in split.test]
     names = tuple(clip.name for clip in held_out)
@@ -78,16 +81,16 @@ def test(
     evaluation = predict()
     figures: dict[str, Any] = {"accuracy_last_epoch": evaluation.accuracy}
     history = run.read_history()
-    chosen = None if split.validation_fold is None else best_epoch(history)
-    if chosen is not None:
-        model.load_weights(run.selected(chosen))
+    selected = None if split.validation_fold is None else best_epoch(history)
+    if selected is not None:
+        model.load_weights(run.selected(selected))
         evaluation = predict()
         figures["accuracy_selected_on_validation"] = evaluation.accuracy
         figures["validation"] = {
             "fold": split.validation_fold,
             "clips": len(split.validation),
-            "epoch": chosen,
-            "accuracy": history[chosen - 1]["val_accuracy"],
+            "epoch": selected,
+            "accuracy": history[selected - 1]["val_accuracy"],
         }
     return evaluation, {"accuracy": evaluation.accuracy, **figures}
 
@@ -100,18 +103,18 @@ def export(
     receipt: dict[str, Any],
     quantization: Quantization,
 ) -> dict[str, Any]:
-    """Write the bundle, and for the demo a recording to try it on.
+    """Write the bundle and, for the demo dataset, an example recording.
 
     Args:
-        model: tested.
-        dataset: what it was trained on.
-        clips: waveforms of the test's, on which the bundle is compared with the model.
-        run: where the bundle goes.
-        receipt: the bundle's account of the training.
-        quantization: of the bundle.
+        model: trained model.
+        dataset: dataset of the training.
+        clips: waveforms of the test clips, on which the bundle is compared with the model.
+        run: run that receives the bundle.
+        receipt: description of the training, for the bundle's contract.
+        quantization: quantization of the bundle.
 
     Returns:
-        The form and its parity figures, or under `error` what went wrong.
+        The quantization and the parity figures, or the reason under `error`.
     """
     try:
         contract = export_tflite(
@@ -130,7 +133,7 @@ def export(
 
 
 def _write_example(directory: Path, clips: Sequence[FloatArray]) -> None:
-    """A recording of held-out sounds in a row, and what the bundle makes of it as a stream."""
+    """Write a recording of several held-out clips, and plot the bundle's scores along it."""
     classifier = StreamingClassifier(directory / "model.tflite", hop_seconds=0.25)
     recording = np.concatenate(clips[:: max(1, len(clips) // 6)][:6])
     with replacing(directory / "example.wav") as temporary:

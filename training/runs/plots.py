@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run, as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def plot_confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 def plot_per_class(evaluation: Evaluation, path: Path) -> None:
-    """Write the accuracy on each class as PNG, the best first.
+    """Write the accuracy on each class as PNG, in descending order.
 
     Args:
         evaluation: predictions on held-out clips.
@@ -59,7 +59,7 @@ def plot_per_class(evaluation: Evaluation, path: Path) -> None:
 
 
 def plot_reliability(evaluation: Evaluation, path: Path) -> None:
-    """Write the share that is right over the highest probability, and how many clips, as PNG.
+    """Write a reliability diagram as PNG: accuracy and number of clips over the confidence.
 
     Args:
         evaluation: predictions on held-out clips.
@@ -76,7 +76,7 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
         marker="o",
         label=f"held-out clips, error {evaluation.calibration_error():.3f}",
     )
-    above.set_ylabel("share that is right")
+    above.set_ylabel("accuracy")
     above.legend(loc="upper left")
     edges = [bin.low for bin in bins]
     below.bar(edges, [bin.clips for bin in bins], width=1 / len(bins), align="edge", ec="white")
@@ -93,9 +93,9 @@ def plot_curves(
     """Write loss and accuracy over the epochs as PNG.
 
     Args:
-        history: one row an epoch.
-        validated_on: name of the second curve.
-        selected_epoch: the epoch that was kept, if it was chosen.
+        history: one row per epoch.
+        validated_on: label of the second curve.
+        selected_epoch: epoch selected on a validation fold, if any.
         path: file to write.
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
@@ -118,12 +118,12 @@ def plot_curves(
 def plot_stream(
     waveform: FloatArray, front_end: FrontEnd, results: Sequence[Classification], path: Path
 ) -> None:
-    """Write a recording's log-mel over the scores that a stream of it gave, as PNG.
+    """Write a recording's log-mels above its streaming scores, as PNG.
 
     Args:
-        waveform: (samples,), mono at the front end's rate.
-        front_end: the bundle's.
-        results: the stream's classifications, in order.
+        waveform: float32 (samples,), mono at the front end's rate.
+        front_end: front end of the bundle.
+        results: classifications of the stream, in order; at least one.
         path: file to write.
     """
     labels, seconds = results[0].labels, waveform.size / front_end.sample_rate_hz
@@ -139,7 +139,7 @@ def plot_stream(
         cmap="magma",
     )
     above.set_ylabel("mel band")
-    # A score stands at the end of its window: when it comes out.
+    # A score is drawn at the end of its window, when it becomes available.
     ends = [result.end_seconds for result in results]
     edges = np.append(ends, ends[-1] + (ends[-1] - ends[0]) / max(1, len(ends) - 1))
     scores = np.stack([result.scores for result in results], axis=1)

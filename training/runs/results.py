@@ -1,4 +1,4 @@
-"""What finished runs over folds and seeds say together."""
+"""Aggregated results of finished runs over folds and seeds."""
 
 import json
 import math
@@ -17,12 +17,12 @@ from training.runs.run import RunError
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean of repeated figures and how much they differ.
+    """Mean and standard deviation of repeated measurements.
 
     Args:
-        mean: of the figures.
-        std: their standard deviation, of the sample; None of a single one.
-        count: how many.
+        mean: mean of the values.
+        std: sample standard deviation; None for a single value.
+        count: number of values.
     """
 
     mean: float
@@ -31,26 +31,26 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
-        """Mean and standard deviation of one or more values."""
+        """Compute the spread of one or more values."""
         array = np.fromiter(values, np.float64)
         std = float(array.std(ddof=1)) if array.size > 1 else None
         return cls(float(array.mean()), std, array.size)
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean."""
+        """Standard error of the mean; None for a single value."""
         return None if self.std is None else self.std / math.sqrt(self.count)
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Finished runs, one for each of some folds and seeds.
+    """Finished runs, one for each combination of folds and seeds.
 
     Args:
-        folds: the folds held out, F.
-        seeds: seeds of the recipe, S.
+        folds: held-out folds, (F,).
+        seeds: seeds of the recipe, (S,).
         evaluations: predictions on the held-out fold, by fold and seed.
-        figures: what `metrics.json` holds, by fold and seed.
+        figures: contents of `metrics.json`, by fold and seed.
     """
 
     folds: tuple[int, ...]
@@ -60,21 +60,21 @@ class Results:
 
     @classmethod
     def read(cls, jobs: Mapping[tuple[int, int], FitProcess], dataset: AudioDataset) -> "Results":
-        """Read what finished jobs left.
+        """Read the results of finished jobs.
 
         Args:
-            jobs: by fold and seed.
-            dataset: what they were trained on.
+            jobs: jobs by fold and seed.
+            dataset: dataset of their training.
 
         Raises:
-            RunError: if a run was tested on other clips than the dataset's fold holds.
+            RunError: if the clips of a run's test differ from those of the dataset's fold.
         """
         evaluations = {key: Evaluation.load(job.run.predictions) for key, job in jobs.items()}
         for (fold, seed), evaluation in evaluations.items():
             if set(evaluation.names) != {clip.name for clip in dataset.clips if clip.fold == fold}:
                 raise RunError(
-                    f"{jobs[fold, seed].run.directory} was tested on other clips than "
-                    f"{dataset.name} holds now; choose another directory with --out."
+                    f"{jobs[fold, seed].run.directory} was tested on different clips than "
+                    f"{dataset.name} now contains; choose another directory with --out."
                 )
         return cls(
             tuple(dict.fromkeys(fold for fold, _ in jobs)),
@@ -85,33 +85,33 @@ class Results:
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
-        """Of each seed and fold, (S, F)."""
+        """Accuracy of each seed and fold, (S, F)."""
         return np.array(
             [[self.evaluations[fold, seed].accuracy for fold in self.folds] for seed in self.seeds]
         )
 
     def over_seeds(self) -> Spread:
-        """Mean over folds, repeated with each seed."""
+        """Return the spread over seeds of the mean over folds."""
         return Spread.of(self.accuracies.mean(axis=1))
 
     def over_folds(self) -> Spread:
-        """Mean over seeds, of each fold: different clips, not repetitions."""
+        """Return the spread over folds of the mean over seeds; folds are different clips."""
         return Spread.of(self.accuracies.mean(axis=0))
 
     def difference(self, reference: "Results") -> Spread:
-        """How much higher the accuracy is than another's with the same folds and seeds."""
+        """Return the spread of paired accuracy differences to runs of the same folds and seeds."""
         return Spread.of((self.accuracies - reference.accuracies).flat)
 
     def mean(self, figure: str) -> float:
-        """Mean over all runs of a number that `metrics.json` holds."""
+        """Return the mean over all runs of a value in `metrics.json`."""
         return float(np.mean([figures[figure] for figures in self.figures.values()]))
 
     def pooled(self) -> Evaluation:
-        """Predictions of all runs together."""
+        """Return the predictions of all runs together."""
         return Evaluation.pooled(list(self.evaluations.values()))
 
 
 def percent(values: Spread) -> str:
-    """`85.3 ± 0.8`, or `85.3` of a single figure."""
+    """Format in percent: `85.3 ± 0.8`, or `85.3` for a single value."""
     text = f"{100 * values.mean:.1f}"
     return text if values.std is None else f"{text} ± {100 * values.std:.1f}"

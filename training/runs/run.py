@@ -1,4 +1,4 @@
-"""A run directory: what was asked for, what came out, and how to go on."""
+"""Run directories: settings, history, checkpoints and results of a training."""
 
 import csv
 import importlib.metadata
@@ -17,7 +17,7 @@ Row = dict[str, float]
 
 
 class RunError(Exception):
-    """A run directory cannot be used as asked."""
+    """A run directory does not suit the request."""
 
 
 @dataclass(frozen=True)
@@ -25,34 +25,34 @@ class Run:
     """Paths of one training run.
 
     Args:
-        directory: holds everything the run writes.
+        directory: directory of all files of the run.
     """
 
     directory: Path
 
     @property
     def config(self) -> Path:
-        """What was asked for, and with which versions."""
+        """Settings, command, revision and versions."""
         return self.directory / "config.json"
 
     @property
     def history(self) -> Path:
-        """One row an epoch."""
+        """History, one row per epoch."""
         return self.directory / "history.csv"
 
     @property
     def checkpoint(self) -> Path:
-        """Weights and optimiser state after the last whole epoch."""
+        """Weights and optimiser state after the last complete epoch."""
         return self.directory / "checkpoint.weights.h5"
 
     @property
     def predictions(self) -> Path:
-        """What the kept weights say of each held-out clip."""
+        """Predictions of the final weights on the held-out clips."""
         return self.directory / "predictions.npz"
 
     @property
     def metrics(self) -> Path:
-        """Figures of the finished run; its presence says that it is finished."""
+        """Metrics of the run; the file exists only if the run is finished."""
         return self.directory / "metrics.json"
 
     def selected(self, epoch: int) -> Path:
@@ -60,30 +60,42 @@ class Run:
         return self.directory / f"selected-{epoch}.weights.h5"
 
     def keep_selected(self, epoch: int | None) -> None:
-        """Remove the selected weights of all epochs but this one."""
+        """Remove the selected weights of all other epochs, or of all epochs if None."""
         for path in self.directory.glob("selected-*.weights.h5"):
             if epoch is None or path != self.selected(epoch):
                 path.unlink()
 
     def start(self, settings: Mapping[str, Any], program: str = "training.fit") -> None:
-        """Create the directory, and write the settings with what it takes to repeat the run.
+        """Create the directory and write the settings, command and versions.
+
+        Args:
+            settings: settings of the run.
+            program: module that runs.
 
         Raises:
-            RunError: if another run is there already.
+            RunError: if the directory already holds a run.
         """
-        if self.config.exists():
-            raise RunError(
-                f"{self.directory} holds a run already: go on with --resume, "
-                "or choose another directory with --out."
-            )
+        self.check_unused()
         self.directory.mkdir(parents=True, exist_ok=True)
         write_json(self.config, {**settings, **provenance(program)})
 
-    def check_resumable(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to go on with other settings than the run was started with.
+    def check_unused(self) -> None:
+        """Refuse a directory that already holds a run.
 
         Raises:
-            RunError: naming what differs, or if there is nothing to resume or nothing left to do.
+            RunError: if there is a run.
+        """
+        if self.config.exists():
+            raise RunError(
+                f"{self.directory} already holds a run; continue it with --resume, "
+                "or choose another directory with --out."
+            )
+
+    def check_resumable(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to resume a missing run, a finished run, or a run with other settings.
+
+        Raises:
+            RunError: if the run cannot be resumed; names the settings that differ.
         """
         if not self.config.exists():
             raise RunError(f"{self.directory} holds no run to resume.")
@@ -95,7 +107,7 @@ class Run:
         """Refuse a run that was started with other settings.
 
         Raises:
-            RunError: naming what differs.
+            RunError: if settings differ; names them.
         """
         config = json.loads(self.config.read_text())
         before = {name: config.get(name) for name in settings}
@@ -109,14 +121,14 @@ class Run:
             )
 
     def read_history(self) -> list[Row]:
-        """The rows written so far."""
+        """Read the rows written so far."""
         if not self.history.exists():
             return []
         with self.history.open(newline="") as file:
             return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def write_history(self, rows: list[Row]) -> None:
-        """Replace the history."""
+        """Write the complete history, replacing the file."""
         with replacing(self.history) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["epoch"])
             writer.writeheader()
@@ -124,19 +136,19 @@ class Run:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write one JSON file whole."""
+    """Write a JSON file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def best_epoch(rows: list[Row]) -> int | None:
-    """The epoch with the highest accuracy in validation, the later of equals; None without any."""
+    """Return the epoch with the best validation accuracy, the last of equals; None without rows."""
     best = max(rows, key=lambda row: (row["val_accuracy"], row["epoch"]), default=None)
     return None if best is None else int(best["epoch"])
 
 
 def provenance(program: str) -> dict[str, Any]:
-    """The command, the code and the versions that run now."""
+    """Return the command, git revision and versions of this process."""
     packages = ("semanticac-keras", "keras", "tensorflow", "jax", "torch", "numpy")
     return {
         "command": ["python", "-m", program, *sys.argv[1:]],
@@ -147,23 +159,23 @@ def provenance(program: str) -> dict[str, Any]:
 
 
 def portable(command: Sequence[str]) -> list[str]:
-    """A command as others would type it: files elsewhere by their names alone."""
+    """Shorten absolute paths in a command to file names, for publication."""
     return [Path(word).name if Path(word).is_absolute() else word for word in command]
 
 
-def free_directory(wanted: Path) -> Path:
-    """`wanted`, or its first numbered sibling that holds no run."""
-    directory, number = wanted, 1
+def free_directory(preferred: Path) -> Path:
+    """Return the preferred directory, or its first numbered sibling that holds no run."""
+    directory, number = preferred, 1
     while Run(directory).config.exists():
         number += 1
-        directory = wanted.with_name(f"{wanted.name}-{number}")
+        directory = preferred.with_name(f"{preferred.name}-{number}")
     return directory
 
 
 def flat_differences(
     before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
-    """Leaves that differ, by name."""
+    """Return name, old and new value of each leaf that differs between nested mappings."""
     found: list[tuple[str, Any, Any]] = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
@@ -182,7 +194,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The revision of the code that runs, marked if it was changed since; None outside git."""
+    """Return this code's revision, marked if there are changes; None outside its repository."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -191,7 +203,7 @@ def _git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", __file__)  # not some project around site-packages
+        git("ls-files", "--error-unmatch", __file__)  # fails in a project around site-packages
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -11,11 +11,11 @@ def rng(seed=0):
 RAMP = np.arange(1000, dtype=np.float32)
 
 
-def test_by_default_a_clip_of_the_windows_length_stays_as_it_is():
+def test_by_default_a_clip_of_window_length_is_unchanged():
     np.testing.assert_array_equal(augment(RAMP, 1000, Augmentation(), rng()), RAMP)
 
 
-def test_a_longer_clip_is_cropped_anywhere():
+def test_a_longer_clip_is_cropped_at_any_position():
     starts = {int(augment(RAMP, 990, Augmentation(), rng(seed))[0]) for seed in range(200)}
     assert starts == set(range(11))
 
@@ -26,7 +26,7 @@ def test_a_shorter_clip_is_repeated():
     )
 
 
-def test_time_flip_at_its_rate():
+def test_time_flip_has_its_probability():
     flipped = [
         augment(RAMP, 1000, Augmentation(time_flip=0.3), rng(seed))[0] == 999 for seed in range(500)
     ]
@@ -46,7 +46,7 @@ def test_time_scale_changes_pitch_within_its_limit():
 
 
 @pytest.mark.parametrize("snr_db", [10.0, 30.0])
-def test_noise_has_the_ratio_asked_for(snr_db):
+def test_noise_has_the_requested_ratio(snr_db):
     tone = np.sin(np.arange(20_000, dtype=np.float32))
     noisy = augment(tone, 20_000, Augmentation(noise=1.0, noise_snr_db=(snr_db, snr_db)), rng())
     measured = 10 * np.log10(np.mean(tone**2) / np.mean((noisy - tone) ** 2))
@@ -62,15 +62,15 @@ def test_gain_stays_within_its_limit():
     assert 4 < max(gains_db) <= 6
 
 
-def test_silence_and_its_noise_stay_finite():
+def test_silence_stays_silent():
     everything = Augmentation(0.5, 1.5, 1.0, gain_db=6.0)
     result = augment(np.zeros(1000, np.float32), 1000, everything, rng())
     np.testing.assert_array_equal(result, 0)
 
 
-def test_mixup_mixes_clips_and_labels_alike():
+def test_mixup_mixes_clips_and_labels_with_the_same_weights():
     shares = np.eye(4, dtype=np.float32)
-    # Each clip is its label's number, so that a mix shows its shares.
+    # Each clip holds its label's number, so a mixture reveals its shares.
     waveforms = np.repeat(np.arange(4, dtype=np.float32)[:, None], 8, axis=1)
     mixed, mixed_shares = mix(waveforms, shares, 0.5, rng())
     np.testing.assert_allclose(mixed[:, 0], mixed_shares @ np.arange(4), atol=1e-6)

@@ -16,7 +16,7 @@ def batches(seed=0, augmentation=EVERYTHING, batch_size=4):
     return TrainingBatches(waveforms, labels, 3, batch_size, 500, augmentation, seed)
 
 
-def test_batches_depend_on_the_seed_and_their_number_alone():
+def test_batches_depend_only_on_the_seed_and_their_number():
     first = list(islice(batches().generate(), 6))
     again = list(islice(batches().generate(), 6))
     for (waveforms, shares), (same_waveforms, same_shares) in zip(first, again, strict=True):
@@ -26,14 +26,14 @@ def test_batches_depend_on_the_seed_and_their_number_alone():
     assert np.abs(first[0][0] - other[0]).max() > 0.1
 
 
-def test_a_resumed_run_goes_on_where_it_was():
+def test_a_resumed_run_continues_with_the_next_epoch():
     all_batches = list(islice(batches().generate(), 6))
     resumed = list(islice(batches().generate(first_epoch=2), 2))
     for (waveforms, _), (expected, _) in zip(resumed, all_batches[4:], strict=True):
         np.testing.assert_array_equal(waveforms, expected)
 
 
-def test_an_epoch_takes_each_clip_once():
+def test_an_epoch_uses_each_clip_once():
     source = batches(augmentation=Augmentation(), batch_size=5)
     assert source.steps_per_epoch == 2
     for epoch in range(3):
@@ -54,10 +54,10 @@ def test_fewer_clips_than_a_batch_make_one_batch():
 def test_the_host_can_compute_the_log_mels():
     front_end = FrontEnd(window_seconds=0.1)
     rng = np.random.default_rng(0)
-    sounds = [rng.standard_normal(4000).astype(np.float32) for _ in range(6)]
-    given = (sounds, np.arange(6) % 3, 3, 2, front_end.window_samples, EVERYTHING, 0)
-    waveforms, shares = TrainingBatches(*given).batch(1)
-    log_mels, same_shares = TrainingBatches(*given, front_end).batch(1)
+    clips = [rng.standard_normal(4000).astype(np.float32) for _ in range(6)]
+    arguments = (clips, np.arange(6) % 3, 3, 2, front_end.window_samples, EVERYTHING, 0)
+    waveforms, shares = TrainingBatches(*arguments).batch(1)
+    log_mels, same_shares = TrainingBatches(*arguments, front_end).batch(1)
     np.testing.assert_array_equal(shares, same_shares)
     expected = np.stack([log_mel(waveform, front_end) for waveform in waveforms])
     np.testing.assert_array_equal(log_mels, expected)

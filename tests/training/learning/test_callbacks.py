@@ -1,4 +1,4 @@
-"""A fold that chooses the epoch: what it sees, what it keeps, and how a run goes on."""
+"""A validation fold: validation with averaged weights, the selected epoch, and resuming."""
 
 import json
 
@@ -17,25 +17,36 @@ from training.runs import outcome
 from training.runs.evaluation import Evaluation
 from training.runs.run import Run, best_epoch
 
-slow = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
+
+# The averaged weights lag far behind.
+OPTIONS = ("--targets", "prototype", "--ema-momentum", "0.9", "--label-smoothing", "0.2")
+FOLDS = ("--fold", "1", "--validation-fold", "2")
 
 
 @pytest.fixture
 def arguments(micro_arguments, monkeypatch):
-    """Command line of a run whose averaged weights lag far behind; it is not exported."""
+    """Command line of a run with a validation fold. Its export fails, so it exits with 1."""
 
     def refuse(*_, **__):
         raise ExportError("not in this test")
 
     monkeypatch.setattr(outcome, "export_tflite", refuse)
-    return [
-        *(*micro_arguments, "--targets", "prototype", "--ema-momentum", "0.9"),
-        *("--label-smoothing", "0.2", "--fold", "1", "--validation-fold", "2"),
-    ]
+    return [*micro_arguments, *OPTIONS, *FOLDS]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Path of a run with these arguments, which the first test to ask trains."""
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def run(arguments, finished):
+    """A finished run. Tests must not change its files."""
+    if not finished.exists():
+        assert command.main([*arguments, "--out", str(finished)]) == 1
+    return Run(finished)
 
 
 def validation_loss(model, folder):
@@ -47,82 +58,58 @@ def validation_loss(model, folder):
     return model.evaluate(windows, one_hot(truth, 2), verbose=0, return_dict=True)["loss"]
 
 
-def test_no_clip_has_two_roles(folder):
-    dataset = load_dataset("folder", folder)
-    split = Split.of(dataset, 1, 2)
-    parts = (split.train, split.validation, split.test)
-    assert [{dataset.clips[i].fold for i in part} for part in parts] == [{3, 4, 5}, {2}, {1}]
-    assert sorted(np.concatenate(parts)) == list(range(len(dataset.clips)))
-    for wrong in (1, 9):
-        with pytest.raises(ValueError, match="must be one of the folds that are not held out"):
-            Split.of(dataset, 1, wrong)
+def test_validates_and_keeps_the_averaged_weights(run, folder):
+    history, figures = run.read_history(), json.loads(run.metrics.read_text())
+    assert figures["validation"]["epoch"] == best_epoch(history)
+    assert figures["validation"]["accuracy"] == max(row["val_accuracy"] for row in history)
+    assert figures["accuracy"] == figures["accuracy_selected_on_validation"]
+    assert figures["accuracy"] == Evaluation.load(run.predictions).accuracy
+    assert "selected on validation" in (run.directory / "report.md").read_text()
+    assert not list(run.directory.glob("selected-*"))
+
+    kept = keras.saving.load_model(run.directory / "model.keras")
+    seen = history[figures["validation"]["epoch"] - 1]["val_loss"]
+    np.testing.assert_allclose(validation_loss(kept, folder), seen, rtol=1e-5)
+
+    # The checkpoint holds the current weights and their averages.
+    kept.load_weights(run.checkpoint)
+    kept.bake_labels()
+    assert abs(validation_loss(kept, folder) - history[-1]["val_loss"]) > 1e-3
+    finalize_weights(kept)
+    np.testing.assert_allclose(validation_loss(kept, folder), history[-1]["val_loss"], rtol=1e-5)
 
 
-def test_the_later_of_equal_epochs_is_best():
-    rows = [{"epoch": i + 1.0, "val_accuracy": share} for i, share in enumerate([0.5, 1, 1, 0.9])]
-    assert best_epoch(rows) == 3
-    assert best_epoch([]) is None
+def test_a_resumed_run_selects_the_same_epoch(run, arguments, tmp_path, monkeypatch):
+    def interrupt(self, rows):
+        write_history(self, rows)
+        if len(rows) == 4:  # before its checkpoint is written
+            raise KeyboardInterrupt
 
-
-class TestRuns:
-    pytestmark = slow
-
-    def test_validates_and_keeps_the_averaged_weights(self, arguments, folder, tmp_path):
-        run = Run(tmp_path / "run")
-        assert command.main([*arguments, "--out", str(run.directory)]) == 1
-        history, figures = run.read_history(), json.loads(run.metrics.read_text())
-        assert figures["validation"]["epoch"] == best_epoch(history)
-        assert figures["validation"]["accuracy"] == max(row["val_accuracy"] for row in history)
-        assert figures["accuracy"] == figures["accuracy_selected_on_validation"]
-        assert figures["accuracy"] == Evaluation.load(run.predictions).accuracy
-        assert "selected on validation" in (run.directory / "report.md").read_text()
-        assert not list(run.directory.glob("selected-*"))
-
-        kept = keras.saving.load_model(run.directory / "model.keras")
-        seen = history[figures["validation"]["epoch"] - 1]["val_loss"]
-        np.testing.assert_allclose(validation_loss(kept, folder), seen, rtol=1e-5)
-
-        # The checkpoint holds the weights in flight and their averages.
-        kept.load_weights(run.checkpoint)
-        kept.bake_labels()
-        assert abs(validation_loss(kept, folder) - history[-1]["val_loss"]) > 1e-3
-        finalize_weights(kept)
-        np.testing.assert_allclose(
-            validation_loss(kept, folder), history[-1]["val_loss"], rtol=1e-5
-        )
-
-    def test_resumes_to_the_same_choice(self, arguments, tmp_path, monkeypatch):
-        straight, resumed = Run(tmp_path / "straight"), Run(tmp_path / "resumed")
-        assert command.main([*arguments, "--out", str(straight.directory)]) == 1
-
-        def interrupt(run, rows):
-            write(run, rows)
-            if len(rows) == 4:  # before its checkpoint is written
-                raise KeyboardInterrupt
-
-        write = Run.write_history
-        monkeypatch.setattr(Run, "write_history", interrupt)
+    write_history, resumed = Run.write_history, Run(tmp_path / "resumed")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_history", interrupt)
         assert command.main([*arguments, "--out", str(resumed.directory)]) == 1
-        assert not resumed.metrics.exists()
-        monkeypatch.setattr(Run, "write_history", write)
-        changed = [*arguments[:-1], "3", "--resume", str(resumed.directory)]
-        assert command.main(changed) == 1
-        assert not resumed.metrics.exists()
-        assert command.main([*arguments, "--resume", str(resumed.directory)]) == 1
+    assert not resumed.metrics.exists()
+    changed = [*arguments[:-1], "3", "--resume", str(resumed.directory)]
+    assert command.main(changed) == 1
+    assert not resumed.metrics.exists()
+    assert command.main([*arguments, "--resume", str(resumed.directory)]) == 1
 
-        one, other = (json.loads(run.metrics.read_text()) for run in (straight, resumed))
-        assert one["validation"] == other["validation"]
-        assert [row["epoch"] for row in resumed.read_history()] == [1, 2, 3, 4, 5, 6]
-        np.testing.assert_allclose(
-            Evaluation.load(resumed.predictions).probabilities,
-            Evaluation.load(straight.predictions).probabilities,
-            atol=1e-4,
-        )
+    straight, other = (json.loads(each.metrics.read_text()) for each in (run, resumed))
+    assert straight["validation"] == other["validation"]
+    assert [row["epoch"] for row in resumed.read_history()] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(
+        Evaluation.load(resumed.predictions).probabilities,
+        Evaluation.load(run.predictions).probabilities,
+        atol=1e-4,
+    )
 
-    def test_a_run_that_only_counts_leaves_no_weights(self, arguments, tmp_path):
-        run = Run(tmp_path / "run")
-        assert command.main([*arguments, "--no-export", "--out", str(run.directory)]) == 0
-        assert {path.name for path in run.directory.iterdir()} == {
-            *("config.json", "history.csv", "metrics.json", "predictions.npz", "report.md"),
-            *("curves.png", "confusion_matrix.png", "per_class_accuracy.png", "reliability.png"),
-        }
+
+def test_a_run_without_export_keeps_no_weights(arguments, tmp_path):
+    run = tmp_path / "run"
+    options = ["--no-export", "--epochs", "1", "--out", str(run)]
+    assert command.main([*arguments, *options]) == 0
+    assert {path.name for path in run.iterdir()} == {
+        *("config.json", "history.csv", "metrics.json", "predictions.npz", "report.md"),
+        *("curves.png", "confusion_matrix.png", "per_class_accuracy.png", "reliability.png"),
+    }

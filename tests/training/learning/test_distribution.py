@@ -1,6 +1,6 @@
-"""Devices and processes that share batches learn what one device does.
+"""Devices or processes that share each batch compute the same weights as one device.
 
-How many devices JAX has is decided when it starts, so these runs have processes of their own.
+JAX fixes its number of devices when it starts, so each training runs in its own process.
 """
 
 import os
@@ -15,98 +15,37 @@ import pytest
 from edge import read_contract
 from training import fit as command
 from training.learning.distribution import Devices
-from training.runs import jobs
 
-# The order of float32 sums is all that differs; SGD does not enlarge it, as Adam would.
+PROGRAMS = "tests.training.learning.distribution_programs"
+
+# Only the order of float32 sums differs; SGD does not amplify the difference, as Adam would.
 TOLERANCE = 2e-5
 OPTIONS = ("--epochs", "2", "--optimizer", "sgd", "--ema-momentum", "0.5", "--mixup", "0.1")
 
-# Without what takes longer than the training: a conversion and pictures.
-TRAIN_ALONE = """
-from semanticac_keras import ExportError
-from training import fit
-from training.runs import outcome
-export = outcome.export_tflite
-
-def no_bundle(*_, **__):
-    raise ExportError("none wanted")
-
-*arguments, run = sys.argv[1:]
-outcome.export_tflite = no_bundle
-fit.write_report = lambda *_: None
-"""
-
-TWO_DEVICES = """
-for wrong in (["--devices", "3"], ["--devices", "2", "--batch-size", "3"]):
-    assert main([*arguments, *wrong, "--out", run + "/wrong"]) == 1
-
-assert main([*arguments, "--out", run + "/one"]) == 1
-
-from training.learning.callbacks import Recorder
-write = Recorder.on_epoch_end
-
-def interrupt(self, epoch, logs=None):
-    write(self, epoch, logs)
-    if epoch == 0:
-        raise KeyboardInterrupt
-
-Recorder.on_epoch_end = interrupt
-arguments += ["--devices", "2"]
-main([*arguments, "--out", run + "/two"])
-Recorder.on_epoch_end = write
-outcome.export_tflite = export
-sys.exit(main([*arguments, "--resume", run + "/two"]))
-"""
-
-TWO_REPLICAS = """
-import keras, tensorflow as tf
-import numpy as np
-from semanticac_keras import SemanticAC
-
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-    model = SemanticAC.from_preset("micro", ["a", "b"])
-    model.compile("sgd")
-try:
-    model.fit(np.zeros((4, 5120), np.float32), np.arange(4) % 2, verbose=0)
-except ValueError as error:
-    print(error)
-"""
-
-TWO_PROCESSES = """
-import os
-leads = os.environ["KERAS_DISTRIBUTION_PROCESS_ID"] == "0"
-assert main([*arguments, "--out", run + "/two"]) == leads  # it says that there is no bundle
-if leads:
-    del os.environ["KERAS_DISTRIBUTION_NUM_PROCESSES"]
-    assert main([*arguments, "--out", run + "/one"]) == 1
-"""
-
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """Environment in which JAX compiles each program once, and fast."""
+def compilation(tmp_path_factory):
+    """Environment in which JAX compiles fast, and each computation once."""
     pytest.importorskip("jax")
     return {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
 
 @pytest.fixture
-def start(micro_arguments, tmp_path, programs):
-    """`start(script, **environment)`: a process that runs it on JAX, with the micro preset."""
-    prelude = jobs._FIT[-1].removesuffix("sys.exit(main())\n") + TRAIN_ALONE
+def start(micro_arguments, tmp_path, compilation):
+    """`start(program, **environment)`: start one of `distribution_programs`, on JAX by default."""
+    options = [*micro_arguments, *OPTIONS, str(tmp_path)]
     processes = []
 
-    def start(script, **environment):
+    def start(program, **environment):
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", prelude + script, *micro_arguments, *OPTIONS, str(tmp_path)],
-                env={**os.environ, "KERAS_BACKEND": "jax", **programs, **environment},
+                [sys.executable, "-m", PROGRAMS, program, *options],
+                env={**os.environ, "KERAS_BACKEND": "jax", **compilation, **environment},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -120,14 +59,14 @@ def start(micro_arguments, tmp_path, programs):
 
 
 def finish(process):
-    """What it said, once it has ended well."""
+    """Wait for a process to succeed; return its stdout and stderr."""
     output, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     return output, errors
 
 
 def assert_same(run, expected):
-    """Losses of each epoch and final weights."""
+    """Compare the losses of each epoch and the final weights."""
     rows, expected_rows = (
         np.genfromtxt(path / "history.csv", delimiter=",", names=True) for path in (run, expected)
     )
@@ -141,23 +80,23 @@ def assert_same(run, expected):
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_does_interrupted_and_resumed(start, tmp_path):
-    _, errors = finish(start(TWO_DEVICES, XLA_FLAGS="--xla_force_host_platform_device_count=2"))
+def test_two_devices_match_one_after_an_interrupt_and_resume(start, tmp_path):
+    _, errors = finish(start("two_devices", XLA_FLAGS="--xla_force_host_platform_device_count=2"))
     assert_same(tmp_path / "two", tmp_path / "one")
     assert read_contract(tmp_path / "two" / "model.tflite").labels == ("hiss", "low hum")
     assert "`devices` must be 1 to 2 here. Received: 3" in errors
     assert "`devices` must divide a batch. Received: 2 devices, batches of 3" in errors
-    assert not (tmp_path / "wrong").exists()
+    assert not (tmp_path / "invalid").exists()
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_one_of_them_writes(start, tmp_path):
+def test_two_processes_match_one_and_only_the_leader_reports(start, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     processes = [
         start(
-            TWO_PROCESSES,
+            "two_processes",
             KERAS_DISTRIBUTION_JOB_ADDRESSES=address,
             KERAS_DISTRIBUTION_NUM_PROCESSES="2",
             KERAS_DISTRIBUTION_PROCESS_ID=str(number),
@@ -171,13 +110,13 @@ def test_two_processes_learn_what_one_does_and_one_of_them_writes(start, tmp_pat
 
 
 @pytest.mark.slow
-def test_replicas_that_would_see_a_part_of_each_batch_are_refused(start):
-    output, _ = finish(start(TWO_REPLICAS, KERAS_BACKEND="tensorflow"))
+def test_replicas_that_split_a_batch_are_refused(start):
+    output, _ = finish(start("two_replicas", KERAS_BACKEND="tensorflow"))
     assert "`tf.distribute` splits a batch between 2 replicas" in output
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="of the other backends")
-def test_other_backends_refuse(micro_arguments, tmp_path, capsys, monkeypatch):
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX can share batches")
+def test_other_backends_refuse_several_devices(micro_arguments, tmp_path, capsys, monkeypatch):
     assert command.main([*micro_arguments, "--devices", "2", "--out", str(tmp_path / "run")]) == 1
     error = capsys.readouterr().err
     assert "KERAS_BACKEND=jax" in error
@@ -187,8 +126,8 @@ def test_other_backends_refuse(micro_arguments, tmp_path, capsys, monkeypatch):
         Devices.select(None, 16)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX knows its devices")
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX lists its devices")
 @pytest.mark.parametrize(("count", "message"), [(0, "1 to"), (1000, "1 to")])
-def test_devices_that_are_not_there_are_refused(count, message):
+def test_a_count_that_the_machine_lacks_is_refused(count, message):
     with pytest.raises(ValueError, match=f"must be {message} .* Received: {count}"):
         Devices.select(count, 1000)

@@ -9,7 +9,7 @@ from training.learning.recipes import Recipe
 def updated(optimizer, value, gradient, path="layer/kernel"):
     layer, name = path.split("/")
     with keras.name_scope(layer):
-        # Keras on PyTorch wants one weight that decays.
+        # Keras on PyTorch needs at least one variable with weight decay.
         variables = [keras.Variable(value, name=name), keras.Variable(value, name="kernel")]
     gradients = [keras.ops.convert_to_tensor(gradient)] * 2
     optimizer.apply(gradients, variables)
@@ -17,7 +17,7 @@ def updated(optimizer, value, gradient, path="layer/kernel"):
 
 
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24), (3, 3, 4, 16)])
-def test_a_kernel_moves_as_far_in_every_direction(shape):
+def test_muon_moves_a_kernel_equally_far_in_every_direction(shape):
     gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     gradient[..., 0] *= 100.0
     value = updated(Muon(0.1, weight_decay=0.0), np.zeros(shape, np.float32), gradient)
@@ -38,7 +38,7 @@ def test_a_kernel_moves_as_far_in_every_direction(shape):
         ("text_encoder/kernel", (8, 4)),
     ],
 )
-def test_all_else_is_adamws(path, shape):
+def test_muon_updates_other_variables_as_adamw_does(path, shape):
     value, gradient = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
     ours = Recipe(optimizer="muon").make_optimizer(10)
     theirs = Recipe(optimizer="adamw").make_optimizer(10)

@@ -1,6 +1,7 @@
 import pytest
 
-from training.learning.options import CommandParser, as_arguments, chosen_recipe, parse_passing_on
+from edge.config.options import CommandParser
+from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.learning.options import training_options as options
 from training.learning.recipes import RECIPES
 
@@ -11,7 +12,7 @@ def own():
     return parser
 
 
-def test_every_field_of_the_recipe_comes_back_from_the_command_line():
+def test_fields_of_the_recipe_survive_the_command_line():
     values = {
         **{"epochs": 3, "head": "pooled", "spec_augment": True, "learning_rate": 0.25},
         **{"prompt": "{label}!", "noise_snr_db": (5.0, 6.0), "mixup": 0.0},
@@ -24,7 +25,7 @@ def test_every_field_of_the_recipe_comes_back_from_the_command_line():
     assert chosen_recipe(off) == RECIPES["scratch"].override({"spec_augment": False})
 
 
-def test_what_is_not_the_commands_own_is_passed_on():
+def test_options_of_the_training_are_passed_on():
     line = [
         *("--dataset", "demo", "--seeds", "1", "2", "--noise-snr-db", "5", "6", "--epochs=3"),
         *("--no-spec-augment", "--gain-db", "-3"),
@@ -43,7 +44,7 @@ def test_what_is_not_the_commands_own_is_passed_on():
         ([], "the following arguments are required: --dataset"),
     ],
 )
-def test_one_line_for_a_wrong_command_line(line, message, capsys):
+def test_a_wrong_command_line_is_one_line(line, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse_passing_on(own(), line)
     [error] = capsys.readouterr().err.splitlines()

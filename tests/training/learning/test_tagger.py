@@ -14,12 +14,12 @@ def noise(samples, seed=0):
     return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
 
 
-def test_scores_and_embedding_are_the_graphs(tagger, tagger_weights):
+def test_scores_and_embedding_equal_the_graphs(tagger, tagger_weights):
     model = Tagger(tagger, RATE_HZ)
     assert (model.window_samples, model.num_scores, model.embedding_dim) == (512, 5, 6)
     waveform = noise(1300)
     scores, embeddings = model.hear(waveform, RATE_HZ)
-    # Half overlapping, and the last aligned to the end.
+    # Overlapping by half; the last is aligned to the end.
     windows = np.stack([waveform[start : start + 512] for start in (0, 256, 512, 768, 788)])
     to_hidden, to_scores = tagger_weights
     expected = np.tanh(windows.reshape(5, 16, 32) @ to_hidden).mean(axis=1)
@@ -27,21 +27,21 @@ def test_scores_and_embedding_are_the_graphs(tagger, tagger_weights):
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-expected @ to_scores)), atol=1e-5)
 
 
-def test_a_short_sound_is_repeated_and_another_rate_resampled(tagger):
+def test_a_short_sound_is_repeated_and_another_rate_is_resampled(tagger):
     model = Tagger(tagger, RATE_HZ)
     short = noise(200)
-    for given, expected in zip(
+    for result, expected in zip(
         model.hear(short, RATE_HZ), model.hear(np.resize(short, 512), RATE_HZ), strict=True
     ):
-        np.testing.assert_array_equal(given, expected)
+        np.testing.assert_array_equal(result, expected)
     fast = noise(4000)
     scores, _ = model.hear(fast, 11_025)
     expected, _ = model.hear(resample(fast, 11_025, RATE_HZ), RATE_HZ)
     np.testing.assert_array_equal(scores, expected)
 
 
-def test_an_answer_depends_on_the_sound_alone(tagger):
-    """Not on other sounds, their order, or the thread."""
+def test_a_result_depends_only_on_the_sound(tagger):
+    """It does not depend on other sounds, their order or the thread."""
     waveforms = [noise(700, seed) for seed in range(12)]
     model = Tagger(tagger, RATE_HZ)
     alone = [Tagger(tagger, RATE_HZ).hear(waveform, RATE_HZ) for waveform in waveforms]
@@ -80,7 +80,7 @@ def test_a_convolution_may_be_the_last_layer(convert):
     np.testing.assert_allclose(embeddings[0], expected, atol=1e-5)
 
 
-def test_without_a_dense_layer_there_are_scores_alone(convert):
+def test_a_graph_without_a_dense_layer_has_no_embedding(convert):
     tf = pytest.importorskip("tensorflow")
     path = convert(lambda waveform: tf.sigmoid(tf.reshape(waveform, (1, 64))), (64,))
     model = Tagger(path, RATE_HZ)
@@ -88,7 +88,7 @@ def test_without_a_dense_layer_there_are_scores_alone(convert):
     assert (scores.shape, embeddings.shape, model.embedding_dim) == ((3, 64), (3, 0), 0)
 
 
-def test_a_graph_for_any_length_hears_seconds(convert):
+def test_a_graph_of_open_length_gets_windows_of_one_second(convert):
     tf = pytest.importorskip("tensorflow")
 
     def serve(waveform):
@@ -162,4 +162,4 @@ def test_yamnet():
     scores, embeddings = model.hear(np.zeros(160_000, np.float32), 32_000)
     assert (scores.shape, embeddings.shape) == ((10, 521), (10, 1024))
     assert set(scores.argmax(axis=1)) == {494}  # "Silence"
-    assert embeddings.min() >= 0.0  # the mean of what a ReLU let through
+    assert embeddings.min() >= 0.0  # means of ReLU outputs

@@ -5,24 +5,24 @@ from training.datasets import load_dataset
 
 
 @pytest.fixture
-def finished(micro_arguments, folder, finish, tmp_path, monkeypatch):
-    """Two runs that differ in two fields, and a cross-validation of two seeds."""
+def finished(micro_arguments, folder, write_results, tmp_path, monkeypatch):
+    """Directories of two runs that differ in two fields, and of a cross-validation."""
     dataset = load_dataset("folder", folder)
-    slow = [*micro_arguments, "--epochs", "9", "--mixup", "0.2"]
+    longer = [*micro_arguments, "--epochs", "9", "--mixup", "0.2"]
     runs = {
         **crossval.plan(tmp_path / "a", micro_arguments, dataset, [1], [0]),
-        **crossval.plan(tmp_path / "b", slow, dataset, [2], [0], validate=True),
+        **crossval.plan(tmp_path / "b", longer, dataset, [2], [0], validate=True),
     }
-    finish(runs, [1.0, 0.5])
+    write_results(runs, [1.0, 0.5])
     jobs = crossval.plan(tmp_path / "c", micro_arguments, dataset, [1, 2], [0, 1])
-    finish(jobs, [1.0, 0.5, 0.5, 0.5])
+    write_results(jobs, [1.0, 0.5, 0.5, 0.5])
     monkeypatch.setattr(crossval, "run_jobs", lambda *_: None)
     command = [*micro_arguments, "--folds", "1", "2", "--seeds", "0", "1"]
     assert crossval.main([*command, "--out", str(tmp_path / "c")]) == 0
     return [*(job.run.directory for job in runs.values()), tmp_path / "c"]
 
 
-def test_what_differs_stands_side_by_side(finished, tmp_path, capsys):
+def test_the_table_shows_the_settings_that_differ(finished, tmp_path, capsys):
     capsys.readouterr()
     (tmp_path / "empty").mkdir()
     assert report.main(["compare", *map(str, finished), str(tmp_path / "empty")]) == 0

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from semanticac_keras import HEADS, ExportError
-from training.runs.cost import Cost, count_macs, measure, tower_costs
+from training.runs.cost import Cost, count_macs, measure
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
@@ -14,15 +14,15 @@ tensorflow_only = pytest.mark.skipif(
 
 
 @tensorflow_only
-def test_counts_what_a_hand_counts():
+def test_counts_convolutions_and_dense_layers():
     layers = keras.layers
     model = keras.Sequential(
         [
-            layers.Conv2D(5, 3, padding="same"),  # 4·6 places of 5 from 3·3·2
-            layers.DepthwiseConv2D(3, padding="same"),  # 4·6 places of 5 from 3·3
-            layers.Conv2D(7, 1, strides=2),  # 2·3 places of 7 from 5
+            layers.Conv2D(5, 3, padding="same"),  # 4·6 positions of 5 outputs from 3·3·2
+            layers.DepthwiseConv2D(3, padding="same"),  # 4·6 positions of 5 outputs from 3·3
+            layers.Conv2D(7, 1, strides=2),  # 2·3 positions of 7 outputs from 5
             layers.GlobalAveragePooling2D(),
-            layers.Dense(11),  # from 7
+            layers.Dense(11),  # 11 outputs from 7
         ]
     )
     parameters = (5 * 18 + 5) + (5 * 9 + 5) + (7 * 5 + 7) + (11 * 7 + 11)
@@ -41,21 +41,21 @@ def test_counts_products_of_two_activations():
 
 @tensorflow_only
 @pytest.mark.slow
-def test_the_towers_parts(micro):
-    costs = tower_costs(micro)
+def test_costs_of_the_encoder_and_each_head(micro_costs):
+    costs = micro_costs
     assert list(costs) == ["audio_encoder", *HEADS]
     # Map 4 x 4 x 16, C = 12.
     length, dim, projection = 16, 16, 16 * 12
     assert costs["pooled"] == Cost(projection + 12, projection)
     assert costs["flatten"] == Cost(length * projection + 12, length * projection)
-    # The first step's recurrent product is one of zeros, and folded away.
+    # The first step multiplies a zero state, which conversion folds away.
     assert costs["seq_lstm"].macs == (2 * length - 1) * 4 * dim**2 + projection
     block = length * 12 * dim**2 + 2 * length**2 * dim
     assert costs["seq_transformer"].macs == 4 * block + projection
 
 
 @tensorflow_only
-def test_refuses_what_hides_its_products():
+def test_refuses_a_loop():
     class Loop(keras.layers.Layer):
         def call(self, x, training=False):
             return keras.ops.fori_loop(0, 3, lambda _, y: keras.ops.matmul(y, y), x)
@@ -65,6 +65,6 @@ def test_refuses_what_hides_its_products():
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow can count")
-def test_says_which_backend_it_needs():
+def test_other_backends_are_refused():
     with pytest.raises(ExportError, match="KERAS_BACKEND=tensorflow"):
         count_macs(keras.layers.Dense(3), (4,))

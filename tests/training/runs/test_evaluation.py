@@ -13,16 +13,16 @@ EVALUATION = Evaluation(
 def test_counts_by_true_and_predicted_label():
     assert EVALUATION.accuracy == 0.75
     assert EVALUATION.confusion().tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
-    assert EVALUATION.per_class() == {"a": 0.5, "b": 1.0}  # nothing to say of c
+    assert EVALUATION.per_class() == {"a": 0.5, "b": 1.0}  # c has no clips
 
 
-def test_names_what_went_wrong():
-    [(name, truth, given, probability)] = EVALUATION.mistakes()
-    assert (name, truth, given) == ("x", "a", "b")
+def test_lists_the_mistakes():
+    [(name, truth, predicted, probability)] = EVALUATION.mistakes()
+    assert (name, truth, predicted) == ("x", "a", "b")
     assert round(probability, 3) == 0.8
 
 
-def test_pairs_that_are_confused_most():
+def test_lists_the_most_confused_pairs():
     probabilities = np.eye(3, dtype=np.float32)[[1, 1, 0, 2, 2, 2, 0]]
     truth = np.array([0, 0, 0, 1, 1, 2, 2])
     evaluation = Evaluation(("a", "b", "c"), tuple("tuvwxyz"), truth, probabilities)
@@ -45,7 +45,7 @@ def test_calibration_error_by_hand():
     np.testing.assert_allclose(two.calibration_error(), 0.955 - 0.5, rtol=1e-6)
 
 
-def test_comes_back_from_its_file_and_pools(tmp_path):
+def test_saves_loads_and_pools(tmp_path):
     EVALUATION.save(tmp_path / "predictions.npz")
     loaded = Evaluation.load(tmp_path / "predictions.npz")
     assert (loaded.labels, loaded.names) == (EVALUATION.labels, EVALUATION.names)

@@ -10,16 +10,16 @@ from training.runs.results import Results, Spread, percent
 from training.runs.run import Run, RunError, write_json
 
 
-def evaluation(*right):
-    """A class for each clip; whether the prediction is right."""
-    truth = np.arange(len(right))
-    predicted = np.where(right, truth, (truth + 1) % len(right))
+def evaluation(*correct):
+    """Create an evaluation with one class per clip, from whether each prediction is correct."""
+    truth = np.arange(len(correct))
+    predicted = np.where(correct, truth, (truth + 1) % len(correct))
     labels = tuple(map(str, truth))
-    return Evaluation(labels, labels, truth, np.eye(len(right), dtype=np.float32)[predicted])
+    return Evaluation(labels, labels, truth, np.eye(len(correct), dtype=np.float32)[predicted])
 
 
 def results(accuracies):
-    """Runs on four clips, by seed and fold."""
+    """Create runs on four clips from accuracies by seed and fold."""
     evaluations = {
         (fold, seed): evaluation(*(i < 4 * share for i in range(4)))
         for seed, row in enumerate(accuracies)
@@ -28,7 +28,7 @@ def results(accuracies):
     return Results((1, 2), (0, 1, 2), evaluations, {key: {"x": key[1]} for key in evaluations})
 
 
-def test_spread_is_that_of_a_sample():
+def test_spread_uses_the_sample_standard_deviation():
     spread = Spread.of([1.0, 2.0, 3.0, 6.0])
     assert spread.mean == 3.0
     assert spread.std == pytest.approx(math.sqrt((4 + 1 + 0 + 9) / 3))
@@ -37,7 +37,7 @@ def test_spread_is_that_of_a_sample():
     assert [percent(Spread.of(values)) for values in ([0.5], [0.5, 0.6])] == ["50.0", "55.0 ± 7.1"]
 
 
-def test_tells_seeds_from_folds():
+def test_spread_over_seeds_and_over_folds():
     runs = results([[1.0, 0.5], [0.75, 0.5], [0.5, 0.5]])
     assert runs.over_seeds() == Spread.of([0.75, 0.625, 0.5])
     assert runs.over_folds() == Spread.of([0.75, 0.5])
@@ -48,7 +48,7 @@ def test_tells_seeds_from_folds():
 def test_differences_are_paired():
     low = results([[0.5, 0.0], [0.25, 0.25], [0.5, 0.0]])
     high = results([[0.75, 0.25], [0.5, 0.5], [0.75, 0.25]])
-    assert high.difference(low) == Spread(0.25, 0.0, 6)  # though both spread by themselves
+    assert high.difference(low) == Spread(0.25, 0.0, 6)  # though each spreads over the runs
 
 
 def test_refuses_predictions_of_other_clips(folder, tmp_path):
@@ -62,5 +62,5 @@ def test_refuses_predictions_of_other_clips(folder, tmp_path):
     Evaluation(dataset.labels, names, truth, probabilities).save(run.predictions)
     assert Results.read({(1, 0): FitProcess(run, ())}, dataset).over_seeds().mean == 1.0
     Evaluation(dataset.labels, ("x", "y"), truth, probabilities).save(run.predictions)
-    with pytest.raises(RunError, match="tested on other clips than sounds holds now"):
+    with pytest.raises(RunError, match="tested on different clips than sounds now contains"):
         Results.read({(1, 0): FitProcess(run, ())}, dataset)
