@@ -14,6 +14,7 @@ from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.cache import load_clips
 from training.datasets.split import Split
+from training.learning.allocator import keep_freed_memory
 from training.learning.batches import Batch, TrainingBatches, one_hot
 from training.learning.callbacks import (
     ProgressBar,
@@ -73,6 +74,8 @@ def learn(job: Job) -> Learned:
         DatasetError: if a clip cannot be read.
         RunError: if the checkpoint to resume from cannot be read.
     """
+    if device_kind() == "cpu":
+        keep_freed_memory()
     model, recipe, split = job.model, job.recipe, job.split
     labels = np.array([clip.label for clip in job.dataset.clips])
     rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
