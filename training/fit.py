@@ -122,7 +122,7 @@ def fit(job: Job) -> int:
             "recipe": asdict(job.recipe),
         }
         figures["export"] = outcome.export(
-            model, dataset, test_clips, run, receipt, job.quantization
+            model, dataset, test_clips, evaluation.truth, run, receipt, job.quantization
         )
     write_report(run, dataset, evaluation, figures)
     if learned.finished:

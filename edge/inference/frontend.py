@@ -97,6 +97,10 @@ class FrontEnd:
             self.sample_rate_hz, self.n_fft, self.num_mels, self.fmin_hz, self.fmax_hz
         )
 
+    def band_centres_hz(self) -> npt.NDArray[np.float64]:
+        """Centre frequency of each mel band, in Hz, shape (num_mels,)."""
+        return _mel_edges_hz(self.num_mels, self.fmin_hz, self.fmax_hz)[1:-1]
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for the bundle's contract."""
         return asdict(self)
@@ -252,12 +256,17 @@ def _hann_window(n_fft: int) -> FloatArray:
     return window
 
 
+def _mel_edges_hz(num_mels: int, fmin_hz: float, fmax_hz: float) -> npt.NDArray[np.float64]:
+    """Lower edge, centre and upper edge of band i are entries i, i + 1 and i + 2."""
+    return _mel_to_hz(np.linspace(_hz_to_mel(fmin_hz), _hz_to_mel(fmax_hz), num_mels + 2))
+
+
 @lru_cache(maxsize=8)
 def _mel_matrix(
     sample_rate_hz: int, n_fft: int, num_mels: int, fmin_hz: float, fmax_hz: float
 ) -> FloatArray:
     bins_hz = np.fft.rfftfreq(n_fft, 1.0 / sample_rate_hz)
-    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(fmin_hz), _hz_to_mel(fmax_hz), num_mels + 2))
+    edges_hz = _mel_edges_hz(num_mels, fmin_hz, fmax_hz)
     lower, centre, upper = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rising = (bins_hz[:, None] - lower) / (centre - lower)
     falling = (upper - bins_hz[:, None]) / (upper - centre)

@@ -28,13 +28,7 @@ class Spectrogram:
         self._frames_per_row = max(1, round(front_end.frames_per_second / _ROWS_PER_SECOND))
         self._num_mels = front_end.num_mels
         self.rows_per_second = front_end.frames_per_second / self._frames_per_row
-        bins_hz = np.fft.rfftfreq(front_end.n_fft, 1 / front_end.sample_rate_hz)
-        mel_matrix = front_end.mel_matrix()
-        # A band narrower than a bin may be empty; its centre is interpolated.
-        weights = mel_matrix.sum(axis=0)
-        held = np.flatnonzero(weights)
-        centres_hz = (bins_hz @ mel_matrix)[held] / weights[held]
-        self.bands_hz = np.interp(np.arange(self._num_mels), held, centres_hz)
+        self.bands_hz = front_end.band_centres_hz()
         self.reset()
 
     def reset(self) -> None:

@@ -1,6 +1,7 @@
 """Results of a training: metrics, predictions and the exported bundle."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import soundfile
 
 from edge import StreamingClassifier
 from edge.files import replacing
-from edge.types import FloatArray
+from edge.types import FloatArray, IntArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
@@ -19,6 +20,7 @@ from training.runs.plots import plot_stream
 from training.runs.run import Row, Run, best_epoch
 
 _CHECKED_CLIPS = 16
+_EXAMPLE_CLIPS = 6
 
 
 def speed(history: Sequence[Row], clips_per_epoch: int) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def export(
     model: SemanticAC,
     dataset: AudioDataset,
     clips: Sequence[FloatArray],
+    truth: IntArray,
     run: Run,
     receipt: dict[str, Any],
     quantization: Quantization,
@@ -109,6 +112,7 @@ def export(
         model: trained model.
         dataset: dataset of the training.
         clips: waveforms of the test clips, on which the bundle is compared with the model.
+        truth: label index of each of them, (clips,).
         run: run that receives the bundle.
         receipt: description of the training, for the bundle's contract.
         quantization: quantization of the bundle.
@@ -126,17 +130,21 @@ def export(
             licence=dataset.licence,
         )
         if dataset.name == "demo":
-            _write_example(run.directory, clips)
+            _write_example(run.directory, clips, [dataset.labels[i] for i in truth])
     except ExportError as error:
         return {"error": str(error)}
     return {"quantization": quantization, **contract.parity}
 
 
-def _write_example(directory: Path, clips: Sequence[FloatArray]) -> None:
+def _write_example(directory: Path, clips: Sequence[FloatArray], labels: Sequence[str]) -> None:
     """Write a recording of several held-out clips, and plot the bundle's scores along it."""
     classifier = StreamingClassifier(directory / "model.tflite", hop_seconds=0.25)
-    recording = np.concatenate(clips[:: max(1, len(clips) // 6)][:6])
+    rate_hz = classifier.front_end.sample_rate_hz
+    chosen = range(0, len(clips), max(1, len(clips) // _EXAMPLE_CLIPS))[:_EXAMPLE_CLIPS]
+    recording = np.concatenate([clips[i] for i in chosen])
+    edges = np.cumsum([0, *(clips[i].size for i in chosen)]) / rate_hz
+    sounds = [(labels[i], *span) for i, span in zip(chosen, pairwise(edges), strict=True)]
     with replacing(directory / "example.wav") as temporary:
-        soundfile.write(temporary, recording, classifier.front_end.sample_rate_hz, subtype="PCM_16")
+        soundfile.write(temporary, recording, rate_hz, subtype="PCM_16")
     results = classifier.push(recording) + classifier.flush()
-    plot_stream(recording, classifier.front_end, results, directory / "example.png")
+    plot_stream(recording, classifier.front_end, sounds, results, directory / "example.png")

@@ -12,6 +12,8 @@ from edge.types import FloatArray
 from training.runs.evaluation import Evaluation
 from training.runs.run import Row
 
+_TICKS_HZ = (100, 300, 1000, 3000, 10_000)
+
 
 def plot_confusion(evaluation: Evaluation, path: Path) -> None:
     """Write the confusion matrix as PNG.
@@ -116,19 +118,26 @@ def plot_curves(
 
 
 def plot_stream(
-    waveform: FloatArray, front_end: FrontEnd, results: Sequence[Classification], path: Path
+    waveform: FloatArray,
+    front_end: FrontEnd,
+    sounds: Sequence[tuple[str, float, float]],
+    results: Sequence[Classification],
+    path: Path,
 ) -> None:
-    """Write a recording's log-mels above its streaming scores, as PNG.
+    """Write a recording's log-mels, its true sounds and its streaming scores, as PNG.
 
     Args:
         waveform: float32 (samples,), mono at the front end's rate.
         front_end: front end of the bundle.
+        sounds: label, start and end in seconds of each sound in the recording.
         results: classifications of the stream, in order; at least one.
         path: file to write.
     """
     labels, seconds = results[0].labels, waveform.size / front_end.sample_rate_hz
-    figure = Figure(figsize=(9, 2.2 + 0.22 * len(labels)), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.6, 0.22 * len(labels)))
+    figure = Figure(figsize=(9, 2.5 + 0.22 * len(labels)), layout="constrained")
+    above, middle, below = figure.subplots(
+        3, 1, sharex=True, height_ratios=(1.6, 0.3, 0.22 * len(labels))
+    )
     decibels = log_mel(waveform, front_end).T
     above.imshow(
         decibels,
@@ -138,7 +147,20 @@ def plot_stream(
         vmin=decibels.max() - 70,
         cmap="magma",
     )
-    above.set_ylabel("mel band")
+    above.set_ylabel("Hz")
+    centres_hz = front_end.band_centres_hz()
+    ticks_hz = [hz for hz in _TICKS_HZ if centres_hz[0] <= hz <= centres_hz[-1]]
+    # Band i is drawn from i to i + 1.
+    rows = np.interp(ticks_hz, centres_hz, np.arange(front_end.num_mels) + 0.5)
+    above.set_yticks(rows, [f"{hz:,}" for hz in ticks_hz])
+    for label, start, end in sounds:
+        middle.barh(0, end - start, left=start, color="lightsteelblue", edgecolor="white")
+        middle.text((start + end) / 2, 0, label, ha="center", va="center", fontsize=8)
+    middle.set_ylabel("true", rotation=0, ha="right", va="center")
+    middle.set_yticks([])
+    for side in middle.spines.values():
+        side.set_visible(False)
+    middle.tick_params(bottom=False)
     # A score is drawn at the end of its window, when it becomes available.
     ends = [result.end_seconds for result in results]
     edges = np.append(ends, ends[-1] + (ends[-1] - ends[0]) / max(1, len(ends) - 1))

@@ -17,6 +17,7 @@ HISTORY = [
     {"epoch": 2.0, "val_accuracy": 0.75, "seconds": 2.0},
     {"epoch": 3.0, "val_accuracy": 0.25, "seconds": 2.0},
 ]
+TRUTH = np.arange(13) % 2
 
 
 class Model:
@@ -103,7 +104,7 @@ def test_an_export_reports_its_parity(dataset, run, clips, monkeypatch):
 
     monkeypatch.setattr(outcome, "export_tflite", export)
     sounds = replace(dataset, name="sounds")
-    figures = outcome.export(None, sounds, clips, run, {"fold": 1}, "float16")
+    figures = outcome.export(None, sounds, clips, TRUTH, run, {"fold": 1}, "float16")
     assert figures == {"quantization": "float16", "clips": 13, "min_cosine": 1.0}
 
 
@@ -112,7 +113,7 @@ def test_a_failed_export_reports_the_reason(dataset, run, clips, monkeypatch):
         raise ExportError("no converter")
 
     monkeypatch.setattr(outcome, "export_tflite", export)
-    figures = outcome.export(None, dataset, clips, run, {}, "float32")
+    figures = outcome.export(None, dataset, clips, TRUTH, run, {}, "float32")
     assert figures == {"error": "no converter"}
     assert not (run.directory / "example.wav").exists()
 
@@ -124,7 +125,7 @@ def test_the_demo_gets_an_example_recording(trained, dataset, run, clips, monkey
         return SimpleNamespace(parity={})
 
     monkeypatch.setattr(outcome, "export_tflite", export)
-    outcome.export(None, dataset, clips, run, {}, "float32")
+    outcome.export(None, dataset, clips, TRUTH, run, {}, "float32")
     recording, rate_hz = soundfile.read(run.directory / "example.wav")
     assert rate_hz == 8000
     # Six clips, spread over the test.

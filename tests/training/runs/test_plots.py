@@ -100,7 +100,12 @@ def test_scores_are_drawn_at_the_ends_of_their_windows(draw, num_results):
         )
         for i in range(num_results)
     ]
-    above, below = draw(plot_stream, waveform, front_end, results)
+    sounds = [("a", 0.0, 0.25), ("b", 0.25, 1.0)]
+    above, middle, below = draw(plot_stream, waveform, front_end, sounds, results)
+    assert [tick.get_text() for tick in above.get_yticklabels()] == ["300", "1,000", "3,000"]
+    bars = [(bar.get_x(), bar.get_width()) for bar in middle.patches]
+    assert bars == [(0.0, 0.25), (0.25, 0.75)]
+    assert [text.get_text() for text in middle.texts] == ["a", "b"]
     assert above.images[0].get_array().shape[0] == 16
     assert below.get_xlim() == (0.0, 1.0)
     [mesh] = below.collections
