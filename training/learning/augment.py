@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.types import FloatArray, IntArray
+from edge.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,13 @@ def mix(
     """
     if alpha <= 0.0:
         return waveforms, shares
-    kept, other = draw_mixtures(len(waveforms), alpha, rng)
+    kept = rng.beta(alpha, alpha, size=(len(waveforms), 1)).astype(np.float32)
+    kept = np.maximum(kept, 1.0 - kept)
+    other = rng.permutation(len(waveforms))
     return (
         kept * waveforms + (1.0 - kept) * waveforms[other],
         kept * shares + (1.0 - kept) * shares[other],
     )
-
-
-def draw_mixtures(size: int, alpha: float, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
-    """Draw the mixup weights and partners of a batch.
-
-    Args:
-        size: number of clips.
-        alpha: parameter of Beta(alpha, alpha), positive.
-        rng: random number generator.
-
-    Returns:
-        Each clip's own weight, float32 (size, 1), at least 0.5; and its partner's index, (size,).
-    """
-    kept = rng.beta(alpha, alpha, size=(size, 1)).astype(np.float32)
-    return np.maximum(kept, 1.0 - kept), rng.permutation(size)
 
 
 def _time_scale(waveform: FloatArray, factor: float) -> FloatArray:

@@ -1,22 +1,21 @@
 """Batches of augmented clips, prepared by threads ahead of the accelerator."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count, repeat
-from typing import TypeVar
+from itertools import count
 
 import numpy as np
 
 from edge.inference.frontend import FrontEnd, log_mel
 from edge.types import FloatArray, IntArray
-from training.learning.augment import Augmentation, augment, draw_mixtures, mix
+from training.learning.augment import Augmentation, augment, mix
 
 Batch = tuple[FloatArray, FloatArray]
-_Made = TypeVar("_Made")
-
 _THREADS = 2
 _AHEAD = 4
+# Log-mels that are kept from epoch to epoch: 256 MB.
+_MAX_KEPT_VALUES = 1 << 26
 
 
 class TrainingBatches:
@@ -55,6 +54,7 @@ class TrainingBatches:
         self.window_samples = window_samples
         self.augmentation = augmentation
         self.seed = seed
+        self._unchanging = self._log_mels_if_unchanging()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,71 +63,44 @@ class TrainingBatches:
 
     def batch(self, number: int) -> Batch:
         """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
-        _, chosen = self.choose(number)
+        epoch, step = divmod(number, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
+        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        if self._unchanging is not None:
+            return self._unchanging[chosen], self.shares[chosen]
         rng = np.random.default_rng([self.seed, 1, number])
-        waveforms = self._augmented(chosen, repeat(rng))
-        waveforms, shares = mix(waveforms, self.shares[chosen], self.augmentation.mixup, rng)
+        size, changes = self.window_samples, self.augmentation
+        windows = np.stack([augment(self.waveforms[i], size, changes, rng) for i in chosen])
+        waveforms, shares = mix(windows, self.shares[chosen], changes.mixup, rng)
         return self.inputs(waveforms), shares
 
     def inputs(self, waveforms: FloatArray) -> FloatArray:
         """Return the model's inputs: waveforms (B, samples) or their log-mels (B, frames, mels)."""
         return waveforms if self.front_end is None else log_mels(waveforms, self.front_end)
 
-    def choose(self, number: int) -> tuple[int, IntArray]:
-        """Return the epoch of batch `number` and the indices of its clips, (B,)."""
-        epoch, step = divmod(number, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
-        return epoch, order[step * self.batch_size : (step + 1) * self.batch_size]
-
-    def view(self, number: int, clips: IntArray) -> Batch:
-        """Return reproducible examples of the given clips.
-
-        Args:
-            number: number of the view; each view pairs the clips differently for mixup.
-            clips: indices of the clips, (B,).
-
-        Returns:
-            Waveforms (B, samples) and label shares (B, K).
-        """
-
-        def augmented(clips: IntArray) -> FloatArray:
-            return self._augmented(
-                clips, (np.random.default_rng([self.seed, 2, number, int(i)]) for i in clips)
-            )
-
-        if self.augmentation.mixup <= 0.0:
-            return augmented(clips), self.shares[clips]
-        rng = np.random.default_rng([self.seed, 3, number])
-        kept, other = draw_mixtures(len(self.waveforms), self.augmentation.mixup, rng)
-        kept, other = kept[clips], other[clips]
-        return (
-            kept * augmented(clips) + (1.0 - kept) * augmented(other),
-            kept * self.shares[clips] + (1.0 - kept) * self.shares[other],
-        )
-
-    def _augmented(self, clips: IntArray, streams: Iterable[np.random.Generator]) -> FloatArray:
-        """Return a window of each clip, (B, samples), each from its own random stream."""
-        size, how = self.window_samples, self.augmentation
-        pairs = zip(clips, streams, strict=False)
-        return np.stack([augment(self.waveforms[i], size, how, rng) for i, rng in pairs])
+    def _log_mels_if_unchanging(self) -> FloatArray | None:
+        """Log-mels of all clips, (n, frames, mels), if no epoch changes them; else None."""
+        if self.front_end is None or self.augmentation != Augmentation():
+            return None
+        if any(waveform.size != self.window_samples for waveform in self.waveforms):
+            return None
+        values = self.front_end.frames_in(self.window_samples) * self.front_end.num_mels
+        if len(self.waveforms) * values > _MAX_KEPT_VALUES:
+            return None
+        return log_mels(np.stack(self.waveforms), self.front_end)
 
     def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
         """Yield batches in order from the start of an epoch, preparing a few ahead."""
-        return made_ahead(self.batch, first_epoch * self.steps_per_epoch)
-
-
-def made_ahead(make: Callable[[int], _Made], first: int) -> Iterator[_Made]:
-    """Yield `make(first)`, `make(first + 1)`, ..., preparing a few ahead in threads."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        ahead: deque[Future[_Made]] = deque()
-        try:
-            for number in count(first):
-                ahead.append(pool.submit(make, number))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            ahead: deque[Future[Batch]] = deque()
+            try:
+                for number in count(first_epoch * self.steps_per_epoch):
+                    ahead.append(pool.submit(self.batch, number))
+                    if len(ahead) > _AHEAD:
+                        yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
 
 
 def log_mels(waveforms: FloatArray, front_end: FrontEnd) -> FloatArray:

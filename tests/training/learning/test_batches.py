@@ -61,3 +61,20 @@ def test_the_host_can_compute_the_log_mels():
     np.testing.assert_array_equal(shares, same_shares)
     expected = np.stack([log_mel(waveform, front_end) for waveform in waveforms])
     np.testing.assert_array_equal(log_mels, expected)
+
+
+def test_unchanging_clips_are_transformed_once(monkeypatch):
+    def count(waveform, front_end):
+        transformed.append(waveform)
+        return log_mel(waveform, front_end)
+
+    transformed = []
+    monkeypatch.setattr("training.learning.batches.log_mel", count)
+    front_end = FrontEnd(window_seconds=0.1)
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(3200).astype(np.float32) for _ in range(6)]
+    source = TrainingBatches(clips, np.arange(6), 6, 2, 3200, Augmentation(), 0, front_end)
+    for batch in islice(source.generate(), 9):
+        for given, share in zip(*batch, strict=True):
+            np.testing.assert_array_equal(given, log_mel(clips[share.argmax()], front_end))
+    assert len(transformed) == 6
