@@ -200,33 +200,33 @@ class SwinBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=False):
-        windows = self._partition(self.norm1(x))
+        windows = self._partition(self.norm1(x), training)
         attended = self._merge(
-            self.attention(windows, window_mask=self.window_mask, training=training)
+            self.attention(windows, window_mask=self.window_mask, training=training), training
         )
         x = x + self.path_dropout(attended, training=training)
         hidden = self.mlp_dropout(exact_gelu(self.fc1(self.norm2(x))), training=training)
         hidden = self.mlp_dropout(self.fc2(hidden), training=training)
         return x + self.path_dropout(hidden, training=training)
 
-    def _partition(self, x):
+    def _partition(self, x, training):
         """Tokens to (shifted) windows: (B, rows * columns, C) -> (B * nW, Mh * Mw, C)."""
         (rows, columns), (height, width), dim = self.grid, self.window, self.dim
         if any(self.shift):
             x = ops.reshape(x, (-1, rows, columns, dim))
-            x = _roll(_roll(x, self.shift[0], axis=1), self.shift[1], axis=2)
+            x = _roll(x, self.shift, training)
         x = ops.reshape(x, (-1, height, columns // width, width * dim))  # (B·R/Mh, Mh, K/Mw, Mw·C)
         x = ops.transpose(x, (0, 2, 1, 3))
         return ops.reshape(x, (-1, height * width, dim))
 
-    def _merge(self, x):
+    def _merge(self, x, training):
         """Inverse of `_partition`."""
         (rows, columns), (height, width), dim = self.grid, self.window, self.dim
         x = ops.reshape(x, (-1, columns // width, height, width * dim))
         x = ops.transpose(x, (0, 2, 1, 3))
         if any(self.shift):
             x = ops.reshape(x, (-1, rows, columns, dim))
-            x = _roll(_roll(x, -self.shift[0], axis=1), -self.shift[1], axis=2)
+            x = _roll(x, (-self.shift[0], -self.shift[1]), training)
         return ops.reshape(x, (-1, rows * columns, dim))
 
     def compute_output_shape(self, input_shape):
@@ -295,13 +295,20 @@ class PatchMerging(keras.layers.Layer):
         return {**super().get_config(), "grid": list(self.grid), "dim": self.dim}
 
 
-def _roll(x, shift: int, axis: int):
-    """Cyclic shift towards index 0, by slices: `ops.roll` has no TFLite counterpart."""
-    if shift == 0:
-        return x
-    split = shift if shift > 0 else x.shape[axis] + shift
-    before = (slice(None),) * axis
-    return ops.concatenate([x[(*before, slice(split, None))], x[(*before, slice(split))]], axis)
+def _roll(x, shift: Grid, training: bool):
+    """Cyclic shift of rows and columns towards index 0, of tokens (B, rows, columns, C).
+
+    Inference shifts by slices: `ops.roll` has no TFLite counterpart. Its gradient takes less time.
+    """
+    if training:
+        return ops.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
+    for axis, by in enumerate(shift, start=1):
+        if by:
+            split = by if by > 0 else x.shape[axis] + by
+            before = (slice(None),) * axis
+            halves = [x[(*before, slice(split, None))], x[(*before, slice(split))]]
+            x = ops.concatenate(halves, axis)
+    return x
 
 
 def _relative_position_index(window: Grid) -> np.ndarray:
