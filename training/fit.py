@@ -1,15 +1,11 @@
 """Train on one fold: `python -m training.fit --dataset demo`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
-
-# Hide TensorFlow's start-up notes; errors are raised anyway.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from edge.config.options import CommandParser
 from edge.files import replacing

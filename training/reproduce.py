@@ -1,14 +1,10 @@
 """Reproduce and compare a packaged model: `python -m training.reproduce esc10-small`."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-# Hide the start-up messages of TensorFlow; errors are raised anyway.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 

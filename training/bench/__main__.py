@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-# Hide the start-up messages of TensorFlow.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from edge.config.options import CommandParser
 from edge.inference.bundle import Quantization
 from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets

@@ -14,7 +14,6 @@ from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.cache import load_clips
 from training.datasets.split import Split
-from training.learning.allocator import keep_freed_memory
 from training.learning.batches import Batch, TrainingBatches, one_hot
 from training.learning.callbacks import (
     ProgressBar,
@@ -23,6 +22,7 @@ from training.learning.callbacks import (
     Validation,
     finalize_weights,
 )
+from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
 from training.learning.recipes import Recipe
 from training.runs.run import Run, RunError
@@ -75,7 +75,7 @@ def learn(job: Job) -> Learned:
         RunError: if the checkpoint to resume from cannot be read.
     """
     if device_kind() == "cpu":
-        keep_freed_memory()
+        tune_for_cpu()
     model, recipe, split = job.model, job.recipe, job.split
     labels = np.array([clip.label for clip in job.dataset.clips])
     rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
