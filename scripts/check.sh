@@ -15,7 +15,7 @@ types() {
   mypy
   mypy --strict edge
 }
-tests() { python -m pytest -q -n auto --dist loadfile; }
+tests() { python -m pytest -q -n auto --dist worksteal; }
 bench() {
   python -m training.bench encoder
   python -m training.bench stream

@@ -94,7 +94,7 @@ class MicrophoneSource(SupervisedSource):
         rate_hz, channels = recorder.HEADER.unpack(header)
         return rate_hz, channels, "f32le"
 
-    def _is_over(self, status: int, seconds: float) -> bool:
+    def _has_ended(self, status: int, seconds: float) -> bool:
         if status == recorder.UNUSABLE:
             raise SourceError(f"No sound from {self._name}: {self._last_message}.")
         return False

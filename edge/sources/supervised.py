@@ -117,7 +117,7 @@ class SupervisedSource(abc.ABC):
         """Rate, channels and format of the process's output; reads its header, if it has one."""
 
     @abc.abstractmethod
-    def _is_over(self, status: int, seconds: float) -> bool:
+    def _has_ended(self, status: int, seconds: float) -> bool:
         """Whether a process that ended after `seconds` of sound has reached the source's end.
 
         Raises:
@@ -192,7 +192,7 @@ class SupervisedSource(abc.ABC):
             status = child.finish()
         if stall:
             return stall
-        if self._is_over(status, seconds):
+        if self._has_ended(status, seconds):
             return None
         return self._last_message or _describe_status(status)
 

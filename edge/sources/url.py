@@ -90,7 +90,7 @@ class UrlSource(SupervisedSource):
     def _format(self, child: Child) -> tuple[int, int, SampleFormat]:
         return self._rate_hz, 1, "s16le"
 
-    def _is_over(self, status: int, seconds: float) -> bool:
+    def _has_ended(self, status: int, seconds: float) -> bool:
         duration = self._duration_seconds
         return status == 0 and duration is not None and seconds >= _NEARLY * duration
 
