@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL=3
 "$card/bin/pip" check
 "$card/bin/pip" list --format=freeze |
   grep -E '^(ai-edge-litert|keras|keras-nlp|librosa|numpy|pytest|tensorflow|tensorflow-io|tflite-runtime)='
-"$card/bin/python" -m pytest -q -n 2 --dist loadfile
+"$card/bin/python" -m pytest -q -n 2 --dist worksteal
 
 # The edge tests again on tflite-runtime, since LiteRT takes precedence.
 "$card/bin/pip" uninstall -q -y ai-edge-litert

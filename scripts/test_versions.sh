@@ -24,7 +24,7 @@ for python in "$@"; do
   wheel=$(echo "$scratch"/semanticac_keras-*.whl)
   "$scratch/venv/bin/pip" install -q "$wheel[train,test]"
   "$scratch/venv/bin/pip" check
-  (cd "$scratch/checkout" && "$scratch/venv/bin/pytest" -q -n 2 --dist loadfile -m 'not slow' \
+  (cd "$scratch/checkout" && "$scratch/venv/bin/pytest" -q -n 2 --dist worksteal -m 'not slow' \
     tests/edge tests/semanticac_keras tests/training/datasets tests/training/test_fit.py)
   "$scratch/venv/bin/python" -c 'import platform, keras, numpy, tensorflow
 print(f"Python {platform.python_version()}: passed with numpy {numpy.__version__}, "
