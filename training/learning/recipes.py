@@ -136,7 +136,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     # Short trial on easily separated sounds.
-    "quick": Recipe(preset="tiny"),
+    "quick": Recipe(preset="tiny", epochs=12),
     # From random weights.
     "scratch": Recipe(
         preset="small",
