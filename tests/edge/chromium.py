@@ -36,6 +36,7 @@ _FLAGS = (
 # The browser reads from descriptor 3 and writes to 4.
 _EXECUTE = """
 import os, sys
+os.nice(int(sys.argv.pop(1)))
 os.dup2(int(sys.argv[1]), 3)
 os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
@@ -63,16 +64,21 @@ def _above(descriptor: int) -> int:
 
 
 class Chromium:
-    """A browser with its own temporary profile; a context manager that closes it."""
+    """A browser with its own temporary profile; a context manager that closes it.
 
-    def __init__(self) -> None:
+    Args:
+        niceness: above 0, other processes run before it.
+    """
+
+    def __init__(self, niceness: int = 0) -> None:
         program = _program()
         assert program is not None, "call require() first"
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         from_us, self._to_browser = os.pipe()
         self._from_browser, to_us = os.pipe()
         from_us, to_us = _above(from_us), _above(to_us)
-        command = [sys.executable, "-c", _EXECUTE, str(from_us), str(to_us), program, *_FLAGS]
+        command = [sys.executable, "-c", _EXECUTE, str(niceness), str(from_us), str(to_us)]
+        command += [program, *_FLAGS]
         self._process = subprocess.Popen(
             [*command, f"--user-data-dir={self._profile.name}", "about:blank"],
             pass_fds=(from_us, to_us),

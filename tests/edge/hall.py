@@ -14,6 +14,7 @@ from tests.edge.sounds import GATE_DBFS
 HOP_SECONDS = 0.5
 # Largest drift between stream time and clock, between two moments in which sound flows.
 KEEPS_TIME_SECONDS = 0.3
+SOUND_SECONDS = 1.5
 DECIDE = ("--hop", HOP_SECONDS, "--gate-dbfs", GATE_DBFS, "--refractory", 0)
 TOPIC = "semanticac/hall"
 
@@ -27,6 +28,7 @@ class Hall:
         room: the sound server.
         broker: the MQTT broker.
         watcher: a subscriber of the broker.
+        limits: see `Process`.
 
     Attributes:
         process: the current listener.
@@ -34,10 +36,10 @@ class Hall:
         disk: a small disk, if this user may mount one.
     """
 
-    def __init__(self, directory, model, room, broker, watcher):
+    def __init__(self, directory, model, room, broker, watcher, limits=None):
         self.room, self.broker, self.watcher = room, broker, watcher
         self.model, self.disk = directory / "model.tflite", directory / "disk"
-        self.processes = []
+        self.limits, self.processes = limits, []
         shutil.copy(model, self.model)
 
     def start(self):
@@ -48,7 +50,9 @@ class Hall:
             *("--clips", self.clips, "--clips-quota-mb", 4),
             model=self.model,
             environment=self.room.server.environment,
+            limits=self.limits,
         )
+        self.process.prioritise()
         self.processes.append(self.process)
         self.process.wait_for_windows()
 

@@ -8,13 +8,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
 T = TypeVar("T")
 
+# The command, with other defaults of `MicrophoneSource`.
+_WITH_LIMITS = """
+import json, sys
+from edge.cli import main
+from edge.sources.microphone import MicrophoneSource
+MicrophoneSource.__init__.__kwdefaults__.update(json.loads(sys.argv.pop(1)))
+sys.exit(main())
+"""
+
+_PRIORITY = -10
 # Timeout of every wait; long, because the machine may be busy.
 PATIENCE_SECONDS = 60.0
 
@@ -43,6 +53,7 @@ class Process:
         environment: variables to add to ours.
         stdin: standard input, as for `subprocess.Popen`.
         keep: keys to keep of each window's values; all by default.
+        limits: of the microphone, which replace defaults of `MicrophoneSource`.
 
     Attributes:
         started_at: monotonic time of the start.
@@ -56,9 +67,12 @@ class Process:
         environment: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         keep: Collection[str] | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         script = Path(sys.executable).with_name("semanticac-edge")
         program = [str(script)] if script.exists() else [sys.executable, "-m", "edge"]
+        if limits:
+            program = [sys.executable, "-c", _WITH_LIMITS, json.dumps(limits)]
         choice = [] if model is None else ["--model", str(model)]
         command = [*program, *choice, "--json", *map(str, arguments)]
         self._keep = keep
@@ -114,6 +128,14 @@ class Process:
         """Pipe to its standard input."""
         assert self._process.stdin
         return self._process.stdin
+
+    def prioritise(self) -> None:
+        """Let it run before other processes, where permitted; call it before it starts threads.
+
+        On a device, a listener shares its cores with little else.
+        """
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, _PRIORITY)
 
     def signal(self, number: signal.Signals) -> float:
         """Send a signal; return the monotonic time of sending."""

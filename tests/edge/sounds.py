@@ -73,7 +73,9 @@ class Sound:
 
 
 @cache
-def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
+def known_sounds(
+    model: Path, hop_seconds: float, count: int, seconds: float | None = None
+) -> list[Sound]:
     """Return held-out sounds that the bundle recognises, each of a different label.
 
     The accuracy of a model is measured elsewhere; these tests check that no sound is lost on its
@@ -84,11 +86,17 @@ def known_sounds(model: Path, hop_seconds: float, count: int) -> list[Sound]:
         model: the bundle.
         hop_seconds: hop of the listener.
         count: number of sounds.
+        seconds: length of the sounds; None for that of the clips.
 
     Raises:
         LookupError: if the bundle recognises fewer.
     """
-    return _recognised(model, Policy(), hop_seconds, count, _demo_sounds)
+
+    def sounds(label: str) -> Iterator[Sound]:
+        for sound in _demo_sounds(label):
+            yield sound if seconds is None else sound.repeated(seconds)
+
+    return _recognised(model, Policy(), hop_seconds, count, sounds)
 
 
 def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:

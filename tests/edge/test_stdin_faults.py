@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.edge.hall import DECIDE, HOP_SECONDS, KEEPS_TIME_SECONDS, row
+from tests.edge.hall import DECIDE, HOP_SECONDS, KEEPS_TIME_SECONDS, SOUND_SECONDS, row
 from tests.edge.rig import Process
 from tests.edge.sounds import STREAM_RATE_HZ, bundle, known_sounds
 
@@ -25,7 +25,7 @@ def model():
 @pytest.fixture(scope="module")
 def sounds(model):
     """Two sounds that the bundle recognises."""
-    return known_sounds(model, HOP_SECONDS, 2)
+    return known_sounds(model, HOP_SECONDS, 2, SOUND_SECONDS)
 
 
 def test_events_follow_a_clock_change(tmp_path, model, sounds):
@@ -38,8 +38,9 @@ def test_events_follow_a_clock_change(tmp_path, model, sounds):
     offset, replacement = tmp_path / "offset", tmp_path / "new"
     offset.write_text("+0\n")
     replacement.write_text(f"+{ahead:.0f}\n")
-    pause, long = np.zeros(5 * rate, np.float32), sounds[0].repeated(6)
-    samples = np.concatenate([pause, long.samples, pause, sounds[1].samples, pause])
+    silence, long = np.zeros(4 * rate, np.float32), sounds[0].repeated(4.5)
+    edge = silence[: 3 * rate]
+    samples = np.concatenate([edge, long.samples, silence, sounds[1].samples, edge])
     blocks = np.array_split(samples, round(10 * samples.size / rate))
     with Process(
         *("--stdin", "--rate", rate, "--format", "f32le", *DECIDE),
@@ -52,7 +53,7 @@ def test_events_follow_a_clock_change(tmp_path, model, sounds):
             time.sleep(max(0.0, began + number / 10 - time.monotonic()))
             process.stdin.write(block.astype("<f4").tobytes())
             process.stdin.flush()
-            if number == 90:
+            if number == 60:
                 assert process.wait_for_event("started", long.label, 0.0)
                 replacement.replace(offset)
         process.stdin.close()
@@ -60,7 +61,8 @@ def test_events_follow_a_clock_change(tmp_path, model, sounds):
     assert process.of("gap") == []
     across, after = process.events("ended")
     # The first event keeps its length despite the change; the next one has the new time.
-    for event, start, end in ((across, 5, 11), (after, 16 + ahead, 16 + ahead + sounds[1].seconds)):
+    late = 11.5 + ahead
+    for event, start, end in ((across, 3, 7.5), (after, late, late + sounds[1].seconds)):
         tolerance = HOP_SECONDS + KEEPS_TIME_SECONDS
         assert event["started_at"] - began_at == pytest.approx(start, abs=tolerance)
         assert event["ended_at"] - began_at == pytest.approx(end, abs=tolerance)

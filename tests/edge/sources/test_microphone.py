@@ -101,11 +101,11 @@ def assert_keeps_time(before, after):
 
 
 def chirp(tmp_path, times=1):
-    """A WAV file of chirps, one per second, and the samples of one chirp at `RATE`."""
+    """A WAV file of chirps, two per second, and the samples of one chirp at `RATE`."""
     seconds = np.arange(17_640) / 44_100
     sound = 0.5 * np.sin(2 * np.pi * (300 * seconds + 2000 * seconds**2)).astype(np.float32)
     path = tmp_path / "chirp.wav"
-    pause = np.zeros(44_100 - sound.size, np.float32)
+    pause = np.zeros(22_050 - sound.size, np.float32)
     sounds = np.concatenate([sound, *[pause, sound] * (times - 1)])
     soundfile.write(path, sounds, 44_100, subtype="PCM_16")
     return path, soxr.resample(sound, 44_100, RATE, quality="HQ")
@@ -141,7 +141,7 @@ def test_played_sound_is_captured(server, listen, health, messages, tmp_path):
     for _, cosine, gain in places:
         assert cosine > 0.97  # the rest is a delay of a fraction of a sample
         assert gain == pytest.approx(1, abs=0.03)
-    assert second - first == pytest.approx(RATE, abs=1)
+    assert second - first == pytest.approx(RATE / 2, abs=1)
     assert messages()[-1] == "Listening to the default microphone, vmic.monitor."
     assert recorders(server) == []
 
@@ -182,11 +182,11 @@ def test_a_hanging_server_is_captured_again_when_it_resumes(server, listen, heal
         heard.wait(lambda: heard.gaps, 3)
         assert health.source == "no sound from the default microphone: no data for 1 s"
         assert time.monotonic() - stopped_at < 2
-        heard.wait(lambda: time.monotonic() - stopped_at > 2)
+        heard.wait(lambda: time.monotonic() - stopped_at > 1.5)
         server.cont()
         after = heard.wait_for_sound()
         assert_keeps_time(before, after)
-        assert sum(gap.seconds for gap in heard.gaps) == pytest.approx(2.5, abs=1)
+        assert sum(gap.seconds for gap in heard.gaps) == pytest.approx(2, abs=1)
         assert health.reconnects == 1
     assert heard.longest_pause_seconds <= 0.5
     assert sum("Trying again" in message for message in messages()) == 1
@@ -266,13 +266,13 @@ def test_a_stalled_listener_loses_the_oldest_sound(server, listen):
     with listen(queue_seconds=0.5) as heard:
         before = heard.wait_for_sound(0.8)
         heard.stall.clear()
-        time.sleep(2)
+        time.sleep(1.5)
         heard.stall.set()
         heard.wait(lambda: heard.gaps, 2)
         after = heard.wait_for_sound(0.8)
     assert_keeps_time(before, after)
     assert {gap.reason for gap in heard.gaps} == {"the listener fell behind"}
-    assert sum(gap.seconds for gap in heard.gaps) == pytest.approx(1.5, abs=0.4)
+    assert sum(gap.seconds for gap in heard.gaps) == pytest.approx(1, abs=0.4)
 
 
 PROCESS = """
@@ -310,7 +310,7 @@ def read_position(process, later_than):
 
 @needs_sound_server
 def test_a_stopped_and_resumed_process_keeps_time(server, process):
-    position = read_position(process, (0, 1))
+    position = read_position(process, (0, 0.5))
     for stopped in ([process.pid], [process.pid, *recorders(server)]):
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)

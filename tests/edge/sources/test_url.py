@@ -26,7 +26,8 @@ needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="needs ffmpeg (apt-get install ffmpeg)"
 )
 
-# Serves the files of a directory and, under /live, an endless tone in real time.
+# Serves the files of a directory and, under /live, an endless tone in real time. /live?burst
+# begins with a burst, as radio stations do: ffmpeg reads 2 s to detect the format.
 SERVER = """
 import http.server, math, struct, sys, time
 
@@ -44,10 +45,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         # An AU file of unknown length; encoding 3 is 16-bit PCM.
         self.wfile.write(struct.pack(">4sIIIII", b".snd", 24, 0xFFFFFFFF, 3, RATE, 1))
         start = time.monotonic()
-        blocks = int(query.removeprefix("blocks=")) if query.startswith("blocks=") else 10**9
+        burst = 25 if query.startswith("burst") else 0
+        blocks = 40 if query == "burst&end" else 10**9
         for block in range(blocks):
             self.wfile.write(BLOCK)
-            time.sleep(max(0, start + (block + 1) / 10 - time.monotonic()))
+            time.sleep(max(0, start + (block + 1 - burst) / 10 - time.monotonic()))
 
     def log_message(self, *_):
         pass
@@ -229,7 +231,7 @@ def test_a_live_stream_resumes_with_a_hanging_server(server, listen, health, mes
 @pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_stream_that_ends_is_reconnected(listen, health):
-    with listen("live?blocks=30") as heard:
+    with listen("live?burst&end") as heard:
         heard.wait(lambda: health.reconnects == 1)
         assert heard.samples.size > 3 * RATE
 
@@ -252,7 +254,7 @@ def test_a_missing_url_is_retried_and_messages_contain_no_secrets(server, listen
 @pytest.mark.parametrize("state", ["hanging", "down"])
 def test_close_is_quick_and_ends_ffmpeg(server, listen, health, state):
     options = {"stall_seconds": 60.0, "retry_seconds": (60.0, 60.0)}
-    with listen("live", **options) as heard:
+    with listen("live?burst", **options) as heard:
         heard.wait_for_sound()
         if state == "hanging":
             server.signal(signal.SIGSTOP)
