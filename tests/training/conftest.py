@@ -20,11 +20,13 @@ class TrainedRun(NamedTuple):
         directory: run directory.
         status: exit status of `training.fit`.
         output: what it printed on stdout.
+        losses: `training` of each call of `compute_loss`: one per trace where steps are traced.
     """
 
     directory: Path
     status: int
     output: str
+    losses: list[bool]
 
 
 @pytest.fixture
@@ -44,6 +46,14 @@ def micro_arguments(micro: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return _options(folder)
 
 
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without tracing, for a few steps."""
+    from tests import micro
+
+    micro.run_eagerly(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def micro_options() -> list[str]:
     """Options of the `trained` run, besides `micro_arguments`."""
@@ -54,13 +64,21 @@ def micro_options() -> list[str]:
 def trained(tmp_path_factory: pytest.TempPathFactory, micro_options: list[str]) -> TrainedRun:
     """The micro preset, trained with `micro_options` and exported once per session."""
     pytest.importorskip("tensorflow")
+    from semanticac_keras import SemanticAC
     from training import fit
 
+    def record(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        losses.append(training)
+        return compute_loss(self, x, y, y_pred, sample_weight, training)
+
+    losses: list[bool] = []
+    compute_loss = SemanticAC.compute_loss
     root, output = tmp_path_factory.mktemp("trained"), io.StringIO()
     arguments = [*_options(_write_sounds(root / "sounds")), *micro_options]
-    with _registered(), _quiet_conversion(), redirect_stdout(output):
+    with _registered() as patch, _quiet_conversion(), redirect_stdout(output):
+        patch.setattr(SemanticAC, "compute_loss", record)
         status = fit.main([*arguments, "--out", str(root / "run")])
-    return TrainedRun(root / "run", status, output.getvalue())
+    return TrainedRun(root / "run", status, output.getvalue(), losses)
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +191,7 @@ def _options(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _registered() -> Iterator[None]:
+def _registered() -> Iterator[pytest.MonkeyPatch]:
     """Register the micro preset and its recipe, for fixtures that outlive a test."""
     from semanticac_keras.presets import PRESETS
     from tests import micro
@@ -182,7 +200,7 @@ def _registered() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, micro.NAME, micro.PRESET)
         patch.setitem(RECIPES, micro.NAME, micro.RECIPE)
-        yield
+        yield patch
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def test_a_validation_fold_is_another_fold(dataset, validation_fold):
 def test_a_validation_fold_leaves_a_fold_to_train_on():
     clips = tuple(Clip(str(fold), 0, fold, str(fold), None, 1.0) for fold in (1, 2))
     dataset = AudioDataset("sounds", ("dog",), clips, "CC0", "", read=lambda *_: np.zeros(1))
-    with pytest.raises(ValueError, match="another to train on"):
+    with pytest.raises(ValueError, match="another left for training"):
         Split.of(dataset, 1, 2)
 
 
