@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit status: 0, 1 if nothing could run or a check of `ratios` failed, 130 after an interrupt.
+        Exit status: 0, 1 if nothing could run or a row of `ratios` failed, 130 after an interrupt.
     """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parse(argv)
