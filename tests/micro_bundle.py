@@ -70,5 +70,6 @@ def train_micro(directory: Path) -> MicroBundle:
     # Tracing would take longer than these few steps.
     eager = keras.backend.backend() == "tensorflow"
     model.compile(keras.optimizers.Adam(0.005), metrics=["accuracy"], run_eagerly=eager)
-    model.fit(waveforms, classes, batch_size=12, epochs=4, verbose=0)
+    model.audio_tower.run_eagerly = eager
+    model.fit(waveforms, classes, batch_size=24, epochs=4, verbose=0)
     return MicroBundle(model, waveforms, classes, directory)

@@ -1,5 +1,7 @@
 """Clips and models at the smallest useful size."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.clips import LABELS, make_clips
@@ -9,6 +11,21 @@ from tests.clips import LABELS, make_clips
 def clips():
     """24 clips of one micro window each, with their classes."""
     return make_clips(24, 5120, 8000)
+
+
+@pytest.fixture
+def nano(monkeypatch):
+    """Name of a preset of the micro's input and texts with one block, for tests that train.
+
+    Tracing and eager steps cost by the number of weights; few tests need the micro's two stages.
+    """
+    from semanticac_keras.presets import PRESETS
+    from tests import micro
+
+    shape = {"num_chunks": 1, "chunk_frames": 64, "patch_size": 8, "depths": (1,)}
+    encoder = {**micro.PRESET.audio_encoder, **shape, "num_heads": (1,), "drop_path": 0.0}
+    monkeypatch.setitem(PRESETS, "nano", replace(micro.PRESET, audio_encoder=encoder))
+    return "nano"
 
 
 @pytest.fixture
@@ -47,6 +64,8 @@ def tiny_classifier():
         )
         vectors = ClassVectors(len(LABELS), head.output_dim)
         model = SemanticAC(tower, vectors, ClassIndex(LABELS), LABELS, prompt="{label}")
+        # The export predicts once or twice: tracing would take longer.
+        model.run_eagerly = tower.run_eagerly = keras.backend.backend() == "tensorflow"
         return model, make_clips(24, 2560, 8000)[0]
 
     return make

@@ -20,6 +20,11 @@ pytestmark = [
 ]
 
 
+def run_eagerly(model):
+    """Do not trace predictions: an export takes only one or two."""
+    model.run_eagerly = model.audio_tower.run_eagerly = keras.backend.backend() == "tensorflow"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["log_mel", "waveform"])
 @pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic_int8"])
@@ -74,6 +79,7 @@ def test_mixed_precision_model_is_exported_in_float32(micro, clips, tmp_path):
         model = SemanticAC.from_preset(micro, LABELS)
     finally:
         keras.config.set_dtype_policy(before)
+    run_eagerly(model)
     contract = export_tflite(model, tmp_path / "m.tflite", clips=clips[0])
     assert contract.parity["max_score_difference"] <= 1e-4
     # bfloat16 keeps 8 bits of each product, so the model only approximates its float32 form.
@@ -83,17 +89,24 @@ def test_mixed_precision_model_is_exported_in_float32(micro, clips, tmp_path):
     assert 1e-4 < difference < 0.1
 
 
+@pytest.fixture(scope="module")
+def small():
+    """An untrained model of the preset `small`; shared, so do not change it."""
+    keras.utils.set_random_seed(0)
+    model = SemanticAC.from_preset("small", LABELS)
+    run_eagerly(model)
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     "SEMANTICAC_ESC50_DIR" not in os.environ, reason="SEMANTICAC_ESC50_DIR is not set"
 )
 @pytest.mark.parametrize("inputs", ["log_mel", "waveform"])
-def test_edge_runtime_agrees_on_real_recordings(inputs, tmp_path):
-    keras.utils.set_random_seed(0)
-    model = SemanticAC.from_preset("small", LABELS)
+def test_edge_runtime_agrees_on_real_recordings(small, inputs, tmp_path):
     paths = sorted(Path(os.environ["SEMANTICAC_ESC50_DIR"]).glob("audio/*.wav"))[::40]
     recordings = [soxr.resample(*soundfile.read(path, dtype="float32"), 32_000) for path in paths]
-    contract = export_tflite(model, tmp_path / "m.tflite", inputs=inputs, clips=recordings)
+    contract = export_tflite(small, tmp_path / "m.tflite", inputs=inputs, clips=recordings)
     assert contract.parity["clips"] == len(paths) >= 10
     assert contract.parity["max_score_difference"] <= 1e-4
 
@@ -107,6 +120,7 @@ def test_wrong_conversion_is_rejected(micro_bundle, micro, tmp_path, monkeypatch
     graph = other.read_bytes()[: contract_json(other)["model_bytes"]]
     monkeypatch.setattr(export, "_convert", lambda *_: graph)
     model = SemanticAC.from_preset(micro, LABELS)
+    run_eagerly(model)
     with pytest.raises(ExportError, match="disagrees with the Keras model"):
         export_tflite(model, path, clips=micro_bundle.waveforms)
     assert path.read_bytes() == b"what was there"

@@ -22,8 +22,9 @@ def build(micro, **options):
 
 
 def compile_model(model, optimizer=None, run_eagerly=EAGER):
-    optimizer = optimizer or keras.optimizers.Adam(0.003)
+    optimizer = optimizer or keras.optimizers.SGD(0.03)
     model.compile(optimizer, metrics=["accuracy"], run_eagerly=run_eagerly)
+    model.audio_tower.run_eagerly = EAGER
 
 
 def predict(model, x):
@@ -45,28 +46,31 @@ def untrained():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("targets", ["diagonal", "multi_positive", "prototype"])
-def test_training_and_reloading(micro, clips, targets, tmp_path):
-    model = build(micro, targets=targets)
-    compile_model(model, run_eagerly=False)
+def test_training_generalises_and_reloads(nano, clips, targets, tmp_path):
+    model = build(nano, targets=targets)
+    compile_model(model, keras.optimizers.Lion(0.003), run_eagerly=False)
     history = model.fit(*clips, batch_size=12, epochs=20, verbose=0).history
     # A batch of 12 has four clips of each label, so the batch forms cannot fall far below log 4.
     floor = 0.0 if targets == "prototype" else np.log(4)
     assert history["loss"][0] - floor > 3 * (history["loss"][-1] - floor)
+    model.run_eagerly = EAGER
     assert model.evaluate(*clips, verbose=0, return_dict=True)["accuracy"] > 0.9
+    unseen, classes = make_clips(30, 5120, 8000, seed=1)
+    assert (predict(model, unseen).argmax(1) == classes).mean() > 0.9
 
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
+    loaded.run_eagerly = EAGER
     np.testing.assert_array_equal(predict(loaded, clips[0]), predict(model, clips[0]))
     assert (loaded.labels, loaded.prompt, loaded.targets) == (model.labels, model.prompt, targets)
     # The optimiser's state is restored as well.
-    loaded.run_eagerly = EAGER
     loaded.fit(*clips, batch_size=24, epochs=1, verbose=0, shuffle=False)
     assert int(loaded.optimizer.iterations) == 41
 
 
 @pytest.mark.slow
-def test_fit_bakes_the_trained_text_encoder_s_labels(micro, clips):
-    model = build(micro)
+def test_fit_bakes_the_trained_text_encoder_s_labels(nano, clips):
+    model = build(nano)
     before = ops.convert_to_numpy(model.label_embeddings)
     model.fit(*clips, epochs=2, verbose=0, validation_data=clips)
     baked = ops.convert_to_numpy(model.label_embeddings)
@@ -75,8 +79,8 @@ def test_fit_bakes_the_trained_text_encoder_s_labels(micro, clips):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_callback_saves_baked_labels(micro, clips, tmp_path):
-    model = build(micro)
+def test_a_checkpoint_callback_saves_baked_labels(nano, clips, tmp_path):
+    model = build(nano)
     saver = keras.callbacks.ModelCheckpoint(tmp_path / "c.keras")
     model.fit(*clips, epochs=1, verbose=0, callbacks=[saver])
     loaded = keras.saving.load_model(tmp_path / "c.keras")
@@ -137,8 +141,8 @@ def test_invalid_waveforms_are_rejected(untrained, waveforms, message):
 
 
 @pytest.mark.slow
-def test_labels_can_be_replaced(micro, clips, tmp_path):
-    model = build(micro)
+def test_labels_can_be_replaced(nano, clips, tmp_path):
+    model = build(nano)
     model.fit(*clips, epochs=1, verbose=0)
     audio = model.encode_audio(clips[0])
     model.set_labels(["rain", "dog", "siren", "wind"], "the sound of {label}")
@@ -161,8 +165,8 @@ def test_invalid_labels_keep_the_current_ones(untrained):
 
 
 @pytest.mark.slow
-def test_logit_scale_is_learned_and_bounded(micro, clips):
-    model = build(micro)
+def test_logit_scale_is_learned_and_bounded(nano, clips):
+    model = build(nano)
     compile_model(model, keras.optimizers.SGD(100.0))
     model.audio_tower.trainable = model.text_encoder.trainable = False
     before = float(ops.convert_to_numpy(model.logit_scale))
@@ -175,8 +179,8 @@ def test_logit_scale_is_learned_and_bounded(micro, clips):
 
 
 @pytest.mark.slow
-def test_frozen_text_encoder_does_not_change(micro, clips):
-    model = build(micro)
+def test_frozen_text_encoder_does_not_change(nano, clips):
+    model = build(nano)
     model.text_encoder.trainable = False
     compile_model(model)
     before = ops.convert_to_numpy(model.label_embeddings)
@@ -185,12 +189,13 @@ def test_frozen_text_encoder_does_not_change(micro, clips):
 
 
 @pytest.mark.slow
-def test_mixed_precision_keeps_sensitive_parts_in_float32(micro, clips):
+def test_mixed_precision_keeps_sensitive_parts_in_float32(nano, clips):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = build(micro)
-        history = model.fit(*clips, batch_size=12, epochs=10, verbose=0).history
+        model = build(nano)
+        compile_model(model, keras.optimizers.Lion(0.003))
+        history = model.fit(*clips, batch_size=12, epochs=3, verbose=0).history
     finally:
         keras.config.set_dtype_policy(before)
     tower = model.audio_tower
@@ -202,12 +207,12 @@ def test_mixed_precision_keeps_sensitive_parts_in_float32(micro, clips):
 
 
 @pytest.mark.slow
-def test_training_with_label_shares_and_sample_weights(micro, clips):
-    model = build(micro, targets="multi_positive", label_smoothing=0.1)
+def test_training_with_label_shares_and_sample_weights(nano, clips):
+    model = build(nano, targets="multi_positive", label_smoothing=0.1)
     shares = np.eye(3, dtype=np.float32)[clips[1]]
     weights = np.linspace(0.1, 1, len(shares)).astype(np.float32)
     history = model.fit(
-        clips[0], shares, sample_weight=weights, batch_size=12, epochs=12, verbose=0
+        clips[0], shares, sample_weight=weights, batch_size=24, epochs=4, verbose=0
     ).history
     assert history["loss"][-1] < history["loss"][0]
 
@@ -225,15 +230,6 @@ def test_inconsistent_arguments_and_inputs_are_rejected(micro, untrained):
         model(np.zeros((2, 100), np.float32))
     with pytest.raises(ValueError, match="sequence of texts"):
         model.encode_text("a siren")
-
-
-@pytest.mark.slow
-def test_training_generalises_to_unseen_clips(micro):
-    model = build(micro, targets="prototype")
-    compile_model(model, run_eagerly=False)
-    model.fit(*make_clips(48, 5120, 8000), batch_size=16, epochs=20, verbose=0)
-    unseen, labels = make_clips(30, 5120, 8000, seed=1)
-    assert (predict(model, unseen).argmax(1) == labels).mean() > 0.9
 
 
 @pytest.mark.slow

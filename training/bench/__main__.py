@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit status: 0, 1 if nothing could run or a ratio is too high, 130 after an interrupt.
+        Exit status: 0, 1 if nothing could run or a row of `ratios` failed, 130 after an interrupt.
     """
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parse(argv)
@@ -132,7 +132,7 @@ def _sharing(arguments: argparse.Namespace) -> bool:
 
 
 def _ratios(arguments: argparse.Namespace) -> bool:
-    """Print ratios of speed beside their expectations; return whether all pass."""
+    """Print ratios and properties beside their expectations; return whether all pass."""
     with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
         ratios = measure_ratios(arguments.rounds, Path(folder))
     print(f"\n{ratio_table(ratios)}")

@@ -1,5 +1,6 @@
-"""Ratios of speed and their expectations, from the figures in docs/performance.md."""
+"""Ratios of speed and properties of the bundles, with the expectations of docs/performance.md."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ _FRONT_END_SHARE = 0.03
 _OTHERS_SHARE = 0.02
 _HOP_SECONDS = 1.0
 _RATE_HZ = 48_000
+# Smallest cosine of the int8 bundle's embeddings to those of the float32 bundle.
+_INT8_COSINE = 0.998
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,36 @@ class Ratio:
         """Whether the ratio is within `TOLERANCE` of its expectation."""
         return self.measured <= TOLERANCE * self.expected
 
+    @property
+    def cells(self) -> tuple[str, str]:
+        """Measurement and expectation for the table."""
+        return f"{self.measured:.3f}", f"{self.expected:g}"
 
-def measure_ratios(rounds: int, folder: Path) -> list[Ratio]:
-    """Measure windows of the reference preset and a listener that runs it.
+
+@dataclass(frozen=True)
+class Property:
+    """Property of an exported bundle, which does not depend on the machine's speed.
+
+    Args:
+        title: of the row in the table.
+        measured: the measurement.
+        expected: the requirement in words.
+        passes: whether the measurement meets it.
+    """
+
+    title: str
+    measured: float
+    expected: str
+    passes: bool
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """Measurement and expectation for the table."""
+        return f"{self.measured:.5g}", self.expected
+
+
+def measure_ratios(rounds: int, folder: Path) -> list[Ratio | Property]:
+    """Measure windows of the reference preset and a listener, and check the preset's bundles.
 
     Args:
         rounds: number of interleaved measurements per contender.
@@ -60,7 +90,7 @@ def measure_ratios(rounds: int, folder: Path) -> list[Ratio]:
         [folder / f"{REFERENCE}-float32.tflite"], [_HOP_SECONDS], _RATE_HZ, rounds
     )
     _require_all(left_out)
-    return [*window_ratios(outcome), *loop_ratios(loops[0])]
+    return [*window_ratios(outcome), *loop_ratios(loops[0]), *bundle_properties(outcome)]
 
 
 def window_ratios(outcome: Outcome) -> Iterator[Ratio]:
@@ -87,12 +117,24 @@ def loop_ratios(loop: Loop) -> Iterator[Ratio]:
         yield Ratio(title, median_ms(loop, stages) / network, expected)
 
 
-def ratio_table(ratios: Sequence[Ratio]) -> str:
-    """Markdown table of the ratios."""
-    lines = ["| ratio | measured | expected | |", "| --- | --- | --- | --- |"]
+def bundle_properties(outcome: Outcome) -> Iterator[Property]:
+    """Delegate partitions of our bundles, and the smallest cosine of int8 to float32."""
+    for name in _WINDOWS:
+        partitions = outcome.entries[name].partitions or 0
+        title = f"{ENCODERS[name]}: delegate partitions"
+        yield Property(title, partitions, "1", partitions == 1)
+    cosine = outcome.entries["int8"].cosine
+    measured = math.nan if cosine is None else cosine
+    title = f"{ENCODERS['int8']}: smallest cosine to float32"
+    yield Property(title, measured, f"above {_INT8_COSINE:g}", measured > _INT8_COSINE)
+
+
+def ratio_table(ratios: Sequence[Ratio | Property]) -> str:
+    """Markdown table of the ratios and properties."""
+    lines = ["| | measured | expected | |", "| --- | --- | --- | --- |"]
     for ratio in ratios:
         verdict = "passed" if ratio.passes else "failed"
-        lines.append(f"| {ratio.title} | {ratio.measured:.3f} | {ratio.expected:g} | {verdict} |")
+        lines.append(f"| {' | '.join([ratio.title, *ratio.cells, verdict])} |")
     return "\n".join([*lines, "", f"- a ratio fails above {TOLERANCE:g} times its expectation"])
 
 

@@ -1,4 +1,4 @@
-"""The ratios of speed: their tables, their limits and the exit status."""
+"""The ratios of speed and the properties of bundles: tables, limits and exit status."""
 
 import pytest
 
@@ -9,20 +9,27 @@ from training.bench import ratios
 from training.bench.contenders import ContenderError
 from training.bench.encoder import Entry, Outcome, compare_encoders
 from training.bench.listening import STAGES
-from training.bench.ratios import Ratio, loop_ratios, measure_ratios, ratio_table, window_ratios
+from training.bench.ratios import (
+    Ratio,
+    bundle_properties,
+    loop_ratios,
+    measure_ratios,
+    ratio_table,
+    window_ratios,
+)
 from training.bench.stages import OUTSIDE
 from training.bench.stream import Loop
 
 
-def entry(*cpu_seconds):
-    return Entry("model", [], 10.0, cpu_seconds=list(cpu_seconds))
+def entry(*cpu_seconds, **values):
+    return Entry("model", [], 10.0, cpu_seconds=list(cpu_seconds), **values)
 
 
 @pytest.fixture
 def outcome():
     entries = {
-        "float32": entry(0.6, 1.4, 0.7),
-        "int8": entry(0.2, 0.6, 0.3),
+        "float32": entry(0.6, 1.4, 0.7, partitions=1),
+        "int8": entry(0.2, 0.6, 0.3, partitions=1, cosine=0.9985),
         "torch": entry(1.0, 2.0, 1.0),
     }
     peaks = {"matrix product of numpy": [8e10], "fused multiply-adds": [1e11]}
@@ -73,7 +80,7 @@ def test_each_ratio_is_printed_beside_its_expectation(measured, capsys):
     assert bench.main(["ratios"]) == 0
 
     rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith("passed |")]
-    assert len(rows) == 5
+    assert len(rows) == 8
     assert "| ours, float32, against Hugging Face on PyTorch (eager) | 0.700 | 0.65 |" in rows[0]
 
 
@@ -84,6 +91,25 @@ def test_one_slow_ratio_gives_status_1(measured, capsys):
     output = capsys.readouterr().out
     assert output.count("| failed |") == 1
     assert "| 0.600 | 0.26 | failed |" in output
+
+
+@pytest.mark.parametrize(
+    ("contender", "name", "value", "row"),
+    [
+        ("float32", "partitions", 2, "| ours, float32: delegate partitions | 2 | 1 | failed |"),
+        ("float32", "partitions", None, "| ours, float32: delegate partitions | 0 | 1 | failed |"),
+        ("int8", "partitions", 2, "| ours, dynamic int8: delegate partitions | 2 | 1 | failed |"),
+        ("int8", "cosine", 0.998, "cosine to float32 | 0.998 | above 0.998 | failed |"),
+        ("int8", "cosine", None, "cosine to float32 | nan | above 0.998 | failed |"),
+    ],
+)
+def test_one_wrong_bundle_gives_status_1(contender, name, value, row, measured, capsys):
+    setattr(measured[0].entries[contender], name, value)
+
+    assert bench.main(["ratios"]) == 1
+    output = capsys.readouterr().out
+    assert output.count("| failed |") == 1
+    assert row in output
 
 
 @pytest.mark.parametrize("place", ["window", "listening"])
@@ -104,8 +130,9 @@ def test_the_table_names_the_tolerance():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_base_is_one_partition_and_int8_keeps_its_embeddings(tmp_path):
-    entries = compare_encoders(["float32", "int8"], "base", rounds=1, folder=tmp_path).entries
+def test_exported_bundles_have_the_properties(micro, tmp_path, monkeypatch):
+    """As the command checks of `base`, whose export takes minutes."""
+    monkeypatch.setattr("training.bench.encoder.REFERENCE", micro)
+    outcome = compare_encoders(["float32", "int8"], micro, rounds=1, folder=tmp_path)
 
-    assert {entries[name].partitions for name in ("float32", "int8")} == {1}
-    assert entries["int8"].cosine > 0.998
+    assert [row.title for row in bundle_properties(outcome) if not row.passes] == []
