@@ -69,8 +69,10 @@ class SpatialAttention(keras.layers.Layer):
     def __init__(self, kernel_size: int = 7, **kwargs):
         super().__init__(**kwargs)
         self.kernel_size = kernel_size
+        # Two channels cost nothing in float32, and PyTorch lacks a bfloat16 convolution for them on
+        # processors without AVX-512.
         self.conv = keras.layers.Conv2D(
-            1, kernel_size, padding="same", dtype=self.dtype_policy, name="conv"
+            1, kernel_size, padding="same", dtype="float32", name="conv"
         )
 
     def build(self, input_shape):
@@ -80,7 +82,8 @@ class SpatialAttention(keras.layers.Layer):
     def call(self, x, training=False):
         mean = ops.mean(x, axis=-1, keepdims=True)
         peak = _maximum(x, (-1,), training, keepdims=True)
-        return x * ops.sigmoid(self.conv(ops.concatenate([mean, peak], axis=-1)))
+        weights = ops.sigmoid(self.conv(ops.concatenate([mean, peak], axis=-1)))
+        return x * ops.cast(weights, x.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
