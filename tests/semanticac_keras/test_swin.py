@@ -22,10 +22,12 @@ def tokens(*shape, seed=0):
 
 @pytest.mark.parametrize("shift", [-3, -1, 0, 2, 4])
 @pytest.mark.parametrize("axis", [1, 2])
-def test_roll_is_a_cyclic_shift(shift, axis):
+@pytest.mark.parametrize("training", [False, True])
+def test_roll_is_a_cyclic_shift(shift, axis, training):
     x = tokens(2, 6, 8, 3)
-    np.testing.assert_array_equal(numpy(_roll(ops.convert_to_tensor(x), shift, axis)),
-                                  np.roll(x, -shift, axis))  # fmt: skip
+    by = (shift, 0) if axis == 1 else (0, shift)
+    rolled = _roll(ops.convert_to_tensor(x), by, training)
+    np.testing.assert_array_equal(numpy(rolled), np.roll(x, -shift, axis))
 
 
 @pytest.mark.parametrize("window", [(2, 2), (8, 8), (4, 8)])
@@ -59,10 +61,12 @@ def test_shift_mask_separates_tokens_that_were_not_adjacent():
     ("grid", "window_size", "shifted"),
     [((8, 8), 4, False), ((8, 8), 4, True), ((4, 16), 8, True), ((4, 8), 8, True)],
 )
-def test_merge_inverts_partition(grid, window_size, shifted):
+@pytest.mark.parametrize("training", [False, True])
+def test_merge_inverts_partition(grid, window_size, shifted, training):
     block = SwinBlock(grid, 8, 2, window_size, shifted)
     x = ops.convert_to_tensor(tokens(2, grid[0] * grid[1], 8))
-    np.testing.assert_array_equal(numpy(block._merge(block._partition(x))), numpy(x))
+    merged = block._merge(block._partition(x, training), training)
+    np.testing.assert_array_equal(numpy(merged), numpy(x))
 
 
 def test_shift_is_zero_where_the_window_spans_the_axis():
