@@ -73,6 +73,8 @@ def measured(outcome, loop, monkeypatch):
     loops, left_out = [loop], {}
     monkeypatch.setattr(ratios, "compare_encoders", lambda *_: outcome)
     monkeypatch.setattr(ratios, "measure_loops", lambda *_: (loops, left_out))
+    expected = {"float32": 0.65, "int8": 0.26}
+    monkeypatch.setattr(ratios, "expected_windows", lambda: expected)
     return outcome, left_out
 
 
@@ -82,6 +84,12 @@ def test_each_ratio_is_printed_beside_its_expectation(measured, capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith("passed |")]
     assert len(rows) == 8
     assert "| ours, float32, against Hugging Face on PyTorch (eager) | 0.700 | 0.65 |" in rows[0]
+
+
+@pytest.mark.parametrize(("flags", "int8"), [("avx2 fma", 0.67), ("avx2 avx512_vnni", 0.26)])
+def test_the_expectation_of_int8_depends_on_the_processor(flags, int8, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    assert ratios.expected_windows(tmp_path / "cpuinfo")["int8"] == int8
 
 
 def test_one_slow_ratio_gives_status_1(measured, capsys):
