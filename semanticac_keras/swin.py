@@ -298,7 +298,8 @@ class PatchMerging(keras.layers.Layer):
 def _roll(x, shift: Grid, training: bool):
     """Cyclic shift of rows and columns towards index 0, of tokens (B, rows, columns, C).
 
-    Inference shifts by slices: `ops.roll` has no TFLite counterpart. Its gradient takes less time.
+    Training uses `ops.roll`, whose gradient is cheaper than that of slices. Inference uses slices,
+    because `ops.roll` has no TFLite counterpart.
     """
     if training:
         return ops.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
