@@ -1,8 +1,21 @@
-"""Fixtures of a model small enough to train in seconds."""
+"""Number of test processes, and fixtures of a model small enough to train in seconds."""
 
 import importlib.util
+import os
 
 import pytest
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Number of processes for `-n auto`: three for two cores, because many tests only wait."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, 3 * (cores or 1) // 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of training, the longest, so that no process is left alone with them."""
+    items.sort(key=lambda item: "training" not in item.path.parts)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ _WELCOME = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="refresh" content="0; url=./">
 <title>Welcome</title>
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
 <a href="./">Continue</a>
 """
 _REFUSED = b'<p role="alert">Wrong token.</p>'

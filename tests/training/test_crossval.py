@@ -1,8 +1,9 @@
-"""Cross-validation: real runs through an interrupt and a failure, and the report's figures."""
+"""Cross-validation: its runs, an interrupt, a failure, and the report."""
 
 import json
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -26,42 +27,54 @@ def arguments(micro_arguments, directory):
     return [*micro_arguments, "--targets", "prototype", "--out", str(directory)]
 
 
-def interrupt_after_an_epoch(directory):
+# Stands in for `training.fit`: the first attempt waits for an interrupt, the second fails.
+STAND_IN = """
+import pathlib, sys, time
+started = pathlib.Path(sys.argv[-1], "started")
+if started.exists():
+    sys.exit("training.fit: error: no luck")
+started.touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def interrupt_when_started(run):
     def wait():
-        while not any(directory.glob("*/checkpoint.weights.h5")):
+        while not (run.directory / "started").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-@pytest.mark.slow
-def test_continues_after_an_interrupt_and_after_a_failure(
-    arguments, directory, folder, micro_program, capsys
-):
-    options = ["--epochs", "3", "--protocol", "validation", "--folds", "1", "2"]
-    command, program = [*arguments, *options, "--jobs", "2"], (*micro_program, "--eager")
-    one, two = (Run(directory / f"validation-fold{fold}-seed0") for fold in (1, 2))
-    interrupt_after_an_epoch(directory)
-    assert crossval.main([*arguments, *options], program) == 130
-    assert not one.metrics.exists()
+def test_an_interrupt_and_a_failure_end_it_without_a_report(arguments, directory, capsys):
+    command, program = [*arguments, "--folds", "1", "2"], (sys.executable, "-c", STAND_IN)
+    one, two = (Run(directory / f"last-fold{fold}-seed0") for fold in (1, 2))
+    interrupt_when_started(one)
+    assert crossval.main(command, program) == 130
     assert not two.directory.exists()
     assert "the same command resumes" in capsys.readouterr().err
 
-    checkpoint = one.checkpoint.read_bytes()
-    one.checkpoint.write_bytes(b"damaged")
+    interrupt_when_started(two)
+    assert crossval.main(command, program) == 130
     assert crossval.main(command, program) == 1
     errors = capsys.readouterr().err
-    assert f"{one.directory}: failed with status 1: training.fit: error: " in errors
-    assert errors.splitlines()[-1].startswith("training.crossval: error: 1 of 2 runs failed")
-    assert two.metrics.exists()
+    assert f"{one.directory}: failed with status 1: training.fit: error: no luck" in errors
+    assert errors.splitlines()[-1].startswith("training.crossval: error: 2 of 2 runs failed")
     assert not (directory / "report.md").exists()
 
-    one.checkpoint.write_bytes(checkpoint)
-    assert crossval.main(command, program) == 0
+
+@pytest.mark.slow
+def test_trains_the_folds_and_reports(arguments, directory, folder, micro_program, capsys):
+    options = ["--epochs", "3", "--protocol", "validation", "--folds", "1", "2", "--jobs", "2"]
+    assert crossval.main([*arguments, *options], (*micro_program, "--eager")) == 0
     clips = {clip.name: clip for clip in load_dataset("folder", folder).clips}
     by_fold = []
-    for fold, run in enumerate((one, two), start=1):
+    for fold in (1, 2):
+        run = Run(directory / f"validation-fold{fold}-seed0")
         predictions = Evaluation.load(run.predictions)
         assert {clips[name].fold for name in predictions.names} == {fold}
         assert predictions.truth.tolist() == [clips[name].label for name in predictions.names]

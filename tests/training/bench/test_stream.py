@@ -58,7 +58,8 @@ def test_memory_left_behind_is_counted():
     stages, kept = Stages(()), []
     stages.start()
     kept += [object() for _ in range(1000)]
-    assert 1000 <= stages.new_blocks() < 1500
+    # Within some other blocks, which the interpreter may free or allocate meanwhile.
+    assert 900 < stages.new_blocks() < 1500
 
 
 @pytest.fixture
