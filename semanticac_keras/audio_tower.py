@@ -1,5 +1,6 @@
 """Audio tower: sound to a unit vector in the shared embedding space."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -31,7 +32,7 @@ class AudioTower(keras.Model):
 
     Raises:
         ValueError: if the encoder's input shape differs from the front end's, or the input has
-            neither form.
+            neither form or is not float.
     """
 
     def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
@@ -62,6 +63,12 @@ class AudioTower(keras.Model):
 
     def token_map(self, inputs, training=False):
         """Encode call inputs to a token map (B, rows, columns, d)."""
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "inputs must be float: waveforms in [-1, 1] or log-mels in decibels. "
+                f"Received: {dtype}"
+            )
         rank = len(inputs.shape)
         if rank == 2:
             if inputs.shape[1] != self.front_end.window_samples:
@@ -98,9 +105,15 @@ class AudioTower(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        for part in ("encoder", "head"):
-            config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        parts = {
+            part: keras.saving.deserialize_keras_object(config[part])
+            for part in ("encoder", "head")
+        }
+        return cls(**{**config, **parts})
+
+
+# Louder samples are not in [-1, 1] by mistake, such as 16-bit values converted to float.
+MAX_SAMPLE = 100.0
 
 
 def fit_to_window(
@@ -141,7 +154,8 @@ def window_batch(
         float32 windows (n, window_samples), and waveform indices (n,) in 0 .. B - 1.
 
     Raises:
-        ValueError: if a waveform is empty, not one-dimensional, not float or not finite.
+        ValueError: if a waveform is empty, not one-dimensional, not float, not finite or beyond
+            `MAX_SAMPLE`.
     """
     windows, owners = [], []
     for i, waveform in enumerate(waveforms):
@@ -151,14 +165,31 @@ def window_batch(
                 "each waveform must be a float array (samples,) in [-1, 1]. Received for "
                 f"waveform {i}: {waveform.dtype} of shape {waveform.shape}"
             )
-        if not np.isfinite(waveform).all():
-            raise ValueError(f"waveform {i} must be finite. Received: NaN or infinite samples")
+        check_samples(waveform, f"waveform {i}")
         cut = fit_to_window(waveform.astype(np.float32, copy=False), window_samples)
         windows.append(cut)
         owners.extend([i] * len(cut))
     if not windows:
         return np.zeros((0, window_samples), np.float32), np.zeros(0, np.int64)
     return np.concatenate(windows), np.asarray(owners)
+
+
+def check_samples(waveforms: npt.ArrayLike, name: str) -> None:
+    """Reject samples that are not finite, or far outside [-1, 1].
+
+    Args:
+        waveforms: float, any shape.
+        name: of the waveforms, for the message.
+
+    Raises:
+        ValueError: if a sample is NaN or beyond `MAX_SAMPLE`.
+    """
+    values = np.asarray(waveforms)
+    peak = max(-float(values.min()), float(values.max())) if values.size else 0.0
+    if not math.isfinite(peak):
+        raise ValueError(f"{name} must be finite. Received: NaN or infinite samples")
+    if peak > MAX_SAMPLE:
+        raise ValueError(f"{name} must be in [-1, 1]. Received: samples up to {peak:g}")
 
 
 def mean_by_owner(values: FloatArray, owners: IntArray, size: int) -> FloatArray:

@@ -117,7 +117,9 @@ class LogMel(keras.layers.Layer):
         return _DB_PER_NEPER * ops.log(ops.maximum(mel, 1.0)) + floor_db
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.front_end.frames_in(input_shape[1]), self.front_end.num_mels)
+        num_samples = input_shape[1]
+        num_frames = None if num_samples is None else self.front_end.frames_in(num_samples)
+        return (input_shape[0], num_frames, self.front_end.num_mels)
 
     def get_config(self):
         return {

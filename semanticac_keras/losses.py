@@ -23,6 +23,23 @@ def l2_normalize(x):
     return x * (ops.rsqrt(mean_square + 1e-12) * x.shape[-1] ** -0.5)
 
 
+def one_hot(labels, num_labels: int):
+    """Turn labels into label shares.
+
+    Args:
+        labels: int (B,).
+        num_labels: number of labels, K.
+
+    Returns:
+        float32 (B, K); a row of NaN for a label outside 0 .. K - 1, which backends treat
+        differently: some as no label at all.
+    """
+    labels = ops.cast(labels, "int32")
+    exists = ops.logical_and(labels >= 0, labels < num_labels)
+    shares = ops.one_hot(ops.clip(labels, 0, num_labels - 1), num_labels, dtype="float32")
+    return ops.where(exists[:, None], shares, float("nan"))
+
+
 def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sample_weight=None):
     """Cross entropy of scaled similarities between clips and label texts.
 
@@ -47,7 +64,7 @@ def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sa
         sample_weight: optional (B,), weight of each clip.
 
     Returns:
-        float32 scalar.
+        float32 scalar; NaN if a label is outside 0 .. K - 1, on every backend.
 
     Raises:
         ValueError: if `targets` is unknown.
@@ -60,10 +77,10 @@ def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sa
     num_labels = logits.shape[-1]
     shares = targets_by_label
     if len(shares.shape) == 1:
-        shares = ops.one_hot(shares, num_labels, dtype="float32")
+        shares = one_hot(shares, num_labels)
+    elif targets == "diagonal":
+        shares = one_hot(ops.argmax(shares, axis=-1), num_labels)
     shares = ops.cast(shares, "float32")
-    if targets == "diagonal":
-        shares = ops.one_hot(ops.argmax(shares, axis=-1), num_labels, dtype="float32")
     weight = ops.ones_like(logits[:, 0]) if sample_weight is None else sample_weight
     weight = ops.reshape(ops.cast(weight, "float32"), (-1, 1))
     weight = weight / ops.maximum(ops.sum(weight), 1e-12)

@@ -23,8 +23,11 @@ def fill(prompt: str, labels: Sequence[str], random_texts: bool = False) -> tupl
         One text per label.
 
     Raises:
-        ValueError: if the prompt has no `{label}`, or labels are missing, blank or repeated.
+        ValueError: if the prompt has no `{label}`, or the labels are one string, or missing, blank
+            or repeated.
     """
+    if isinstance(labels, str):
+        raise ValueError(f"`labels` must be a sequence of names. Received: {labels!r}")
     if "{label}" not in prompt:
         raise ValueError(f"`prompt` must contain {{label}}. Received: {prompt!r}")
     labels = [label.strip() for label in labels]

@@ -17,6 +17,7 @@ from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
 from semanticac_keras.htsat import HTSATEncoder
+from semanticac_keras.inputs import Examples, as_windows, check_loss_argument, is_waveforms
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
@@ -54,8 +55,9 @@ class SemanticAC(keras.Model):
     """Audio classifier whose classes are texts: it predicts the label nearest to the clip.
 
     The model computes logits: cosine similarities between clips and label texts, times a learned
-    scale. Training encodes the texts in each step. Inference uses baked label embeddings, which
-    `fit` renews before each validation and at the end of each epoch, so that checkpoints contain
+    scale. `model(x)` and `predict_on_batch` return these logits, `predict` returns probabilities.
+    Training encodes the texts in each step. Inference uses baked label embeddings, which `fit`
+    renews before each validation and at the end of each epoch, so that checkpoints contain
     up-to-date embeddings.
 
     Args:
@@ -127,6 +129,8 @@ class SemanticAC(keras.Model):
         )
         self.label_embeddings: keras.Variable | None = None
         self._predicts_waveforms = True
+        self._training_runs = False
+        self._baked_from: tuple[float, ...] = ()
         self.built = True
         self._set_labels(labels, prompt, token_ids)
 
@@ -216,8 +220,8 @@ class SemanticAC(keras.Model):
             prompt: text around a label, with `{label}`; the current prompt if not given.
 
         Raises:
-            ValueError: if the labels or the prompt are invalid, or the model has learned class
-                vectors; the current classes are then kept.
+            ValueError: if the labels or the prompt are invalid, two texts are equal to the
+                tokenizer, or the model has learned class vectors; the current classes are kept.
         """
         self._set_labels(labels, self.prompt if prompt is None else prompt, None)
 
@@ -225,7 +229,10 @@ class SemanticAC(keras.Model):
         self, labels: Sequence[str], prompt: str, token_ids: npt.ArrayLike | None
     ) -> None:
         texts = prompts.fill(prompt, labels, self.random_texts)
-        token_ids = np.asarray(self.tokenizer(texts) if token_ids is None else token_ids, np.int32)
+        if token_ids is None:
+            token_ids = self.tokenizer(texts)
+            _expect_distinct(labels, token_ids)
+        token_ids = np.asarray(token_ids, np.int32)
         if len(token_ids) != len(texts):
             raise ValueError(f"`token_ids` must have {len(texts)} rows. Received: {len(token_ids)}")
         self.labels = tuple(label.strip() for label in labels)
@@ -255,11 +262,27 @@ class SemanticAC(keras.Model):
     def bake_labels(self) -> None:
         """Recompute the label embeddings used by inference.
 
-        `fit` does so by itself. Call it after other changes of the text encoder's weights, such as
-        loading a checkpoint.
+        `fit`, `evaluate` and `predict` do so by themselves. Call it before `model(x)`,
+        `predict_on_batch` or `save`, after changing the text encoder's weights in another way.
         """
         assert self.label_embeddings is not None  # created by the constructor
         self.label_embeddings.assign(self.embed_labels())
+        self._baked_from = self._text_fingerprint()
+
+    def refresh_labels(self) -> None:
+        """Bake the labels if the text encoder's weights have changed since they were baked."""
+        if self._baked_from != self._text_fingerprint():
+            self.bake_labels()
+
+    def _text_fingerprint(self) -> tuple[float, ...]:
+        """Sum of each of the text encoder's weights, which any change of them also changes."""
+        sums = (ops.sum(ops.abs(weight)) for weight in self.text_encoder.weights)
+        return tuple(float(ops.convert_to_numpy(total)) for total in sums)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """Load weights as Keras does, and bake this model's labels with them."""
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        self.bake_labels()
 
     def embed_labels(self):
         """Encode the label texts with the current weights: float32 unit vectors (K, C)."""
@@ -325,14 +348,84 @@ class SemanticAC(keras.Model):
         rate = self.label_smoothing
         return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
 
-    def fit(self, *args, callbacks=None, **kwargs):
-        """Train as Keras' `fit`, and renew the label embeddings; see the class."""
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *args,
+        callbacks=None,
+        validation_data=None,
+        sample_weight=None,
+        **kwargs,
+    ):
+        """Train as Keras' `fit`, and renew the label embeddings; see the class.
+
+        Args:
+            x: waveforms or log-mels as for `predict`, or a dataset of batches
+                `(x, y)` or `(x, y, sample_weight)`, whose waveforms are one window long. Waveforms
+                of other lengths are cut into windows, which count as clips of their own.
+            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            *args: as in Keras.
+            callbacks: as in Keras.
+            validation_data: `(x, y)` or `(x, y, sample_weight)` in these forms, or a dataset.
+            sample_weight: weight of each clip, (B,).
+            **kwargs: as in Keras.
+
+        Raises:
+            ValueError: if a waveform or a label is not allowed, the loss is not finite at the end
+                of an epoch, or the model was compiled with a loss.
+        """
+        check_loss_argument(self.loss)
+        x, y, sample_weight = self._examples(x, y, sample_weight)
+        if isinstance(validation_data, list | tuple):
+            inputs, labels, *weights = validation_data
+            validation_data = self._examples(inputs, labels, weights[0] if weights else None)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             others = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
             # First, so that the user's callbacks see, and save, renewed embeddings.
-            callbacks = [BakeLabels(), *(callback for callback in others if callback)]
+            callbacks = [
+                ExpectFiniteLoss(),
+                BakeLabels(),
+                *(callback for callback in others if callback),
+            ]
         build_optimizer(self)
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        self._training_runs = True
+        try:
+            return super().fit(
+                x,
+                y,
+                *args,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                sample_weight=sample_weight,
+                **kwargs,
+            )
+        finally:
+            self._training_runs = False
+
+    def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
+        """Compute the loss and the metrics, as Keras' `evaluate` does.
+
+        Args:
+            x: as for `fit`. Each window of a longer waveform counts as a clip.
+            y: as for `fit`.
+            *args: as in Keras.
+            sample_weight: weight of each clip, (B,).
+            **kwargs: as in Keras.
+
+        Raises:
+            ValueError: if a waveform or a label is not allowed, or the model was compiled with a
+                loss.
+        """
+        check_loss_argument(self.loss)
+        x, y, sample_weight = self._examples(x, y, sample_weight)
+        if not self._training_runs:
+            self.refresh_labels()
+        return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
+
+    def _examples(self, x, y, sample_weight) -> Examples:
+        window_samples = self.front_end.window_samples
+        return as_windows(x, y, sample_weight, window_samples, len(self.labels))
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Predict the probability of each label.
@@ -356,8 +449,9 @@ class SemanticAC(keras.Model):
             ValueError: if a waveform is empty, not float or not finite.
         """
         options = {"verbose": verbose, "steps": steps, "callbacks": callbacks}
-        self._expect(waveforms=_is_waveforms(x))
-        if not _is_waveforms(x):
+        self._expect(waveforms=is_waveforms(x))
+        self.refresh_labels()
+        if not is_waveforms(x):
             return softmax(super().predict(x, batch_size=batch_size, **options))
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
@@ -380,8 +474,8 @@ class SemanticAC(keras.Model):
         Raises:
             ValueError: if a waveform is empty, not float or not finite.
         """
-        self._expect(waveforms=_is_waveforms(x))
-        if not _is_waveforms(x):
+        self._expect(waveforms=is_waveforms(x))
+        if not is_waveforms(x):
             return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
@@ -432,9 +526,11 @@ class SemanticAC(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        for part in ("audio_tower", "text_encoder", "tokenizer"):
-            config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        parts = {
+            part: keras.saving.deserialize_keras_object(config[part])
+            for part in ("audio_tower", "text_encoder", "tokenizer")
+        }
+        return cls(**{**config, **parts})
 
 
 class BakeLabels(keras.callbacks.Callback):
@@ -450,6 +546,19 @@ class BakeLabels(keras.callbacks.Callback):
         self.model.bake_labels()
 
 
+class ExpectFiniteLoss(keras.callbacks.Callback):
+    """Ends `fit` after an epoch whose loss is not finite."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss was {loss} in epoch {epoch + 1}. Labels must be from 0 to "
+                f"{len(self.model.labels) - 1}, and inputs finite; else the learning rate may be "
+                "too high"
+            )
+
+
 def build_optimizer(model: keras.Model) -> None:
     """Create the optimiser's variables before the first step.
 
@@ -459,11 +568,16 @@ def build_optimizer(model: keras.Model) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def _is_waveforms(x) -> bool:
-    """Whether `x` is a batch or list of waveforms, rather than log-mels or a dataset."""
-    if isinstance(x, list | tuple):
-        return True
-    return hasattr(x, "shape") and hasattr(x, "dtype") and len(x.shape) == 2
+def _expect_distinct(labels: Sequence[str], token_ids: npt.ArrayLike) -> None:
+    """Reject labels whose texts are equal to the tokenizer, such as "Dog" and "dog"."""
+    first: dict[bytes, str] = {}
+    for label, ids in zip(labels, np.asarray(token_ids), strict=True):
+        earlier = first.setdefault(ids.tobytes(), label)
+        if earlier != label:
+            raise ValueError(
+                "`labels` must differ after tokenization, which may ignore case and spaces. "
+                f"Received: {earlier!r} and {label!r}"
+            )
 
 
 def softmax(logits: FloatArray) -> FloatArray:

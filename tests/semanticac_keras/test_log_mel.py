@@ -66,3 +66,11 @@ def test_short_waveforms_and_unknown_methods_are_rejected():
 def test_config_round_trip():
     layer = LogMel.from_config(LogMel(CLAP, "dft").get_config())
     assert (layer.front_end, layer.method) == (CLAP, "dft")
+
+
+def test_an_unknown_length_gives_unknown_frames():
+    layer = LogMel(FrontEnd(8000, 256, 100, 16, 50.0, 4000.0, window_seconds=0.64))
+    inputs = keras.Input((None,))
+    outputs = layer(inputs)
+    assert outputs.shape == (None, None, 16)
+    assert keras.Model(inputs, outputs)(np.zeros((2, 1000), np.float32)).shape == (2, 11, 16)

@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 from semanticac_keras import contrastive_loss
+from semanticac_keras.losses import TARGETS
 
 RNG = np.random.default_rng(0)
 LOGITS = (3 * RNG.standard_normal((9, 5))).astype(np.float32)
@@ -94,3 +95,10 @@ def test_large_logits_stay_finite():
 def test_unknown_targets_are_rejected():
     with pytest.raises(ValueError, match="`targets` must be one of"):
         loss(LOGITS, LABELS, "sigmoid")
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_a_label_that_does_not_exist_gives_nan(targets, wrong):
+    labels = np.where(np.arange(len(LABELS)) == 2, wrong, LABELS)
+    assert np.isnan(loss(LOGITS, labels, targets))

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -135,11 +137,97 @@ def test_waveforms_of_any_length(untrained, clips):
         ([np.zeros(9, np.float32), np.zeros(0, np.float32)], "Received for waveform 1"),
         ([np.zeros(9, np.int16)], "must be a float array"),
         ([np.zeros((2, 9), np.float32)], "must be a float array"),
+        ([np.full(9, 1e30)], r"waveform 0 must be in \[-1, 1\]. Received: samples up to 1e\+30"),
+        ([np.full(9, -3e4)], "Received: samples up to 30000"),
+        (np.zeros(5120, np.float32), r"shape \(5120,\); a single waveform goes in a list"),
+        (np.zeros((2, 52, 16), np.int32), "inputs must be float"),
     ],
 )
 def test_invalid_waveforms_are_rejected(untrained, waveforms, message):
     with pytest.raises(ValueError, match=message):
         predict(untrained, waveforms)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.zeros((2, 5120), np.int16), [0, 1], "inputs must be float"),
+        (np.zeros((2, 5120), np.float32), [0, -1], r"from 0 to 2. Received: \[-1\]"),
+        (np.zeros((2, 52, 16), np.float32), [3, 0], r"from 0 to 2. Received: \[3\]"),
+        (np.zeros((2, 5120), np.float32), np.eye(2), r"label shares \(B, 3\)"),
+        (np.zeros((2, 5120), np.float32), np.full((2, 3), np.nan), "must be finite"),
+        ([np.zeros(100, np.float32)] * 2, [0], "a label for each of 2 waveforms. Received: 1"),
+        (np.full((2, 5120), np.nan, np.float32), [0, 1], "waveforms must be finite"),
+    ],
+)
+def test_invalid_examples_are_rejected(untrained, method, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(untrained, method)(x, np.asarray(y), verbose=0)
+
+
+@pytest.mark.slow
+def test_a_dataset_with_a_label_that_does_not_exist_ends_training(nano, clips):
+    model = build(nano)
+    labels = np.where(np.arange(24) == 20, 3, clips[1])
+    batches = ((clips[0][i : i + 8], labels[i : i + 8]) for i in itertools.cycle((0, 8, 16)))
+    with pytest.raises(ValueError, match=r"the loss was nan in epoch 1\. Labels must be"):
+        model.fit(batches, steps_per_epoch=3, epochs=2, verbose=0, shuffle=False)
+
+
+@pytest.mark.slow
+def test_training_and_evaluation_take_waveforms_of_any_length(nano, clips):
+    model = build(nano)
+    waveforms = [np.concatenate([clips[0][0], clips[0][3]]), clips[0][1][:2000], clips[0][2]]
+    labels, weights = np.array([0, 1, 2]), np.array([0.5, 1.0, 2.0], np.float32)
+    windows = np.stack([*waveforms[0].reshape(2, -1), np.resize(waveforms[1], 5120), clips[0][2]])
+    expected = model.evaluate(
+        windows, np.array([0, 0, 1, 2]), sample_weight=weights[[0, 0, 1, 2]], verbose=0
+    )
+    found = model.evaluate(waveforms, labels, sample_weight=weights, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    data = (waveforms, labels)
+    history = model.fit(*data, epochs=1, verbose=0, validation_data=data).history
+    assert np.isfinite(history["val_loss"]).all()
+
+
+def test_a_loss_of_compile_is_rejected(micro, clips):
+    model = SemanticAC.from_preset(micro, LABELS)
+    model.compile("sgd", loss="nonsense")
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"has its own loss.*Received: 'nonsense'"):
+            method(*clips, verbose=0)
+
+
+def test_loaded_weights_keep_the_order_of_labels(micro, clips, tmp_path):
+    model = SemanticAC.from_preset(micro, LABELS)
+    model.save_weights(tmp_path / "w.weights.h5")
+    other = SemanticAC.from_preset(micro, LABELS[::-1])
+    other.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_allclose(
+        predict(other, clips[0][:2])[:, ::-1], predict(model, clips[0][:2]), atol=1e-5
+    )
+
+
+def test_changed_text_weights_renew_the_labels(micro, clips):
+    model = SemanticAC.from_preset(micro, LABELS)
+    x, labels = clips[0][:4], clips[1][:4]
+    for use in (lambda: predict(model, x), lambda: model.evaluate(x, labels, verbose=0)):
+        weight = model.text_encoder.trainable_variables[0]
+        weight.assign(ops.flip(weight, axis=0))
+        weight.assign(1.5 * weight)
+        use()
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(model.label_embeddings), bake(model), atol=1e-6
+        )
+
+
+def test_creating_a_model_from_a_config_leaves_the_config(untrained):
+    for part in (untrained, untrained.audio_tower):
+        config = part.get_config()
+        before = {name: type(value) for name, value in config.items()}
+        type(part).from_config(config)
+        assert {name: type(value) for name, value in config.items()} == before
 
 
 @pytest.mark.slow
@@ -160,7 +248,7 @@ def test_labels_can_be_replaced(nano, clips, tmp_path):
 
 def test_invalid_labels_keep_the_current_ones(untrained):
     model = untrained
-    for labels in (["a", "a"], [], ["x" * 80]):
+    for labels in (["a", "a"], [], ["x" * 80], "cat", ["Dog", "cat", "dog"]):
         with pytest.raises(ValueError, match="must"):
             model.set_labels(labels)
     assert model.labels == LABELS

@@ -1,0 +1,113 @@
+"""Forms of input that `SemanticAC` accepts: waveforms of any lengths, log-mels and datasets."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from edge.types import FloatArray, IntArray
+from semanticac_keras.audio_tower import check_samples, window_batch
+
+
+class Examples(NamedTuple):
+    """Input, target and sample weight of `fit` or `evaluate`; None or a dataset as there."""
+
+    x: Any
+    y: Any
+    sample_weight: Any
+
+
+def is_waveforms(x: Any) -> bool:
+    """Whether `x` is a batch or list of waveforms, rather than log-mels or a dataset.
+
+    Raises:
+        ValueError: if `x` is a single waveform.
+    """
+    if isinstance(x, list | tuple):
+        return True
+    if not is_array(x):
+        return False
+    if len(x.shape) == 1:
+        raise ValueError(
+            "expected a batch or list of waveforms. Received: one array of shape "
+            f"{tuple(x.shape)}; a single waveform goes in a list: [waveform]"
+        )
+    return len(x.shape) == 2
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array or tensor, rather than a dataset."""
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def as_windows(
+    x: Any, y: Any, sample_weight: Any, window_samples: int, num_labels: int
+) -> Examples:
+    """Cut labelled waveforms into windows, and check the labels.
+
+    Args:
+        x: waveforms as for `window_batch`, or log-mels, a dataset or None, which stay as they are.
+        y: int labels (B,) in 0 .. K - 1 or float label shares (B, K); None with a dataset.
+        sample_weight: weight of each waveform, (B,), or None.
+        window_samples: samples in a window.
+        num_labels: number of labels, K.
+
+    Returns:
+        The windows, each with the label and the weight of its waveform.
+
+    Raises:
+        ValueError: if a waveform or a label is not allowed, or their numbers differ.
+    """
+    if y is not None:
+        y = check_labels(y, num_labels)
+    if not is_waveforms(x):
+        return Examples(x, y, sample_weight)
+    if y is None or len(y) != len(x):
+        number = "none" if y is None else f"{len(y):,}"
+        raise ValueError(
+            f"`y` must have a label for each of {len(x):,} waveforms. Received: {number}"
+        )
+    if is_array(x) and x.shape[1] == window_samples:
+        check_samples(ops.convert_to_numpy(x), "waveforms")
+        return Examples(x, y, sample_weight)
+    windows, owners = window_batch(x, window_samples)
+    weights = None if sample_weight is None else np.asarray(sample_weight)[owners]
+    return Examples(windows, y[owners], weights)
+
+
+def check_labels(y: npt.ArrayLike | Sequence[int], num_labels: int) -> IntArray | FloatArray:
+    """Return labels as an array, if they are allowed.
+
+    Raises:
+        ValueError: if they are neither int (B,) in 0 .. K - 1 nor finite shares (B, K).
+    """
+    labels = ops.convert_to_numpy(y)
+    if labels.ndim == 1 and labels.dtype.kind in "iu":
+        wrong = labels[(labels < 0) | (labels >= num_labels)]
+        if wrong.size:
+            raise ValueError(
+                f"labels must be from 0 to {num_labels - 1}. Received: {np.unique(wrong).tolist()}"
+            )
+    elif labels.ndim != 2 or labels.shape[1] != num_labels:
+        raise ValueError(
+            f"`y` must be int labels (B,) or label shares (B, {num_labels}). "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    elif not np.isfinite(labels).all():
+        raise ValueError("label shares must be finite")
+    return labels
+
+
+def check_loss_argument(loss: Any) -> None:
+    """Reject the `loss` of `compile`, which would have no effect.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    if loss is not None:
+        raise ValueError(
+            "the model has its own loss, see `targets`; compile it without `loss`. "
+            f"Received: {loss!r}"
+        )
