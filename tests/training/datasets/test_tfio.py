@@ -1,6 +1,7 @@
 """Reading with tensorflow-io, and the error if it is not installed."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,17 @@ def test_encodings_that_it_misreads_are_rejected(sounds):
     dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
     with pytest.raises(DatasetError, match=r"1 of 17 .*PCM_32"):
         dataset.load(range(len(dataset.clips)))
+
+
+def test_unscaled_samples_are_rejected_and_segments_read(sounds):
+    tfio_or_skip()
+    dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
+    clip = next(clip for clip in dataset.clips if "FLOAT" in clip.name)
+    part = dataset.read(replace(clip, segment=(0.1, 0.3)), 44_100)
+    np.testing.assert_allclose(part, read_waveform(clip.path, 44_100, (0.1, 0.3)), atol=1e-6)
+    soundfile.write(clip.path, np.full(1000, 1e30), 44_100, "FLOAT")
+    with pytest.raises(DatasetError, match=r"samples up to ±1e\+30"):
+        dataset.read(clip, 44_100)
 
 
 def test_a_dataset_without_files_needs_no_decoder():
