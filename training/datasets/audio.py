@@ -99,7 +99,7 @@ def read_samples(path: Path, segment: tuple[float, float] | None = None) -> tupl
         float32 samples `(num_frames, num_channels)`, and the sample rate in hertz.
 
     Raises:
-        DatasetError: as for `read_header`, and if samples are NaN, infinite or not scaled.
+        DatasetError: as for `read_header`, and if samples are missing, NaN, infinite or unscaled.
     """
     _check_not_truncated(path)
     try:
@@ -118,6 +118,8 @@ def read_samples(path: Path, segment: tuple[float, float] | None = None) -> tupl
         raise DatasetError(
             f"truncated: {start + len(samples):,} of {header.num_frames:,} frames are readable"
         )
+    if len(samples) == 0:
+        raise DatasetError("too short: 0 frames")
     check_amplitudes(samples)
     return samples, header.sample_rate_hz
 

@@ -226,16 +226,16 @@ def describe_changes(before: Mapping[str, Sequence[Any]], now: Mapping[str, Sequ
         if both are equal.
     """
     parts = ("label", "fold", "size")
-    changed = {
-        name: {p for p, old, new in zip(parts, before[name], now[name], strict=True) if old != new}
-        for name in before.keys() & now.keys()
-    }
-    changed = {name: found for name, found in changed.items() if found}
-    found = "/".join(part for part in parts if part in set().union(*changed.values()))
+    changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}
+    kinds = "/".join(
+        part
+        for position, part in enumerate(parts)
+        if any(before[name][position] != now[name][position] for name in changed)
+    )
     groups = (
         ("was added", "were added", now.keys() - before.keys()),
         ("was removed", "were removed", before.keys() - now.keys()),
-        (f"has another {found}", f"have another {found}", changed.keys()),
+        (f"has another {kinds}", f"have another {kinds}", changed),
     )
     texts = [
         f"{len(names):,} {'clip ' + one if len(names) == 1 else 'clips ' + several} "

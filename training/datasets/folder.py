@@ -101,7 +101,8 @@ def fold_of(source: str) -> int:
 
     It depends on nothing else, so a recording stays in its fold when others come or go.
     """
-    return 1 + int(hashlib.sha256(source.encode()).hexdigest(), 16) % NUM_FOLDS
+    name = source.encode(errors="surrogateescape")  # a file's name need not be valid UTF-8
+    return 1 + int(hashlib.sha256(name).hexdigest(), 16) % NUM_FOLDS
 
 
 def _clips(
@@ -157,12 +158,10 @@ def _list_directory(root: Path) -> list[_Recording]:
     )
     if skipped:
         names = sorted(path.relative_to(root).as_posix() for path in skipped)
-        entries = (
-            "1 entry that is not a recording"
-            if len(names) == 1
-            else (f"{len(names):,} entries that are not recordings")
+        print(
+            f"skipped, because they are not recordings ({len(names):,}): {name_some(names)}",
+            file=sys.stderr,
         )
-        print(f"skipped {entries}: {name_some(names)}", file=sys.stderr)
     recordings = []
     for path in in_class:
         relative = path.relative_to(root)

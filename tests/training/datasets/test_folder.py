@@ -80,6 +80,10 @@ def test_folds_depend_on_each_name_alone(root, tmp_path_factory):
     assert {name: now[name] for name in kept} == {name: before[name] for name in kept}
 
 
+def test_names_that_are_not_unicode_have_folds():
+    assert 1 <= fold_of("dog/\udcff.wav") <= 5
+
+
 def test_decomposed_names_have_the_same_label_and_fold(tmp_path):
     listed = []
     for form in ("NFC", "NFD"):
@@ -172,7 +176,7 @@ def test_clutter_is_skipped_and_counted_in_one_line(root, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        "skipped 7 entries that are not recordings: .git, README.txt, __MACOSX, "
+        "skipped, because they are not recordings (7): .git, README.txt, __MACOSX, "
         "dog_bark/.DS_Store, dog_bark/._bark 1.wav and 2 more\n"
     )
 
@@ -284,6 +288,13 @@ def test_a_segment_may_end_slightly_after_the_file(tmp_path):
     dataset = load(write_tape(tmp_path, ["tape.wav,x,1.5,2.05,1", "b.wav,y,,,2"]))
     assert dataset.clips[0].segment == (1.5, 2.0)
     assert len(dataset.load([0], 8_000)[0]) == 4_000
+
+
+def test_a_segment_shorter_than_a_sample_is_rejected(tmp_path):
+    write_sound(tmp_path / "b.wav")
+    dataset = load(write_tape(tmp_path, ["tape.wav,x,1,1.00001,1", "b.wav,y,,,2"]))
+    with pytest.raises(DatasetError, match=r"1 of 2 clips .*too short: 0 frames"):
+        dataset.load([0, 1])
 
 
 def test_unknown_columns_are_ignored_and_named(tmp_path, capsys):
