@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.training.names import one_in_each_fold
+
 
 class TrainedRun(NamedTuple):
     """A finished run of the micro preset. Tests must not change its files.
@@ -175,12 +177,12 @@ def _write_sounds(directory: Path) -> Path:
     rng = np.random.default_rng(0)
     for name in ("low_hum", "hiss"):
         (directory / name).mkdir(parents=True)
-        for i in range(5):
+        for file in one_in_each_fold(name):
             seconds = np.arange(6000) / 8000
             tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
             noise = 0.1 * rng.standard_normal(seconds.size)
             sound = tone if name == "low_hum" else noise
-            soundfile.write(directory / name / f"{i}.wav", sound, 8000)
+            soundfile.write(directory / name / file, sound, 8000)
     return directory
 
 

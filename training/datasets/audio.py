@@ -18,6 +18,11 @@ AUDIO_SUFFIXES = frozenset(
     | {".aif", ".aifc", ".oga", ".opus"}
 )
 
+# Float samples lie within about ±1. A file beyond this was not scaled (16-bit integers stored as
+# floats reach ±32,768) or is damaged; a loud recording stays far below.
+MAX_AMPLITUDE = 100.0
+# libsndfile 1.2.2 seeks wrongly within the last page of Vorbis, which lasts seconds at most.
+_VORBIS_LEAD_SECONDS = 10
 _UNKNOWN_FRAMES = 2**62  # libsndfile gives 2**63 - 1 for a FLAC written to a pipe
 
 
@@ -54,43 +59,85 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_clip(clip: Clip, sample_rate_hz: int) -> FloatArray:
-    """Return the waveform of a clip's file; see `read_waveform`."""
+    """Return the waveform of a clip's file or segment; see `read_waveform`."""
     if clip.path is None:
         raise DatasetError("has no file")
-    return read_waveform(clip.path, sample_rate_hz)
+    return read_waveform(clip.path, sample_rate_hz, clip.segment)
 
 
-def read_waveform(path: Path, sample_rate_hz: int) -> FloatArray:
+def read_waveform(
+    path: Path, sample_rate_hz: int, segment: tuple[float, float] | None = None
+) -> FloatArray:
     """Read a file as one channel at a sample rate, like `librosa.load`.
 
     Args:
         path: file in any format that libsndfile reads.
         sample_rate_hz: target sample rate; resampled with soxr HQ.
+        segment: start and end in seconds; the whole file by default.
 
     Returns:
         float32 samples `(num_samples,)`, averaged over channels.
 
     Raises:
-        DatasetError: as for `read_header`, and if samples are NaN or infinite.
+        DatasetError: as for `read_samples`.
+    """
+    samples, file_rate_hz = read_samples(path, segment)
+    waveform = resample(samples.mean(axis=1), file_rate_hz, sample_rate_hz)
+    if len(waveform) == 0:
+        raise DatasetError(f"too short: {len(samples)} frames")
+    return waveform
+
+
+def read_samples(path: Path, segment: tuple[float, float] | None = None) -> tuple[FloatArray, int]:
+    """Read a file, or decode only a segment of it, at its own sample rate.
+
+    Args:
+        path: file in any format that libsndfile reads.
+        segment: start and end in seconds; the whole file by default.
+
+    Returns:
+        float32 samples `(num_frames, num_channels)`, and the sample rate in hertz.
+
+    Raises:
+        DatasetError: as for `read_header`, and if samples are missing, NaN, infinite or unscaled.
     """
     _check_not_truncated(path)
     try:
         with soundfile.SoundFile(path) as file:
             header, format_name = _header(file), file.format
-            samples = file.read(dtype="float32", always_2d=True)
+            start, stop = 0, header.num_frames
+            if segment is not None:
+                start, stop = segment_frames(segment, header)
+            lead = _VORBIS_LEAD_SECONDS * header.sample_rate_hz if file.subtype == "VORBIS" else 0
+            first = file.seek(max(0, start - lead)) if start and file.seekable() else 0
+            samples = file.read(stop - first, dtype="float32", always_2d=True)[start - first :]
     except (soundfile.SoundFileError, OSError) as error:
         raise DatasetError(_reason(error)) from error
     # The length of an MP3 without a Xing header is an estimate.
-    if len(samples) < header.num_frames and format_name != "MP3":
+    if len(samples) < stop - start and format_name != "MP3":
         raise DatasetError(
-            f"truncated: {len(samples):,} of {header.num_frames:,} frames are readable"
+            f"truncated: {start + len(samples):,} of {header.num_frames:,} frames are readable"
         )
-    if not np.isfinite(samples).all():
+    if len(samples) == 0:
+        raise DatasetError("too short: 0 frames")
+    check_amplitudes(samples)
+    return samples, header.sample_rate_hz
+
+
+def check_amplitudes(samples: FloatArray) -> None:
+    """Reject samples that are not finite or lie far outside ±1.
+
+    Raises:
+        DatasetError: if a sample is NaN, infinite or beyond `MAX_AMPLITUDE`.
+    """
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not np.isfinite(peak):
         raise DatasetError("contains NaN or infinite samples")
-    waveform = resample(samples.mean(axis=1), header.sample_rate_hz, sample_rate_hz)
-    if len(waveform) == 0:
-        raise DatasetError(f"too short: {header.num_frames} frames")
-    return waveform
+    if peak > MAX_AMPLITUDE:
+        raise DatasetError(
+            f"has samples up to ±{peak:.3g}, but float samples must lie within about ±1; divide "
+            "them by their full scale"
+        )
 
 
 def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
@@ -99,6 +146,12 @@ def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
         return waveform
     resampled: FloatArray = soxr.resample(waveform, from_hz, to_hz, quality="HQ")
     return resampled
+
+
+def segment_frames(segment: tuple[float, float], header: AudioHeader) -> tuple[int, int]:
+    """Return the first frame of a segment in seconds, and the one after its last."""
+    start, stop = (round(seconds * header.sample_rate_hz) for seconds in segment)
+    return start, min(stop, header.num_frames)
 
 
 def _header(file: soundfile.SoundFile) -> AudioHeader:

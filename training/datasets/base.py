@@ -3,13 +3,14 @@
 import csv
 import hashlib
 import io
+import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class Clip:
         source: identifier of the recording the clip was cut from; each belongs to one fold.
         path: path of the file, if any.
         duration_seconds: length of the stored clip.
+        segment: start and end in seconds within the file; None if the clip is the whole file.
+        sample_rate_hz: sample rate of the file, if known.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Clip:
     source: str
     path: Path | None
     duration_seconds: float
+    segment: tuple[float, float] | None = None
+    sample_rate_hz: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,12 @@ class AudioDataset:
         citation: how to cite the dataset, possibly empty.
         read: maps `(clip, sample_rate_hz)` to a mono float32 waveform; must be thread-safe.
         straddling_sources: sources in more than one fold of an official split.
+        copies_at_hz: sample rate of the files, if they are copies of the published ones at another
+            rate; sound above half of it is missing.
 
     Raises:
         DatasetError: if names repeat, labels and clips do not match, there are fewer than two
-            folds, or a source outside `straddling_sources` is in more than one fold.
+            labels or folds, or a source outside `straddling_sources` is in more than one fold.
     """
 
     name: str
@@ -70,6 +77,7 @@ class AudioDataset:
     citation: str
     read: Callable[[Clip, int], FloatArray] = field(repr=False)
     straddling_sources: frozenset[str] = frozenset()
+    copies_at_hz: int | None = None
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -82,6 +90,33 @@ class AudioDataset:
     def folds(self) -> tuple[int, ...]:
         """The fold numbers in ascending order."""
         return tuple(sorted({clip.fold for clip in self.clips}))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `listing()`, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.listing(), sort_keys=True).encode()).hexdigest()
+
+    def listing(self) -> dict[str, list[Any]]:
+        """Return what identifies each clip, in a form that JSON keeps; see `describe_changes`.
+
+        Returns:
+            From each clip's name to its label's text, its fold, and its size: the file's in bytes,
+            or the duration in seconds if there is no file.
+
+        Raises:
+            DatasetError: if files are missing.
+        """
+        try:
+            sizes = [
+                clip.path.stat().st_size if clip.path else clip.duration_seconds
+                for clip in self.clips
+            ]
+        except OSError as error:
+            raise DatasetError(f"{self.name} cannot be read: {error}.") from error
+        return {
+            clip.name: [self.labels[clip.label], clip.fold, size]
+            for clip, size in zip(self.clips, sizes, strict=True)
+        }
 
     def split(self, fold: int) -> tuple[IntArray, IntArray]:
         """Return indices of the clips outside and inside a fold.
@@ -141,6 +176,11 @@ class AudioDataset:
             raise DatasetError(
                 f"Labels of {self.name} must be unique texts. Received: {self.labels}."
             )
+        if len(self.labels) == 1:
+            raise DatasetError(
+                f"{self.name} needs at least two labels, because a model chooses between them. "
+                f"Received: {self.labels[0]}. Add clips of other sounds under another label."
+            )
         used = {clip.label for clip in self.clips}
         if unknown := used - set(range(len(self.labels))):
             raise DatasetError(
@@ -172,6 +212,38 @@ def name_some(names: Sequence[str], limit: int = 5) -> str:
     """Return the first names and the number of the remaining ones."""
     shown = ", ".join(names[:limit])
     return f"{shown} and {len(names) - limit:,} more" if len(names) > limit else shown
+
+
+def describe_changes(before: Mapping[str, Sequence[Any]], now: Mapping[str, Sequence[Any]]) -> str:
+    """Describe how the clips of a dataset have changed, in one line.
+
+    Args:
+        before: an earlier result of `AudioDataset.listing`, possibly read from JSON.
+        now: a later one.
+
+    Returns:
+        Such as "2 clips were added (a.wav, b.wav), 1 clip has another label/size (c.wav)"; empty
+        if both are equal.
+    """
+    parts = ("label", "fold", "size")
+    changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}
+    kinds = "/".join(
+        part
+        for position, part in enumerate(parts)
+        if any(before[name][position] != now[name][position] for name in changed)
+    )
+    groups = (
+        ("was added", "were added", now.keys() - before.keys()),
+        ("was removed", "were removed", before.keys() - now.keys()),
+        (f"has another {kinds}", f"have another {kinds}", changed),
+    )
+    texts = [
+        f"{len(names):,} {'clip ' + one if len(names) == 1 else 'clips ' + several} "
+        f"({name_some(sorted(names))})"
+        for one, several, names in groups
+        if names
+    ]
+    return ", ".join(texts)
 
 
 def read_official_table(path: Path, sha256: str, url: str) -> list[dict[str, str]]:

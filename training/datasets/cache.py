@@ -73,7 +73,8 @@ def _key(dataset: AudioDataset) -> bytes:
     digest = hashlib.sha256(repr(decoder).encode())
     for clip in dataset.clips:
         state = clip.path.stat() if clip.path else None
-        identity = (clip.name, clip.duration_seconds, state and (state.st_size, state.st_mtime_ns))
+        stored = state and (state.st_size, state.st_mtime_ns)
+        identity = (clip.name, clip.duration_seconds, clip.segment, stored)
         digest.update(repr(identity).encode())
     return digest.digest()
 

@@ -5,6 +5,7 @@ Source: K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM M
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 from semanticac_keras.download import (
@@ -36,6 +37,7 @@ HEADER = AudioHeader(sample_rate_hz=44_100, num_channels=1, num_frames=220_500)
 # tick and alarm, hen and rooster). Changing them would make results incomparable.
 STRADDLING_SOURCES = frozenset({"131943", "134049", "209698", "234879"})
 
+_COPY_TOLERANCE_SECONDS = 0.01  # resampling may add or drop a few samples
 _CITATION = (
     "K. J. Piczak. ESC: Dataset for Environmental Sound Classification. "
     "ACM Multimedia 2015. https://doi.org/10.1145/2733373.2806390"
@@ -54,11 +56,13 @@ def load_esc50(data_dir: Path | None, progress: bool) -> AudioDataset:
 
     Args:
         data_dir: folder of the unpacked official archive or its parent. None downloads the archive
-            into the cache, from `$SEMANTICAC_ESC50_URL` if set.
+            into the cache, from `$SEMANTICAC_ESC50_URL` if set. The clips may also be copies at
+            another sample rate, the same for all.
         progress: whether to show progress bars on stderr.
 
     Raises:
-        DatasetError: if the archive cannot be downloaded, or clips are missing or damaged.
+        DatasetError: if the archive cannot be downloaded, or clips are missing, damaged or of
+            different sample rates.
     """
     root = _locate(data_dir, progress)
     return _build("esc50", "CC BY-NC 3.0", root, _read_metadata(root), STRADDLING_SOURCES, progress)
@@ -144,16 +148,19 @@ def _build(
             f"{len(missing):,} of {len(rows):,} clips of {name} are missing in {audio}: "
             f"{name_some(missing)}. Unpack the complete archive there: {URL}."
         )
-    map_files(
-        lambda row: _check_header(audio / row["filename"]),
+    rates_hz = map_files(
+        lambda row: _checked_rate_hz(audio / row["filename"]),
         rows,
         name_of=lambda row: row["filename"],
         description=f"Checking {name}",
         progress=progress,
     )
+    rate_hz = _common_rate_hz([row["filename"] for row in rows], rates_hz, name)
     targets = sorted({(int(row["target"]), row["category"]) for row in rows})
     label_of = {category: label for label, (_, category) in enumerate(targets)}
-    clips = tuple(_clip(row, audio / row["filename"], label_of[row["category"]]) for row in rows)
+    clips = tuple(
+        _clip(row, audio / row["filename"], label_of[row["category"]], rate_hz) for row in rows
+    )
     return AudioDataset(
         name=name,
         labels=tuple(category.replace("_", " ") for category in label_of),
@@ -162,10 +169,11 @@ def _build(
         citation=_CITATION,
         read=read_clip,
         straddling_sources=straddling_sources,
+        copies_at_hz=None if rate_hz == HEADER.sample_rate_hz else rate_hz,
     )
 
 
-def _clip(row: dict[str, str], path: Path, label: int) -> Clip:
+def _clip(row: dict[str, str], path: Path, label: int, rate_hz: int | None = None) -> Clip:
     """Convert a row of the table to a clip."""
     return Clip(
         name=row["filename"],
@@ -174,10 +182,32 @@ def _clip(row: dict[str, str], path: Path, label: int) -> Clip:
         source=row["src_file"],
         path=path,
         duration_seconds=HEADER.duration_seconds,
+        sample_rate_hz=rate_hz,
     )
 
 
-def _check_header(path: Path) -> None:
-    """Reject a file whose header differs from the archive's files."""
-    if (header := read_header(path)) != HEADER:
-        raise DatasetError(f"must be {HEADER}, received {header}")
+def _checked_rate_hz(path: Path) -> int:
+    """Return a file's sample rate; reject a header that no copy of the archive's files has."""
+    header = read_header(path)
+    as_published = header == HEADER
+    copied = (
+        header.sample_rate_hz != HEADER.sample_rate_hz
+        and header.num_channels == HEADER.num_channels
+        and abs(header.duration_seconds - HEADER.duration_seconds) <= _COPY_TOLERANCE_SECONDS
+    )
+    if not (as_published or copied):
+        raise DatasetError(f"must be {HEADER}, or as long at another rate; received {header}")
+    return header.sample_rate_hz
+
+
+def _common_rate_hz(filenames: list[str], rates_hz: list[int], name: str) -> int:
+    """Return the sample rate of all files; reject several."""
+    counts = Counter(rates_hz).most_common()
+    if len(counts) > 1:
+        examples = dict(zip(rates_hz, filenames, strict=True))
+        found = [f"{rate:,} Hz ({count:,}, {examples[rate]})" for rate, count in counts]
+        raise DatasetError(
+            f"Clips of {name} must have one sample rate, because their bandwidth would give the "
+            f"class away. Received: {name_some(found)}. Take all from one copy."
+        )
+    return counts[0][0]

@@ -3,29 +3,47 @@
 import csv
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+import sys
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.audio import AUDIO_SUFFIXES, read_clip, read_header
+from training.datasets.audio import AUDIO_SUFFIXES, AudioHeader, read_clip, read_header
 from training.datasets.base import AudioDataset, Clip, DatasetError, map_files, name_some
 
 NUM_FOLDS = 5
 
 _REQUIRED_COLUMNS = ("filename", "label")
-_OPTIONAL_COLUMNS = ("fold", "source")
+_OPTIONAL_COLUMNS = ("fold", "source", "start", "end")
+# What operating systems leave beside recordings, in lower case; hidden files are skipped as well.
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+# Annotations are rounded, and some formats round their length up.
+_END_TOLERANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """One listed file. `fold` is None if not listed."""
+    """One listed file or segment of a file.
+
+    Args:
+        name: path relative to the listing, in the same form on all systems.
+        path: path of the file.
+        category: label as listed; see `_label_text`.
+        source: the recording it was cut from.
+        fold: None if not listed.
+        start: in seconds, from the beginning of the file.
+        end: in seconds; None for the end of the file.
+    """
 
     name: str
     path: Path
-    label: str
+    category: str
     source: str
-    fold: int | None
+    fold: int | None = None
+    start: float = 0.0
+    end: float | None = None
 
 
 def load(data_dir: Path | None, progress: bool) -> AudioDataset:
@@ -33,8 +51,8 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
 
     A directory holds one directory per class; its name is the label, with spaces for underscores.
     A CSV file has the columns `filename` (relative to the file) and `label`, and optionally `fold`
-    (from 1) and `source` (the recording a file was cut from). Without the column `fold`, sources
-    are assigned to five stratified folds, the same on each run.
+    (from 1), `source` (the recording a clip was cut from), `start` and `end` (seconds of a clip
+    within the file). Without the column `fold`, each source has the fold `fold_of(source)`.
 
     Args:
         data_dir: directory or CSV file.
@@ -54,26 +72,20 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
         raise DatasetError(f"{data_dir} does not exist.")
     if not recordings:
         raise DatasetError(f"{data_dir} has no recordings.")
-    durations = map_files(
-        lambda recording: read_header(recording.path).duration_seconds,
-        recordings,
-        name_of=lambda recording: recording.name,
+    _check_categories(recordings, data_dir)
+    labels = sorted({_label_text(recording.category) for recording in recordings})
+    paths = list(dict.fromkeys(recording.path for recording in recordings))
+    name_of = {recording.path: recording.name for recording in recordings}
+    headers = map_files(
+        read_header,
+        paths,
+        name_of=lambda path: name_of[path],
         description="Checking recordings",
         progress=progress,
     )
-    folds = _folds(recordings)
-    labels = sorted({recording.label for recording in recordings})
-    clips = tuple(
-        Clip(
-            name=recording.name,
-            label=labels.index(recording.label),
-            fold=fold,
-            source=recording.source,
-            path=recording.path,
-            duration_seconds=duration_seconds,
-        )
-        for recording, fold, duration_seconds in zip(recordings, folds, durations, strict=True)
-    )
+    clips = _clips(recordings, labels, dict(zip(paths, headers, strict=True)))
+    if recordings[0].fold is None:
+        _check_spread(clips, labels)
     return AudioDataset(
         name=data_dir.resolve().stem,
         labels=tuple(labels),
@@ -84,33 +96,103 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
     )
 
 
+def fold_of(source: str) -> int:
+    """Return the fold of a recording that lists none: a hash of its name, from 1 to `NUM_FOLDS`.
+
+    It depends on nothing else, so a recording stays in its fold when others come or go.
+    """
+    name = source.encode(errors="surrogateescape")  # a file's name need not be valid UTF-8
+    return 1 + int(hashlib.sha256(name).hexdigest(), 16) % NUM_FOLDS
+
+
+def _clips(
+    recordings: Sequence[_Recording], labels: Sequence[str], headers: dict[Path, AudioHeader]
+) -> tuple[Clip, ...]:
+    """Convert recordings to clips, after checking that segments are within their files."""
+    clips, invalid = [], []
+    for recording in recordings:
+        header, name, segment = headers[recording.path], recording.name, None
+        start, end = recording.start, header.duration_seconds
+        if recording.start or recording.end is not None:
+            end = end if recording.end is None else recording.end
+            name = f"{name}[{start:.3f}-{end:.3f}]"
+            if not 0 <= start < end <= header.duration_seconds + _END_TOLERANCE_SECONDS:
+                invalid.append(f"{name} of {header.duration_seconds:.3f} s")
+                continue
+            end = min(end, header.duration_seconds)
+            segment = (start, end)
+        clips.append(
+            Clip(
+                name=name,
+                label=labels.index(_label_text(recording.category)),
+                fold=fold_of(recording.source) if recording.fold is None else recording.fold,
+                source=recording.source,
+                path=recording.path,
+                duration_seconds=end - start,
+                segment=segment,
+                sample_rate_hz=header.sample_rate_hz,
+            )
+        )
+    if invalid:
+        raise DatasetError(
+            "Segments must have 0 <= start < end <= the file's length, in seconds. "
+            f"Received ({len(invalid):,}): {name_some(invalid)}."
+        )
+    return tuple(clips)
+
+
 def _list_directory(root: Path) -> list[_Recording]:
-    """Return every visible file below the class directories."""
-    files = [
-        path
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not any(map(_is_hidden, path.relative_to(root).parts))
-    ]
+    """Return every recording below the class directories."""
+    skipped: list[Path] = []
+    files = sorted(_walk(root, skipped))
     in_class = [path for path in files if path.parent != root]
-    loose = [path for path in files if path.parent == root and _is_audio(path)]
-    _refuse(loose, root, "are not in a class directory")
+    loose = [path for path in files if path.parent == root]
+    _refuse([path for path in loose if _is_audio(path)], root, "are not in a class directory")
+    skipped += [path for path in loose if not _is_audio(path)]
     _refuse([path for path in in_class if not _is_audio(path)], root, "have no known audio format")
-    directories = {path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name)}
+    directories = {path for path in root.iterdir() if path.is_dir() and not _is_clutter(path)}
     _refuse(
         directories - {root / path.relative_to(root).parts[0] for path in in_class},
         root,
         "are empty",
     )
+    if skipped:
+        names = sorted(path.relative_to(root).as_posix() for path in skipped)
+        print(
+            f"skipped, because they are not recordings ({len(names):,}): {name_some(names)}",
+            file=sys.stderr,
+        )
     recordings = []
     for path in in_class:
         relative = path.relative_to(root)
-        name = relative.as_posix()
-        recordings.append(_Recording(name, path, _label_text(relative.parts[0]), name, None))
+        name = _portable(relative.as_posix())
+        recordings.append(_Recording(name, path, relative.parts[0], source=name))
     return recordings
 
 
+def _walk(directory: Path, skipped: list[Path]) -> Iterator[Path]:
+    """Yield the files below a directory, through symbolic links; collect clutter in `skipped`."""
+    dangling, circular = [], []
+    waiting = [(directory, frozenset({directory.resolve()}))]
+    while waiting:
+        parent, above = waiting.pop()
+        for path in parent.iterdir():
+            if _is_clutter(path):
+                skipped.append(path)
+            elif path.is_file():
+                yield path
+            elif not path.is_dir():
+                dangling.append(path)
+            elif (target := path.resolve()) in above:
+                circular.append(path)
+            else:
+                waiting.append((path, above | {target}))
+    _refuse(dangling, directory, "are broken links or special files")
+    _refuse(circular, directory, "are links to a directory above them")
+
+
 def _list_csv(table: Path) -> list[_Recording]:
-    """Return the rows of a CSV file, which must list all recordings in its directories."""
+    """Return the rows of a table; reject audio files that it does not list."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         try:
@@ -123,89 +205,94 @@ def _list_csv(table: Path) -> list[_Recording]:
         path
         for directory in {path.parent for path in listed if path.parent.is_dir()}
         for path in directory.iterdir()
-        if path not in listed and _is_audio(path) and not _is_hidden(path.name)
+        if path not in listed and _is_audio(path) and not _is_clutter(path)
     }
     _refuse(unlisted, table.parent, f"are not listed in {table.name}")
     return recordings
 
 
-def _check_columns(table: Path, columns: Sequence[str]) -> Sequence[str]:
-    """Reject missing, unknown and repeated columns."""
+def _check_columns(table: Path, columns: Sequence[str]) -> set[str]:
+    """Return the known columns; reject missing and repeated ones and name the unknown ones."""
     known = {*_REQUIRED_COLUMNS, *_OPTIONAL_COLUMNS}
-    distinct = set(columns)
-    if not set(_REQUIRED_COLUMNS) <= distinct <= known or len(distinct) != len(columns):
+    if not set(_REQUIRED_COLUMNS) <= set(columns) or len(set(columns)) != len(columns):
         raise DatasetError(
             f"{table} must have the columns {', '.join(_REQUIRED_COLUMNS)} and may have "
-            f"{', '.join(_OPTIONAL_COLUMNS)}. Received: {', '.join(columns) or 'none'}."
+            f"{', '.join(_OPTIONAL_COLUMNS)}, each once. Received: {', '.join(columns) or 'none'}."
         )
-    return columns
+    if unknown := [column for column in columns if column not in known]:
+        print(
+            f"{table}: ignored the columns {', '.join(unknown)}; optional ones are "
+            f"{', '.join(_OPTIONAL_COLUMNS)}",
+            file=sys.stderr,
+        )
+    return known.intersection(columns)
 
 
-def _parse_row(row: dict[str, str], columns: Sequence[str], root: Path) -> _Recording:
+def _parse_row(row: dict[str, str], columns: set[str], root: Path) -> _Recording:
     """Return the recording of a row. Raises `ValueError` if the row is malformed."""
-    if set(row) != set(columns) or not all(row.values()):
-        raise ValueError(f"expected one value for each of {', '.join(columns)}")
-    fold = int(row["fold"]) if "fold" in row else None
+    needed = columns - {"start", "end"}
+    # The reader files surplus values under None, and fills up with None.
+    if None in row or None in row.values() or not all(row[column] for column in needed):
+        raise ValueError(f"expected one value for each of {', '.join(filter(None, row))}")
     # Normalise, so that each file has one name.
-    name = Path(os.path.normpath(row["filename"])).as_posix()
-    path = Path(os.path.normpath(root / name))
-    return _Recording(name, path, _label_text(row["label"]), row.get("source", name), fold)
+    path = Path(os.path.normpath(row["filename"].replace("\\", "/")))
+    name = _portable(path.as_posix())
+    return _Recording(
+        name=name,
+        path=Path(os.path.normpath(root / path)),
+        category=row["label"],
+        source=_portable(row.get("source", name)),
+        fold=int(row["fold"]) if "fold" in row else None,
+        start=float(row.get("start") or 0),
+        end=float(row["end"]) if row.get("end") else None,
+    )
 
 
-def _folds(recordings: Sequence[_Recording]) -> list[int]:
-    """Return the listed folds, or assign sources to folds so that labels spread evenly."""
-    listed = [recording.fold for recording in recordings if recording.fold is not None]
-    if listed:
-        return listed
-    labels_of: defaultdict[str, list[str]] = defaultdict(list)
+def _check_categories(recordings: Iterable[_Recording], listing: Path) -> None:
+    """Reject labels that differ only in case, spaces or underscores: the model reads no case."""
+    spellings = defaultdict(set)
     for recording in recordings:
-        labels_of[recording.source].append(recording.label)
-    fold_of: dict[str, int] = {}
-    clips_in: Counter[tuple[int, str]] = Counter()
-    total_in: Counter[int] = Counter()
-    # Large sources first, then in an order independent of file names.
-    for source in sorted(labels_of, key=lambda name: (-len(labels_of[name]), _digest(name))):
-        labels = labels_of[source]
-        fold = min(
-            range(1, NUM_FOLDS + 1),
-            key=lambda fold: (sum(clips_in[fold, label] for label in labels), total_in[fold]),
-        )
-        fold_of[source] = fold
-        clips_in.update((fold, label) for label in labels)
-        total_in[fold] += len(labels)
-    labels = sorted({recording.label for recording in recordings})
-    sparse = [
-        label
-        for label in labels
-        if not all(clips_in[fold, label] for fold in range(1, NUM_FOLDS + 1))
-    ]
-    if sparse:
+        words = _label_text(recording.category).casefold().split()
+        spellings[" ".join(words)].add(recording.category)
+    if alike := [sorted(names) for names in spellings.values() if len(names) > 1]:
+        groups = [" = ".join(map(repr, names)) for names in alike]
         raise DatasetError(
-            f"Each label needs recordings from at least {NUM_FOLDS} sources to be in each of "
-            f"{NUM_FOLDS} folds. Too few: {name_some(sparse)}. Record more, or list the files in "
-            "a CSV file with a `fold` column."
+            f"{listing} has labels that the model reads as the same text: {name_some(groups)}. "
+            "Merge or rename them."
         )
-    return [fold_of[recording.source] for recording in recordings]
+
+
+def _check_spread(clips: Iterable[Clip], labels: Sequence[str]) -> None:
+    """Reject labels whose clips are all in one fold."""
+    folds = defaultdict(set)
+    for clip in clips:
+        folds[clip.label].add(clip.fold)
+    if alone := [text for label, text in enumerate(labels) if len(folds[label]) == 1]:
+        raise DatasetError(
+            "All recordings of a label are in one of the five folds, so none would be left for "
+            f"training when that fold is held out: {name_some(alone)}. Add a few recordings, or "
+            "list the files in a CSV file with a `fold` column."
+        )
 
 
 def _label_text(name: str) -> str:
     """Return a label as inserted into prompts."""
-    return name.replace("_", " ").strip()
+    return _portable(name).replace("_", " ").strip()
 
 
-def _is_hidden(name: str) -> bool:
-    """Return whether a file or directory is hidden."""
-    return name.startswith(".")
+def _portable(text: str) -> str:
+    """Return the text in Unicode's composed form: some systems store names decomposed."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_clutter(path: Path) -> bool:
+    """Return whether a file or directory is hidden, or left by an operating system."""
+    return path.name.startswith(".") or path.name.lower() in _CLUTTER
 
 
 def _is_audio(path: Path) -> bool:
     """Return whether a file has the suffix of a format that libsndfile reads."""
     return path.suffix.lower() in AUDIO_SUFFIXES
-
-
-def _digest(text: str) -> str:
-    """Return a hash that is the same in every process, unlike `hash`."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse(paths: Iterable[Path], root: Path, problem: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge.types import IntArray
 from training.datasets import AudioDataset
+from training.datasets.base import name_some
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +48,12 @@ class Split:
             validation_fold: another fold; at least one more must remain for training.
 
         Raises:
-            ValueError: if a fold does not exist, or no fold remains for training.
+            ValueError: if a fold does not exist, or no fold, or no clip of a label, remains for
+                training.
         """
         train, test = dataset.split(fold)
         if validation_fold is None:
+            _check_labels(dataset, train)
             return cls(fold, None, train, np.zeros(0, np.int64), test)
         others = [other for other in dataset.folds if other != fold]
         if validation_fold not in others or len(others) < 2:
@@ -59,4 +62,16 @@ class Split:
                 f"another left for training, of {others}. Received: {validation_fold}."
             )
         rest, validation = dataset.split(validation_fold)
-        return cls(fold, validation_fold, np.setdiff1d(rest, test), validation, test)
+        train = np.setdiff1d(rest, test)
+        _check_labels(dataset, train)
+        return cls(fold, validation_fold, train, validation, test)
+
+
+def _check_labels(dataset: AudioDataset, train: IntArray) -> None:
+    """Reject training clips that lack a label."""
+    trained = {dataset.clips[i].label for i in train}
+    if absent := [text for label, text in enumerate(dataset.labels) if label not in trained]:
+        raise ValueError(
+            f"Clips of each label must remain for training. Only held out: {name_some(absent)}. "
+            "Choose other folds, or spread these labels over more of them."
+        )

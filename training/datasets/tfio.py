@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from edge.types import FloatArray
-from training.datasets.audio import read_header, resample
+from training.datasets.audio import check_amplitudes, read_header, resample, segment_frames
 from training.datasets.base import Clip, DatasetError
 
 # Value of silence and full scale for each sample type of tensorflow-io.
@@ -46,8 +46,9 @@ def clip_reader() -> Callable[[Clip, int], FloatArray]:
             )
         silence, full_scale = _SCALES[samples.dtype.name]
         floats = (samples.astype(np.float32) - np.float32(silence)) / np.float32(full_scale)
-        if not np.isfinite(floats).all():
-            raise DatasetError("contains NaN or infinite samples")
+        if clip.segment is not None:
+            floats = floats[slice(*segment_frames(clip.segment, header))]
+        check_amplitudes(floats)
         return resample(floats.mean(axis=1), header.sample_rate_hz, sample_rate_hz)
 
     return read_clip

@@ -46,7 +46,8 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
 
     Args:
         data_dir: folder of the unpacked official archive or its parent. None downloads the archive
-            into the cache, from `$SEMANTICAC_US8K_URL` if set.
+            into the cache, from `$SEMANTICAC_US8K_URL` if set. The clips may also be copies at
+            one sample rate.
         progress: whether to show progress bars on stderr.
 
     Raises:
@@ -74,9 +75,11 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
             source=row["fsID"],
             path=path,
             duration_seconds=header.duration_seconds,
+            sample_rate_hz=header.sample_rate_hz,
         )
         for row, path, header in zip(rows, paths, headers, strict=True)
     )
+    rates_hz = {header.sample_rate_hz for header in headers}  # the published clips have many
     return AudioDataset(
         name="us8k",
         labels=tuple(name.replace("_", " ") for name in classes),
@@ -85,6 +88,7 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
         citation=_CITATION,
         read=read_clip,
         straddling_sources=STRADDLING_SOURCES,
+        copies_at_hz=rates_hz.pop() if len(rates_hz) == 1 else None,
     )
 
 

@@ -101,6 +101,47 @@ def test_non_finite_samples_are_rejected(tmp_path, value):
         read_waveform(path, 32_000)
 
 
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("peak", [1e30, -32_768.0, 100.5])
+def test_unscaled_samples_are_rejected(tmp_path, subtype, peak):
+    path = tmp_path / "float.wav"
+    soundfile.write(path, np.array([0.0, peak, 0.1]), 44_100, subtype)
+    with pytest.raises(DatasetError, match=r"samples up to ±.*within about ±1; divide"):
+        read_waveform(path, 32_000)
+
+
+def test_samples_somewhat_above_full_scale_are_read(tmp_path):
+    path = tmp_path / "float.wav"
+    soundfile.write(path, np.array([0.0, -3.5, 0.1]), 44_100, "FLOAT")
+    np.testing.assert_allclose(read_waveform(path, 44_100), [0.0, -3.5, 0.1])
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff", ".ogg", ".mp3"])
+def test_a_segment_equals_that_part_of_the_file(tmp_path, suffix):
+    path = tmp_path / f"noise{suffix}"
+    soundfile.write(path, np.tile(NOISE, (3, 1)), 44_100)
+    whole = read_waveform(path, 44_100)
+    for start, end in ((0.0, 0.5), (1.1, 1.35), (2.9, 3.0)):
+        part = read_waveform(path, 44_100, (start, end))
+        expected = whole[round(start * 44_100) : round(end * 44_100)]
+        np.testing.assert_allclose(part, expected, atol=1e-6)
+
+
+def test_only_the_segment_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "noise.flac"
+    soundfile.write(path, np.tile(NOISE, (3, 1)), 44_100)
+    lengths = []
+    read = soundfile.SoundFile.read
+
+    def counting(file, frames=-1, **options):
+        lengths.append(frames)
+        return read(file, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counting)
+    assert len(read_waveform(path, 44_100, (2.0, 2.1))) == 4_410
+    assert lengths == [4_410]
+
+
 def test_missing_empty_and_foreign_files_are_rejected(tmp_path):
     with pytest.raises(DatasetError, match="missing"):
         read_waveform(tmp_path / "none.wav", 32_000)

@@ -1,10 +1,13 @@
 """Consistency checks of a dataset, its splits, and parallel reading of clips."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from training.datasets import DATASETS, AudioDataset, Clip, DatasetError, load_dataset
-from training.datasets.base import name_some
+from training.datasets.base import describe_changes, name_some
 
 
 def make_clip(name, label=0, fold=1, source=None):
@@ -56,6 +59,53 @@ def test_a_source_in_two_folds_is_rejected_unless_declared():
     with pytest.raises(DatasetError, match=r"one fold each.* In several \(1\): tape"):
         make_dataset(clips)
     assert make_dataset(clips, straddling_sources=frozenset({"tape"})).folds == (1, 2, 3)
+
+
+def test_one_label_is_rejected():
+    clips = [make_clip("a", 0, 1), make_clip("b", 0, 2)]
+    with pytest.raises(DatasetError, match=r"^toy needs at least two labels.*Received: dog\."):
+        make_dataset(clips, labels=("dog",))
+
+
+def test_the_digest_depends_on_names_labels_folds_and_sizes(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"123")
+    clips = [replace(CLIPS[0], path=path), *CLIPS[1:]]
+    dataset = make_dataset(clips)
+    assert dataset.listing()["a"] == ["dog", 1, 3]
+    assert dataset.listing()["b"] == ["sea waves", 2, 1.0]
+    assert make_dataset(clips[::-1]).digest == dataset.digest
+    others = [
+        make_dataset(clips[:-1]),
+        make_dataset(clips, labels=("dogs", "sea waves")),
+        *(
+            make_dataset([*clips[:-1], replace(clips[-1], **change)])
+            for change in ({"name": "e"}, {"label": 0}, {"fold": 2}, {"duration_seconds": 1.5})
+        ),
+    ]
+    digests = {dataset.digest, *(other.digest for other in others)}
+    path.write_bytes(b"1234")
+    digests.add(dataset.digest)
+    assert len(digests) == 8
+    assert {len(digest) for digest in digests} == {64}
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"toy cannot be read: .*a.wav"):
+        dataset.listing()
+
+
+def test_changes_are_described_in_one_line():
+    before = make_dataset(CLIPS).listing()
+    now = {
+        **{name: ["dog", 1, 1.0] for name in "efghij"},
+        "b": ["sea waves", 3, 1.0],
+        "c": ["sea waves", 3, 2.0],
+        "d": before["d"],
+    }
+    assert describe_changes(json.loads(json.dumps(before)), now) == (
+        "6 clips were added (e, f, g, h, i and 1 more), 1 clip was removed (a), "
+        "2 clips have another label/fold/size (b, c)"
+    )
+    assert describe_changes(before, json.loads(json.dumps(before))) == ""
 
 
 def test_load_keeps_the_requested_order():

@@ -113,6 +113,15 @@ def test_another_selection_or_order_of_clips_is_decoded_again(dataset):
         assert_same(cached(other), loaded(other))
 
 
+def test_another_segment_of_the_same_length_is_decoded_again(dataset):
+    before = [replace(clip, segment=(0.0, 0.02), duration_seconds=0.02) for clip in dataset.clips]
+    after = [replace(clip, segment=(0.01, 0.03)) for clip in before]
+    for clips in (before, after):
+        segments = replace(dataset, clips=tuple(clips))
+        assert_same(cached(segments), loaded(segments))
+    assert not np.array_equal(loaded(segments)[0], loaded(replace(dataset, clips=before))[0])
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_writer_leaves_no_usable_file(dataset, tmp_path):
     def read(clip, sample_rate_hz):

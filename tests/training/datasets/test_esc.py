@@ -110,9 +110,29 @@ def test_missing_clips_are_counted_before_reading(archive):
 def test_damaged_clips_are_counted_before_reading(archive):
     first, second, *_ = sorted((archive / "audio").iterdir())
     first.write_bytes(first.read_bytes()[:-1000])
-    soundfile.write(second, np.zeros(160_000, np.int16), 32_000)
+    soundfile.write(second, np.zeros(150_000, np.int16), 32_000)
     with pytest.raises(
         DatasetError, match=r"2 of 8 .*\(must be 44,100 Hz.* received 32,000 Hz.*\(truncated: "
+    ):
+        load_dataset("esc50", archive, progress=False)
+
+
+def test_complete_copies_at_another_rate_are_accepted_and_recorded(archive):
+    assert load_dataset("esc50", archive, progress=False).copies_at_hz is None
+    for path in (archive / "audio").iterdir():
+        soundfile.write(path, np.zeros(80_001, np.int16), 16_000)
+    for name in ("esc10", "esc50"):
+        dataset = load_dataset(name, archive, progress=False)
+        assert dataset.copies_at_hz == 16_000
+        assert {clip.sample_rate_hz for clip in dataset.clips} == {16_000}
+        assert len(dataset.load([0])[0]) == 160_002
+
+
+def test_mixed_sample_rates_are_rejected(archive):
+    soundfile.write(archive / "audio" / "1-1000-A-0.wav", np.zeros(80_000, np.int16), 16_000)
+    with pytest.raises(
+        DatasetError,
+        match=r"one sample rate.*44,100 Hz \(7, .*wav\), 16,000 Hz \(1, 1-1000-A-0.wav\)",
     ):
         load_dataset("esc50", archive, progress=False)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,8 +50,12 @@ def test_a_validation_fold_is_another_fold(dataset, validation_fold):
 
 
 def test_a_validation_fold_leaves_a_fold_to_train_on():
-    clips = tuple(Clip(str(fold), 0, fold, str(fold), None, 1.0) for fold in (1, 2))
-    dataset = AudioDataset("sounds", ("dog",), clips, "CC0", "", read=lambda *_: np.zeros(1))
+    clips = tuple(
+        Clip(f"{fold}-{label}", label, fold, f"{fold}-{label}", None, 1.0)
+        for fold in (1, 2)
+        for label in (0, 1)
+    )
+    dataset = AudioDataset("sounds", ("dog", "cat"), clips, "CC0", "", read=lambda *_: np.zeros(1))
     with pytest.raises(ValueError, match="another left for training"):
         Split.of(dataset, 1, 2)
 
@@ -57,3 +63,13 @@ def test_a_validation_fold_leaves_a_fold_to_train_on():
 def test_the_held_out_fold_exists(dataset):
     with pytest.raises(ValueError, match="`fold` must be one of"):
         Split.of(dataset, 3)
+
+
+@pytest.mark.parametrize(("fold", "validation_fold"), [(2, None), (2, 1), (1, 2)])
+def test_each_label_remains_for_training(dataset, fold, validation_fold):
+    cats_in = {1, 2} if validation_fold else {2}
+    clips = tuple(clip for clip in dataset.clips if clip.label == 0 or clip.fold in cats_in)
+    dataset = replace(dataset, clips=clips)
+    with pytest.raises(ValueError, match=r"must remain for training. Only held out: cat"):
+        Split.of(dataset, fold, validation_fold)
+    assert Split.of(dataset, 4).train.size

@@ -1,12 +1,15 @@
 """Reading with tensorflow-io, and the error if it is not installed."""
 
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
-from training.datasets import DatasetError, load_dataset
+from training.datasets import DatasetError, load_dataset, tfio
 from training.datasets.audio import read_waveform
 
 
@@ -59,6 +62,25 @@ def test_encodings_that_it_misreads_are_rejected(sounds):
     dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
     with pytest.raises(DatasetError, match=r"1 of 17 .*PCM_32"):
         dataset.load(range(len(dataset.clips)))
+
+
+def test_unscaled_samples_are_rejected_and_segments_read(sounds, monkeypatch):
+    """With soundfile in place of tensorflow-io's audio module."""
+
+    def read(path):
+        samples = soundfile.read(path, dtype="float32", always_2d=True)[0]
+        return SimpleNamespace(to_tensor=lambda: SimpleNamespace(numpy=lambda: samples))
+
+    errors = SimpleNamespace(OpError=RuntimeError)
+    tensorflow = SimpleNamespace(device=lambda name: nullcontext(), errors=errors)
+    monkeypatch.setattr(tfio, "_load", lambda: (tensorflow, SimpleNamespace(AudioIOTensor=read)))
+    dataset = load_dataset("folder", sounds, progress=False, decoder="tfio")
+    clip = next(clip for clip in dataset.clips if "FLOAT" in clip.name)
+    part = dataset.read(replace(clip, segment=(0.1, 0.3)), 44_100)
+    np.testing.assert_allclose(part, read_waveform(clip.path, 44_100, (0.1, 0.3)), atol=1e-6)
+    soundfile.write(clip.path, np.full(1000, 1e30), 44_100, "FLOAT")
+    with pytest.raises(DatasetError, match=r"samples up to ±1e\+30"):
+        dataset.read(clip, 44_100)
 
 
 def test_a_dataset_without_files_needs_no_decoder():

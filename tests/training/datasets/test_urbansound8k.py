@@ -97,6 +97,15 @@ def test_labels_follow_the_class_ids(archive):
     assert clip.duration_seconds == 0.05
 
 
+def test_copies_at_one_rate_are_recorded(archive):
+    dataset = load_dataset("us8k", archive, progress=False)
+    assert dataset.copies_at_hz is None
+    assert {clip.sample_rate_hz for clip in dataset.clips} == {rate for _, rate, _ in ENCODINGS}
+    for clip in dataset.clips:
+        soundfile.write(clip.path, np.zeros(2_000, np.int16), 22_050)
+    assert load_dataset("us8k", archive, progress=False).copies_at_hz == 22_050
+
+
 @pytest.mark.parametrize("index", range(len(ENCODINGS)))
 def test_every_encoding_reproduces_the_written_sound(archive, index):
     dataset = load_dataset("us8k", archive, progress=False)
