@@ -16,6 +16,7 @@ from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import contrastive_loss
 from semanticac_keras.semantic_ac import SemanticAC
+from semanticac_keras.sound_files import load_audio
 from semanticac_keras.spec_augment import SpecAugment
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
@@ -42,6 +43,7 @@ __all__ = [
     "TextEncoder",
     "contrastive_loss",
     "export_tflite",
+    "load_audio",
     "load_audio_checkpoint",
     "load_text_checkpoint",
 ]

@@ -12,6 +12,7 @@ from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray, IntArray
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import l2_normalize
+from semanticac_keras.sound_files import MAX_AMPLITUDE
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -112,10 +113,6 @@ class AudioTower(keras.Model):
         return cls(**{**config, **parts})
 
 
-# Louder samples are not in [-1, 1] by mistake, such as 16-bit values converted to float.
-MAX_SAMPLE = 100.0
-
-
 def fit_to_window(
     waveform: FloatArray, window_samples: int, hop_samples: int | None = None
 ) -> FloatArray:
@@ -155,7 +152,7 @@ def window_batch(
 
     Raises:
         ValueError: if a waveform is empty, not one-dimensional, not float, not finite or beyond
-            `MAX_SAMPLE`.
+            `MAX_AMPLITUDE`.
     """
     windows, owners = [], []
     for i, waveform in enumerate(waveforms):
@@ -182,13 +179,13 @@ def check_samples(waveforms: npt.ArrayLike, name: str) -> None:
         name: of the waveforms, for the message.
 
     Raises:
-        ValueError: if a sample is NaN or beyond `MAX_SAMPLE`.
+        ValueError: if a sample is NaN or beyond `MAX_AMPLITUDE`.
     """
     values = np.asarray(waveforms)
     peak = max(-float(values.min()), float(values.max())) if values.size else 0.0
     if not math.isfinite(peak):
         raise ValueError(f"{name} must be finite. Received: NaN or infinite samples")
-    if peak > MAX_SAMPLE:
+    if peak > MAX_AMPLITUDE:
         raise ValueError(f"{name} must be in [-1, 1]. Received: samples up to {peak:g}")
 
 

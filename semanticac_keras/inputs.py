@@ -1,5 +1,6 @@
-"""Forms of input that `SemanticAC` accepts: waveforms of any lengths, log-mels and datasets."""
+"""Forms of input that `SemanticAC` accepts: files, waveforms of any lengths, log-mels, datasets."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ from keras import ops
 
 from edge.types import FloatArray, IntArray
 from semanticac_keras.audio_tower import check_samples, window_batch
+from semanticac_keras.sound_files import load_audio
+
+_FILES_AT_ONCE = 64
 
 
 class Examples(NamedTuple):
@@ -35,6 +39,39 @@ def is_waveforms(x: Any) -> bool:
             f"{tuple(x.shape)}; a single waveform goes in a list: [waveform]"
         )
     return len(x.shape) == 2
+
+
+def loaded(x: Any, sample_rate_hz: int) -> Any:
+    """Load the files in a list of paths and waveforms.
+
+    Args:
+        x: a list in which each path is replaced by its waveform; other forms stay as they are.
+        sample_rate_hz: sample rate of the waveforms.
+
+    Raises:
+        ValueError: if a file cannot be read, or `x` is a single path.
+    """
+    if isinstance(x, str | os.PathLike):
+        raise ValueError(f"expected a list of files. Received: one path, {os.fspath(x)!r}")
+    if not isinstance(x, list | tuple):
+        return x
+    return [
+        load_audio(item, sample_rate_hz) if isinstance(item, str | os.PathLike) else item
+        for item in x
+    ]
+
+
+def file_groups(x: Any) -> list[Any] | None:
+    """Split a long list of files, so that their waveforms need not be in memory all at once.
+
+    Returns:
+        Parts of the list `x`; None if it is short or has no paths.
+    """
+    if not isinstance(x, list | tuple) or len(x) <= _FILES_AT_ONCE:
+        return None
+    if not any(isinstance(item, str | os.PathLike) for item in x):
+        return None
+    return [x[start : start + _FILES_AT_ONCE] for start in range(0, len(x), _FILES_AT_ONCE)]
 
 
 def is_array(x: Any) -> bool:

@@ -17,7 +17,14 @@ from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
 from semanticac_keras.htsat import HTSATEncoder
-from semanticac_keras.inputs import Examples, as_windows, check_loss_argument, is_waveforms
+from semanticac_keras.inputs import (
+    Examples,
+    as_windows,
+    check_loss_argument,
+    file_groups,
+    is_waveforms,
+    loaded,
+)
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
@@ -424,6 +431,7 @@ class SemanticAC(keras.Model):
         return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
 
     def _examples(self, x, y, sample_weight) -> Examples:
+        x = loaded(x, self.front_end.sample_rate_hz)
         window_samples = self.front_end.window_samples
         return as_windows(x, y, sample_weight, window_samples, len(self.labels))
 
@@ -432,11 +440,11 @@ class SemanticAC(keras.Model):
 
         Args:
             x: float mono waveforms in [-1, 1] at the front end's sample rate: (B, samples), or a
-                list of B arrays of any lengths. A waveform shorter than a window is repeated to
-                fill it. A longer one is cut into adjoining windows, the last aligned to its end,
-                and their probabilities are averaged. Or float32 log-mels
-                (B, num_frames, num_mels) in decibels, or a dataset of batches of single windows,
-                as for `fit`.
+                list of B arrays of any lengths or paths of sound files, see `load_audio`. A
+                waveform shorter than a window is repeated to fill it. A longer one is cut into
+                adjoining windows, the last aligned to its end, and their probabilities are
+                averaged. Or float32 log-mels (B, num_frames, num_mels) in decibels, or a dataset
+                of batches of single windows, as for `fit`.
             batch_size: windows per batch; 32 if not given.
             verbose: as in Keras.
             steps: batches to draw from a dataset.
@@ -446,9 +454,13 @@ class SemanticAC(keras.Model):
             float32 (B, K), rows sum to 1.
 
         Raises:
-            ValueError: if a waveform is empty, not float or not finite.
+            ValueError: if a waveform is empty, not float, not finite or far outside [-1, 1], or a
+                file cannot be read.
         """
         options = {"verbose": verbose, "steps": steps, "callbacks": callbacks}
+        if groups := file_groups(x):
+            return np.concatenate([self.predict(g, batch_size, **options) for g in groups])
+        x = loaded(x, self.front_end.sample_rate_hz)
         self._expect(waveforms=is_waveforms(x))
         self.refresh_labels()
         if not is_waveforms(x):
@@ -472,8 +484,11 @@ class SemanticAC(keras.Model):
             float32 unit vectors, (B, C).
 
         Raises:
-            ValueError: if a waveform is empty, not float or not finite.
+            ValueError: as for `predict`.
         """
+        if groups := file_groups(x):
+            return np.concatenate([self.encode_audio(g, batch_size, verbose) for g in groups])
+        x = loaded(x, self.front_end.sample_rate_hz)
         self._expect(waveforms=is_waveforms(x))
         if not is_waveforms(x):
             return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)

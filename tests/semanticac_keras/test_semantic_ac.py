@@ -3,10 +3,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import soundfile
 from keras import ops
 
 from edge.inference.frontend import log_mel
-from semanticac_keras import ByteTokenizer, SemanticAC, TextEncoder
+from semanticac_keras import ByteTokenizer, SemanticAC, TextEncoder, load_audio
 from semanticac_keras.presets import PRESETS
 from semanticac_keras.semantic_ac import MAX_LOG_SCALE
 from tests import micro as micro_preset
@@ -146,6 +147,41 @@ def test_waveforms_of_any_length(untrained, clips):
 def test_invalid_waveforms_are_rejected(untrained, waveforms, message):
     with pytest.raises(ValueError, match=message):
         predict(untrained, waveforms)
+
+
+@pytest.fixture
+def files(clips, tmp_path):
+    """Paths of the first clips as files: mono, and stereo at twice the rate."""
+    paths = [tmp_path / "mono.wav", tmp_path / "stereo.flac"]
+    soundfile.write(paths[0], clips[0][0], 8000, subtype="FLOAT")
+    soundfile.write(paths[1], np.repeat(np.repeat(clips[0][1], 2)[:, None], 2, 1), 16_000)
+    return paths
+
+
+def test_files_and_waveforms_mix(untrained, clips, files, monkeypatch):
+    model, rate = untrained, untrained.front_end.sample_rate_hz
+    waveforms = [load_audio(path, rate) for path in files]
+    mixed = [str(files[0]), clips[0][2], files[1]]
+    expected = predict(model, [waveforms[0], clips[0][2], waveforms[1]])
+    np.testing.assert_allclose(predict(model, mixed), expected, atol=1e-6)
+    assert np.abs(waveforms[0] - clips[0][0]).max() == 0
+    labels = np.array([0, 1])
+    np.testing.assert_allclose(
+        model.evaluate(files, labels, verbose=0),
+        model.evaluate(waveforms, labels, verbose=0),
+        rtol=1e-6,
+    )
+    monkeypatch.setattr("semanticac_keras.inputs._FILES_AT_ONCE", 2)
+    np.testing.assert_allclose(predict(model, mixed), expected, atol=1e-6)
+    vectors = model.encode_audio([waveforms[0], clips[0][2], waveforms[1]])
+    np.testing.assert_allclose(model.encode_audio(mixed), vectors, atol=1e-6)
+
+
+def test_wrong_files_are_rejected(untrained, files):
+    with pytest.raises(ValueError, match=r"expected a list of files. Received: one path, '.*wav'"):
+        predict(untrained, str(files[0]))
+    with pytest.raises(ValueError, match=r"absent\.wav: missing"):
+        predict(untrained, [*files, files[0].with_name("absent.wav")])
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate"])

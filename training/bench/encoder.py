@@ -19,11 +19,11 @@ from edge.inference.frontend import FrontEnd, log_mel
 from edge.types import FloatArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.audio_tower import window_batch
+from semanticac_keras.sound_files import AUDIO_SUFFIXES, read_waveform
 from training.bench.contenders import ContenderError, Contest
 from training.bench.core import SINGLE_THREADED
 from training.bench.inference import tagger_shape
 from training.bench.peers import CLAP, ONNX, ONNX_INT8
-from training.datasets.audio import AUDIO_SUFFIXES, read_waveform
 from training.runs.cost import count_graph_macs
 
 # Our models, then the peers, in the order of the table.

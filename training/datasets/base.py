@@ -16,6 +16,7 @@ import numpy as np
 
 from edge.types import FloatArray, IntArray
 from semanticac_keras.progress import progress_bar
+from semanticac_keras.sound_files import SoundFileError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -274,10 +275,11 @@ def map_files(
     description: str,
     progress: bool = False,
 ) -> list[_Result]:
-    """Apply a function to items in threads and combine all `DatasetError`s into one.
+    """Apply a function to items in threads and combine all errors into one.
 
     Args:
-        function: maps an item to a result; raises `DatasetError` if an item is unusable.
+        function: maps an item to a result; raises `DatasetError` or `SoundFileError` if an item is
+            unusable.
         items: arguments of the function.
         name_of: returns the name of an item for the error message.
         description: text beside the progress bar.
@@ -290,10 +292,10 @@ def map_files(
         DatasetError: if any item failed. Counts all and names the first with their reasons.
     """
 
-    def attempt(item: _Item) -> _Result | DatasetError:
+    def attempt(item: _Item) -> _Result | DatasetError | SoundFileError:
         try:
             return function(item)
-        except DatasetError as error:
+        except (DatasetError, SoundFileError) as error:
             return error
 
     results: list[_Result] = []
@@ -304,7 +306,7 @@ def map_files(
         progress_bar(description, len(items), enabled=progress) as advance,
     ):
         for item, result in zip(items, pool.map(attempt, items), strict=True):
-            if isinstance(result, DatasetError):
+            if isinstance(result, DatasetError | SoundFileError):
                 failures.append(f"{name_of(item)} ({result})")
             else:
                 results.append(result)

@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from edge.types import FloatArray
-from training.datasets.audio import resample
+from semanticac_keras.sound_files import resample
 from training.datasets.base import AudioDataset, Clip
 
 NUM_FOLDS = 5

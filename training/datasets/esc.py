@@ -16,7 +16,8 @@ from semanticac_keras.download import (
     download,
     extract_zip,
 )
-from training.datasets.audio import AudioHeader, read_clip, read_header
+from semanticac_keras.sound_files import AudioHeader, read_header
+from training.datasets.audio import read_clip
 from training.datasets.base import (
     AudioDataset,
     Clip,

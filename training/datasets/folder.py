@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.datasets.audio import AUDIO_SUFFIXES, AudioHeader, read_clip, read_header
+from semanticac_keras.sound_files import AUDIO_SUFFIXES, AudioHeader, read_header
+from training.datasets.audio import read_clip
 from training.datasets.base import AudioDataset, Clip, DatasetError, map_files, name_some
 
 NUM_FOLDS = 5

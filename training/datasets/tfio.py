@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from edge.types import FloatArray
-from training.datasets.audio import check_amplitudes, read_header, resample, segment_frames
+from semanticac_keras.sound_files import check_amplitudes, read_header, resample, segment_frames
 from training.datasets.base import Clip, DatasetError
 
 # Value of silence and full scale for each sample type of tensorflow-io.

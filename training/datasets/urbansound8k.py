@@ -15,7 +15,8 @@ from semanticac_keras.download import (
     extract_tar,
     os_reason,
 )
-from training.datasets.audio import read_clip, read_header
+from semanticac_keras.sound_files import read_header
+from training.datasets.audio import read_clip
 from training.datasets.base import (
     AudioDataset,
     Clip,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.types import FloatArray
-from training.datasets.audio import read_clip, read_samples, resample
+from semanticac_keras.sound_files import read_samples, resample
+from training.datasets.audio import read_clip
 from training.datasets.base import AudioDataset, Clip, map_files
 from training.inspection.fingerprints import SAMPLE_RATE_HZ, Fingerprint, fingerprint
 

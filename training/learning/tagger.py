@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.types import FloatArray
 from semanticac_keras.audio_tower import fit_to_window
-from training.datasets.audio import resample
+from semanticac_keras.sound_files import resample
 
 # Smaller outputs are not considered embeddings.
 _MIN_EMBEDDING_DIM = 128

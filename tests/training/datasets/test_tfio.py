@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from semanticac_keras.sound_files import SoundFileError, read_waveform
 from training.datasets import DatasetError, load_dataset, tfio
-from training.datasets.audio import read_waveform
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_unscaled_samples_are_rejected_and_segments_read(sounds, monkeypatch):
     part = dataset.read(replace(clip, segment=(0.1, 0.3)), 44_100)
     np.testing.assert_allclose(part, read_waveform(clip.path, 44_100, (0.1, 0.3)), atol=1e-6)
     soundfile.write(clip.path, np.full(1000, 1e30), 44_100, "FLOAT")
-    with pytest.raises(DatasetError, match=r"samples up to ±1e\+30"):
+    with pytest.raises(SoundFileError, match=r"samples up to ±1e\+30"):
         dataset.read(clip, 44_100)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.datasets.audio import read_waveform, resample
+from semanticac_keras.sound_files import read_waveform, resample
 from training.inspection import fingerprints
 from training.inspection.fingerprints import (
     SAMPLE_RATE_HZ,

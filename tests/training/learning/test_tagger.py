@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from training.datasets.audio import resample
+from semanticac_keras.sound_files import resample
 from training.learning.tagger import Tagger, TaggerError
 
 RATE_HZ = 4000

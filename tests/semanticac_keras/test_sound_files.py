@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from training.datasets import DatasetError
-from training.datasets.audio import read_header, read_waveform
+from semanticac_keras.sound_files import SoundFileError, load_audio, read_header, read_waveform
 
 # librosa imports audioread, which imports deprecated modules of Python.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated and slated:DeprecationWarning")
@@ -55,7 +54,7 @@ def test_truncated_samples_are_rejected(tmp_path, suffix, format_name):
     path.write_bytes(content[:-2])
     assert soundfile.info(path).frames < len(NOISE)
     for read in (read_header, lambda path: read_waveform(path, 32_000)):
-        with pytest.raises(DatasetError, match=f"{len(content) - 2:,} of {len(content):,} bytes"):
+        with pytest.raises(SoundFileError, match=f"{len(content) - 2:,} of {len(content):,} bytes"):
             read(path)
 
 
@@ -63,7 +62,7 @@ def test_truncated_flac_is_rejected(tmp_path):
     path = tmp_path / "cut.flac"
     soundfile.write(path, NOISE, 44_100)
     path.write_bytes(path.read_bytes()[:-20_000])
-    with pytest.raises(DatasetError, match=r"unreadable|truncated"):
+    with pytest.raises(SoundFileError, match=r"unreadable|truncated"):
         read_waveform(path, 32_000)
 
 
@@ -89,7 +88,7 @@ def test_flac_without_a_length_is_rejected(tmp_path):
     content[21] &= 0xF0  # the 36 bits of STREAMINFO that count the samples
     content[22:26] = bytes(4)
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match="does not state its length"):
+    with pytest.raises(SoundFileError, match="does not state its length"):
         read_waveform(path, 32_000)
 
 
@@ -97,7 +96,7 @@ def test_flac_without_a_length_is_rejected(tmp_path):
 def test_non_finite_samples_are_rejected(tmp_path, value):
     path = tmp_path / "float.wav"
     soundfile.write(path, np.array([0.0, value, 0.1], np.float32), 44_100, subtype="FLOAT")
-    with pytest.raises(DatasetError, match="NaN or infinite"):
+    with pytest.raises(SoundFileError, match="NaN or infinite"):
         read_waveform(path, 32_000)
 
 
@@ -106,7 +105,7 @@ def test_non_finite_samples_are_rejected(tmp_path, value):
 def test_unscaled_samples_are_rejected(tmp_path, subtype, peak):
     path = tmp_path / "float.wav"
     soundfile.write(path, np.array([0.0, peak, 0.1]), 44_100, subtype)
-    with pytest.raises(DatasetError, match=r"samples up to ±.*within about ±1; divide"):
+    with pytest.raises(SoundFileError, match=r"samples up to ±.*within about ±1; divide"):
         read_waveform(path, 32_000)
 
 
@@ -143,15 +142,28 @@ def test_only_the_segment_is_decoded(tmp_path, monkeypatch):
 
 
 def test_missing_empty_and_foreign_files_are_rejected(tmp_path):
-    with pytest.raises(DatasetError, match="missing"):
+    with pytest.raises(SoundFileError, match="missing"):
         read_waveform(tmp_path / "none.wav", 32_000)
     empty = tmp_path / "empty.wav"
     soundfile.write(empty, np.zeros(0, np.float32), 44_100)
-    with pytest.raises(DatasetError, match="empty"):
+    with pytest.raises(SoundFileError, match="empty"):
         read_waveform(empty, 32_000)
     text = tmp_path / "text.wav"
     text.write_text("no sound")
-    with pytest.raises(DatasetError, match="unreadable: Format not recognised"):
+    with pytest.raises(SoundFileError, match="unreadable: Format not recognised"):
         read_header(text)
-    with pytest.raises(DatasetError, match="unreadable"):
+    with pytest.raises(SoundFileError, match="unreadable"):
         read_header(tmp_path)
+
+
+def test_load_audio_equals_librosa(wav):
+    expected, _ = librosa.load(wav, sr=16_000)
+    np.testing.assert_array_equal(load_audio(str(wav), 16_000), expected)
+
+
+def test_load_audio_names_the_file(tmp_path, wav):
+    path = tmp_path / "absent.wav"
+    with pytest.raises(ValueError, match=rf"{path}: missing"):
+        load_audio(path)
+    with pytest.raises(ValueError, match="must be positive"):
+        load_audio(wav, 0)
