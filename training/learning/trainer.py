@@ -4,7 +4,6 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
 from edge.types import FloatArray
@@ -19,11 +18,13 @@ from training.learning.callbacks import (
     ProgressBar,
     Recorder,
     SeedByEpoch,
+    StopIfNotFinite,
     Validation,
     finalize_weights,
 )
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.metrics import accuracy
 from training.learning.recipes import Recipe
 from training.runs.run import Run, RunError
 
@@ -72,7 +73,8 @@ def learn(job: Job) -> Learned:
 
     Raises:
         DatasetError: if a clip cannot be read.
-        RunError: if the checkpoint to resume from cannot be read.
+        RunError: if the checkpoint to resume from cannot be read, or the loss or a weight becomes
+            NaN or infinite.
     """
     if device_kind() == "cpu":
         tune_for_cpu()
@@ -101,7 +103,7 @@ def learn(job: Job) -> Learned:
     with job.devices.scope():
         optimizer = recipe.make_optimizer(batches.steps_per_epoch)
         # As an object, it gets its variables before the step is traced, see `build_optimizer`.
-        model.compile(optimizer, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        model.compile(optimizer, metrics=[accuracy()])
         finished = _train(job, batches, validation)
     return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
 
@@ -112,6 +114,11 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
     first_epoch = _restore(job.model, run, batches.steps_per_epoch) if job.resume else 0
     bar = ProgressBar(epochs, first_epoch)
     rows = run.read_history()[:first_epoch]
+
+    def names_of(epoch: int, batch: int) -> list[str]:
+        chosen = batches.chosen(epoch * batches.steps_per_epoch + batch)
+        return [job.dataset.clips[i].name for i in job.split.train[chosen]]
+
     try:
         job.model.fit(
             job.devices.share(batches.generate(first_epoch)),
@@ -122,6 +129,7 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
             callbacks=[
                 *job.devices.callbacks(),
                 SeedByEpoch(),
+                StopIfNotFinite(run, names_of),
                 Validation(run, rows, select=job.split.validation_fold is not None),
                 Recorder(run, rows),
                 bar,

@@ -17,7 +17,7 @@ Row = dict[str, float]
 
 
 class RunError(Exception):
-    """A run directory does not suit the request."""
+    """A run directory does not suit the request, or a run cannot go on."""
 
 
 @dataclass(frozen=True)
