@@ -135,6 +135,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
         with replacing(directory / "report.md") as temporary:
             temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
     except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except (DatasetError, ExportError, JobsError, RunError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
         first_run = next(job.run for jobs in plans.values() for job in jobs.values())
         _write_report(directory, dataset, first_run, results, arguments.jobs)
     except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except (DatasetError, JobsError, RunError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Generated inputs and results: sounds, a trained run, runs without training, and taggers."""
 
 import io
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,14 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import micro
 
     micro.run_eagerly(monkeypatch)
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

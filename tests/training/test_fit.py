@@ -173,14 +173,6 @@ def test_a_damaged_checkpoint_is_one_line(arguments, tmp_path, monkeypatch, caps
     assert "cannot be read" in capsys.readouterr().err
 
 
-@pytest.fixture
-def sigint():
-    """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_exports_the_model(sigint, micro_arguments, micro_program, tmp_path):
     options = ["--epochs", "10000", "--out", str(tmp_path / "run")]

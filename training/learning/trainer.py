@@ -24,6 +24,7 @@ from training.learning.callbacks import (
 )
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.interrupts import stopping_between_steps
 from training.learning.metrics import accuracy
 from training.learning.recipes import Recipe
 from training.runs.run import Run, RunError
@@ -120,23 +121,25 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
         return [job.dataset.clips[i].name for i in job.split.train[chosen]]
 
     try:
-        job.model.fit(
-            job.devices.share(batches.generate(first_epoch)),
-            steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=first_epoch,
-            epochs=epochs,
-            validation_data=validation,
-            callbacks=[
-                *job.devices.callbacks(),
-                SeedByEpoch(),
-                StopIfNotFinite(run, names_of),
-                Validation(run, rows, select=job.split.validation_fold is not None),
-                Recorder(run, rows),
-                bar,
-            ],
-            shuffle=False,  # `TrainingBatches` shuffles
-            verbose=0,
-        )
+        with stopping_between_steps() as interrupt:
+            job.model.fit(
+                job.devices.share(batches.generate(first_epoch)),
+                steps_per_epoch=batches.steps_per_epoch,
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                validation_data=validation,
+                callbacks=[
+                    *job.devices.callbacks(),
+                    SeedByEpoch(),
+                    StopIfNotFinite(run, names_of),
+                    Validation(run, rows, select=job.split.validation_fold is not None),
+                    Recorder(run, rows),
+                    bar,
+                    interrupt,
+                ],
+                shuffle=False,  # `TrainingBatches` shuffles
+                verbose=0,
+            )
     except KeyboardInterrupt:
         print("training.fit: interrupted; keeping the weights trained so far", file=sys.stderr)
         return False
