@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.files import replacing
 from semanticac_keras import HEADS, ExportError
 from training import fit
 from training.crossval import plan, repetition_options
@@ -16,6 +15,7 @@ from training.datasets import DatasetError, load_dataset
 from training.learning.augment import Augmentation
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.runs.cost import tower_costs
+from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
 from training.runs.markdown import provenance_section, table
 from training.runs.results import Results, percent
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
             lines = tower_table(preset)
         else:
             lines = _train(arguments, passed_on, directory, fit_program)
-        with replacing(directory / "report.md") as temporary:
+        with writing(directory / "report.md") as temporary:
             temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)

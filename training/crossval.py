@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edge.config.options import CommandParser
-from edge.files import replacing
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.split import Split
 from training.learning.options import chosen_recipe, parse_passing_on, positive_int
 from training.runs.evaluation import Evaluation
+from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.results import Results, percent
@@ -223,7 +223,7 @@ def _write_report(
             *evaluation_section(pooled, directory, f"{protocol}-", "###"),
         ]
         figures[protocol] = _figures(result, pooled)
-    with replacing(directory / "report.md") as temporary:
+    with writing(directory / "report.md") as temporary:
         temporary.write_text("\n".join(lines))
     summary = {
         "dataset": dataset.name,

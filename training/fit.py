@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edge.config.options import CommandParser
-from edge.files import replacing
 from semanticac_keras import CheckpointError
 from semanticac_keras.download import DownloadError
 from semanticac_keras.export import Quantization
@@ -20,6 +19,7 @@ from training.learning.options import chosen_recipe, training_options
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
+from training.runs.files import writing
 from training.runs.run import Run, RunError, free_directory, write_json
 
 _PROGRAM = "training.fit"
@@ -107,7 +107,7 @@ def fit(job: Job) -> int:
     figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
     evaluation.save(run.predictions)
     if job.quantization is not None:
-        with replacing(run.directory / "model.keras") as temporary:
+        with writing(run.directory / "model.keras") as temporary:
             model.save(temporary)
         receipt = {
             "dataset": dataset.name,

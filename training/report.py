@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.config.options import CommandParser
-from edge.files import replacing
 from training.datasets import AudioDataset
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
+from training.runs.files import writing
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.plots import plot_curves
 from training.runs.run import Run
@@ -100,7 +100,7 @@ def write_report(
             "fold, so the accuracy is slightly optimistic; the folds are kept for comparability.",
             "",
         ]
-    with replacing(run.directory / "report.md") as temporary:
+    with writing(run.directory / "report.md") as temporary:
         temporary.write_text("\n".join(lines))
 
 

@@ -3,15 +3,16 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from edge.files import replacing
 from semanticac_keras import SemanticAC
 from semanticac_keras.progress import create_progress
 from training.datasets.base import name_some
+from training.runs.files import writing
 from training.runs.run import Row, Run, RunError, best_epoch
 
 
@@ -25,6 +26,16 @@ def finalize_weights(model: SemanticAC) -> None:
         for variable in model.trainable_variables:
             variable.assign(keras.ops.copy(variable))
     model.bake_labels()
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write weights and optimiser state, or leave `path` unchanged.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    with writing(path) as temporary:
+        model.save_weights(temporary, overwrite=True)
 
 
 class StopIfNotFinite(keras.callbacks.Callback):
@@ -114,8 +125,7 @@ class Validation(keras.callbacks.Callback):
         """Save the validated weights if they are the best so far, then restore the current ones."""
         row = {"epoch": self.epoch, "val_accuracy": float((logs or {})["accuracy"])}
         if self.select and best_epoch([*self.rows, row]) == self.epoch:
-            with replacing(self.run.selected(self.epoch)) as temporary:
-                self.model.save_weights(temporary, overwrite=True)
+            save_weights(self.model, self.run.selected(self.epoch))
         for variable, value in zip(self.model.trainable_variables, self.current, strict=True):
             variable.assign(value)
 
@@ -149,8 +159,7 @@ class Recorder(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": float(epoch + 1), **values, "seconds": self.seconds})
         self.run.write_history(self.rows)
-        with replacing(self.run.checkpoint) as temporary:
-            self.model.save_weights(temporary, overwrite=True)
+        save_weights(self.model, self.run.checkpoint)
 
 
 class SeedByEpoch(keras.callbacks.Callback):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.files import replacing
 from edge.types import FloatArray, IntArray
+from training.runs.files import writing
 
 CALIBRATION_BINS = 15
 
@@ -71,7 +71,7 @@ class Evaluation:
 
     def save(self, path: Path) -> None:
         """Write labels, names, truth and probabilities as `.npz`."""
-        with replacing(path) as temporary:
+        with writing(path) as temporary:
             np.savez_compressed(
                 temporary,
                 labels=np.array(self.labels),

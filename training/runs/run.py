@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.files import replacing
+from training.runs.files import RunError, writing
 
 Row = dict[str, float]
-
-
-class RunError(Exception):
-    """A run directory does not suit the request, or a run cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ class Run:
 
     def write_history(self, rows: list[Row]) -> None:
         """Write the complete history, replacing the file."""
-        with replacing(self.history) as temporary, temporary.open("w", newline="") as file:
+        with writing(self.history) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["epoch"])
             writer.writeheader()
             writer.writerows(rows)
@@ -137,7 +133,7 @@ class Run:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file atomically."""
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
