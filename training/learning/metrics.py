@@ -6,13 +6,20 @@ import keras
 from keras import ops
 
 
-def accuracy() -> keras.metrics.Metric:
-    """Create the metric `accuracy`: the share of rows whose largest logit is the label's.
+@keras.saving.register_keras_serializable("semanticac_keras")
+class Accuracy(keras.metrics.MeanMetricWrapper):
+    """Share of rows whose largest logit is the label's; a row that is not finite is never a hit.
 
-    Unlike in Keras' own, a row with a NaN or an infinity is never a hit: the argmax of NaN is 0 on
-    some backends, so that a model of NaN would be right on the first class.
+    The argmax of NaN is 0 on some backends, where Keras' own accuracy would count each clip of the
+    first class as a hit.
     """
-    return keras.metrics.MeanMetricWrapper(_hits, name="accuracy")
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
+        super().__init__(_hits, name=name, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"name": self.name, "dtype": self.dtype}
 
 
 def _hits(y_true: Any, y_pred: Any) -> Any:
