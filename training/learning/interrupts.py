@@ -1,4 +1,4 @@
-"""Ctrl-C between the steps of a training, instead of anywhere inside Keras' backend."""
+"""Ctrl-C and SIGTERM: when they act, and what they leave behind."""
 
 import os
 import signal
@@ -41,6 +41,27 @@ class StopBetweenSteps(keras.callbacks.Callback):
     def _stop_if_requested(self) -> None:
         if self.requested:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def exiting_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `SystemExit`, so that temporary files and child processes are removed.
+
+    Nothing changes where SIGTERM has a handler already, and outside the main thread.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
