@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from edge.files import replacing
 from edge.inference.bundle import BundleContract, Inputs, Quantization, write_bundle
 from edge.inference.interpreter import Interpreter, measure_probe
 from edge.inference.streaming import StreamingClassifier
@@ -115,17 +117,28 @@ def _convert(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> b
     with tempfile.TemporaryDirectory() as directory:
         source, target = Path(directory) / "model.keras", Path(directory) / "model.tflite"
         model.save(source)
-        command = [sys.executable, "-m", "semanticac_keras.export", str(source), str(target)]
+        _run_child([str(source), str(target), quantization, inputs])
+        return target.read_bytes()
+
+
+def _run_child(arguments: list[str]) -> None:
+    """Run `_main` on TensorFlow, in a child process that does not outlive this one."""
+    # The system closes the pipe's other end when this process ends, however it does.
+    watched, held = os.pipe()
+    try:
         child = subprocess.run(
-            [*command, quantization, inputs],
+            [sys.executable, "-m", "semanticac_keras.export", *arguments, "--parent-pipe"],
             env={**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+            stdin=watched,
             capture_output=True,
             text=True,
         )
-        if child.returncode:
-            reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ExportError(f"conversion failed in the TensorFlow process: {reason}")
-        return target.read_bytes()
+    finally:
+        os.close(watched)
+        os.close(held)
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ExportError(f"conversion failed in the TensorFlow process: {reason}")
 
 
 def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs) -> bytes:
@@ -293,14 +306,25 @@ def _test_signals(num_samples: int, sample_rate_hz: int) -> FloatArray:
 
 
 def _main() -> None:
-    """Convert a saved model: entry point of the child process of `_convert`."""
+    """Convert a saved model: entry point of the child process of `_run_child`."""
     parser = argparse.ArgumentParser()
     for name in ("source", "target", "quantization", "inputs"):
         parser.add_argument(name)
+    parser.add_argument("--parent-pipe", action="store_true", help="exit at the end of stdin")
     arguments = parser.parse_args()
+    if arguments.parent_pipe:
+        threading.Thread(target=_exit_at_the_end_of_stdin, daemon=True).start()
     model = keras.saving.load_model(arguments.source, compile=False)
     flatbuffer = _convert_here(model, arguments.quantization, arguments.inputs)
-    Path(arguments.target).write_bytes(flatbuffer)
+    with replacing(arguments.target) as temporary:
+        temporary.write_bytes(flatbuffer)
+
+
+def _exit_at_the_end_of_stdin() -> None:
+    # Not `sys.stdin`, whose lock would block the interpreter's exit.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":

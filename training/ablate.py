@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.files import replacing
 from semanticac_keras import HEADS, ExportError
 from training import fit
 from training.crossval import plan, repetition_options
 from training.datasets import DatasetError, load_dataset
 from training.learning.augment import Augmentation
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
+from training.learning.recipes import Recipe
 from training.runs.cost import tower_costs
+from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
 from training.runs.markdown import provenance_section, table
 from training.runs.results import Results, percent
@@ -132,9 +133,10 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
             lines = tower_table(preset)
         else:
             lines = _train(arguments, passed_on, directory, fit_program)
-        with replacing(directory / "report.md") as temporary:
+        with writing(directory / "report.md") as temporary:
             temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
     except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except (DatasetError, ExportError, JobsError, RunError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -208,6 +210,10 @@ def _train(
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
     recipes = {variant: chosen_recipe(fit.parse(line)) for variant, line in options.items()}
     first = variants[0]
+    if arguments.weights and len({_architecture(recipe) for recipe in recipes.values()}) > 1:
+        raise ValueError(
+            f"--weights fits one architecture, and table {arguments.table} compares several"
+        )
     same = [variant for variant in variants[1:] if recipes[variant] == recipes[first]]
     plans = {
         variant: plan(
@@ -232,6 +238,11 @@ def _train(
         names = ", ".join(variant.name for variant in same)
         lines.append(f"Equal to the first, and not trained again: {names}.")
     return [*lines, ablation.note, ""]
+
+
+def _architecture(recipe: Recipe) -> tuple[Any, ...]:
+    """Return the fields that determine which weights a model has."""
+    return (recipe.preset, recipe.conv_stem, recipe.head, recipe.texts == "none")
 
 
 def _difference(result: Results, reference: Results) -> str:

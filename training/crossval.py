@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from edge.config.options import CommandParser
-from edge.files import replacing
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
-from training.datasets.split import Split
+from training.learning.checks import check_learnable
 from training.learning.options import chosen_recipe, parse_passing_on, positive_int
 from training.runs.evaluation import Evaluation
+from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
+from training.runs.listing import listing
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
         first_run = next(job.run for jobs in plans.values() for job in jobs.values())
         _write_report(directory, dataset, first_run, results, arguments.jobs)
     except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
     except (DatasetError, JobsError, RunError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -134,23 +136,29 @@ def plan(
         Jobs by fold and seed.
 
     Raises:
-        RunError: if a run was started with other settings.
-        ValueError: if a fold does not exist, or a field of the recipe is not allowed.
+        RunError: if a run was started with other settings or other clips.
+        ValueError: if a fold does not exist, a field of the recipe is not allowed, or a run would
+            learn or test nothing.
     """
-    jobs = {}
+    jobs, clips = {}, listing(dataset)
+    warnings: dict[str, None] = {}
     export = ("--quantization", "dynamic_int8") if keep_bundles else ("--no-export",)
     for fold, seed in product(folds, seeds):
         run_arguments = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
         following = _following(fold, dataset) if validate else None
         if following is not None:
             run_arguments += ["--validation-fold", str(following)]
-        Split.of(dataset, fold, following)  # refuse wrong folds before any run
-        settings = fit.settings(fit.parse(run_arguments), dataset, fold)
+        parsed = fit.parse(run_arguments)
+        split = fit.checked_split(parsed, dataset, fold)  # before any run
+        warnings |= dict.fromkeys(check_learnable(dataset, split, chosen_recipe(parsed)))
+        settings = fit.settings(parsed, dataset, fold)
         name = f"{'validation' if validate else 'last'}-fold{fold}-seed{seed}"
         job = FitProcess(Run(directory / name), tuple(run_arguments), fit_program)
         if job.run.config.exists():
-            job.run.check_same(settings)
+            job.run.check_same(settings, clips)
         jobs[fold, seed] = job
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return jobs
 
 
@@ -222,7 +230,7 @@ def _write_report(
             *evaluation_section(pooled, directory, f"{protocol}-", "###"),
         ]
         figures[protocol] = _figures(result, pooled)
-    with replacing(directory / "report.md") as temporary:
+    with writing(directory / "report.md") as temporary:
         temporary.write_text("\n".join(lines))
     summary = {
         "dataset": dataset.name,

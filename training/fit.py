@@ -3,26 +3,36 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from edge.config.options import CommandParser
-from edge.files import replacing
 from semanticac_keras import CheckpointError
 from semanticac_keras.download import DownloadError
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.datasets.base import name_some
 from training.datasets.split import Split
+from training.learning.checks import check_learnable
 from training.learning.distribution import Devices
+from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, training_options
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
+from training.runs.files import writing
+from training.runs.listing import listing
+from training.runs.lock import locked
 from training.runs.run import Run, RunError, free_directory, write_json
 
 _PROGRAM = "training.fit"
+# Fold of `Split.whole`.
+NO_FOLD = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,29 +52,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = chosen_recipe(arguments)
         dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
-        split = Split.of(dataset, fold, arguments.validation_fold)
-        weights = Weights(arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab)
-        devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
-        if devices.leads:
-            _check_directory(arguments, settings(arguments, dataset, fold))
-        with devices.scope():
-            model = build_model(dataset.labels, recipe, weights)
-        if devices.leads:
-            run = _open_run(arguments, dataset, fold)
-        else:
-            run = devices.scratch_run(arguments.resume)
-        return fit(
-            Job(
-                model,
-                dataset,
-                split,
-                recipe,
-                run,
-                arguments.resume is not None,
-                arguments.quantization,
-                devices,
-            )
+        split = checked_split(arguments, dataset, fold)
+        warnings = check_learnable(dataset, split, recipe)
+        weights = Weights(
+            arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab, arguments.weights
         )
+        devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
+        with exiting_on_sigterm(), ExitStack() as lock:
+            if devices.leads:
+                _check_directory(arguments, dataset, fold, lock)
+                for warning in warnings:
+                    print(f"{_PROGRAM}: warning: {warning}", file=sys.stderr)
+            with devices.scope():
+                model = build_model(dataset.labels, recipe, weights)
+            if devices.leads:
+                run = _open_run(arguments, dataset, fold, lock)
+            else:
+                run = devices.scratch_run(arguments.resume)
+            return fit(
+                Job(
+                    model,
+                    dataset,
+                    split,
+                    recipe,
+                    run,
+                    arguments.resume is not None,
+                    arguments.quantization,
+                    devices,
+                )
+            )
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
         return 130
@@ -81,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fit(job: Job) -> int:
-    """Train on all folds but one, evaluate on the held-out fold, and export.
+    """Train on all folds but one, evaluate on the held-out fold if there is one, and export.
 
     The held-out fold selects nothing: without a validation fold, its accuracy per epoch is only
     plotted. A validation fold selects its best epoch, the last of equals. After an interrupt, the
@@ -102,23 +118,32 @@ def fit(job: Job) -> int:
         **outcome.speed(run.read_history(), learned.clips_per_epoch),
         **outcome.sizes(model),
     }
-    test_clips = [learned.clips[i] for i in split.test]
-    evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run)
-    figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
-    evaluation.save(run.predictions)
+    evaluation = None
+    if split.test.size:
+        test_clips = [learned.clips[i] for i in split.test]
+        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run)
+        figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
+        evaluation.save(run.predictions)
     if job.quantization is not None:
-        with replacing(run.directory / "model.keras") as temporary:
+        with writing(run.model) as temporary:
             model.save(temporary)
         receipt = {
             "dataset": dataset.name,
-            "held_out_fold": split.fold,
+            "held_out_fold": split.fold or None,
             "validation_fold": split.validation_fold,
-            "accuracy": evaluation.accuracy,
+            **({} if evaluation is None else {"accuracy": evaluation.accuracy}),
             "held_out_clips": len(split.test),
             "recipe": asdict(job.recipe),
         }
+        compared = split.test if split.test.size else split.train
         figures["export"] = outcome.export(
-            model, dataset, test_clips, evaluation.truth, run, receipt, job.quantization
+            model,
+            dataset,
+            [learned.clips[i] for i in compared],
+            np.array([dataset.clips[i].label for i in compared]),
+            run,
+            receipt,
+            job.quantization,
         )
     write_report(run, dataset, evaluation, figures)
     if learned.finished:
@@ -133,10 +158,16 @@ def fit(job: Job) -> int:
 
 def _conclude(run: Run, dataset: AudioDataset, fold: int, figures: dict[str, Any]) -> int:
     """Print the result and return the exit status."""
-    print(
-        f"fold {fold} of {dataset.name}: accuracy {figures['accuracy']:.1%} "
-        f"on {figures['held_out_clips']} clips"
-    )
+    if fold == NO_FOLD:
+        print(
+            f"trained on all {figures['training_clips']} clips of {dataset.name}; none was held "
+            "out, so there is no accuracy (training.crossval measures one)"
+        )
+    else:
+        print(
+            f"fold {fold} of {dataset.name}: accuracy {figures['accuracy']:.1%} "
+            f"on {figures['held_out_clips']} clips"
+        )
     print(f"report: {run.directory / 'report.md'}")
     if "export" in figures:
         if reason := figures["export"].get("error"):
@@ -153,30 +184,77 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         "dataset": dataset.name,
         # Left out by default, so that runs from before this option can be resumed.
         **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
-        "fold": fold,
+        "fold": fold if fold != NO_FOLD else None,
         "validation_fold": arguments.validation_fold,
         "recipe": asdict(chosen_recipe(arguments)),
         "weights": {
             "audio": arguments.audio_weights,
             "text": arguments.text_weights,
             "vocabulary": arguments.bpe_vocab and str(arguments.bpe_vocab),
+            "model": arguments.weights and str(arguments.weights),
         },
     }
 
 
-def _check_directory(arguments: argparse.Namespace, expected: dict[str, Any]) -> None:
-    """Refuse an unsuitable run directory before the model is built."""
+def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) -> Split:
+    """Divide the clips, and refuse a test on clips that the initial weights were trained on.
+
+    Args:
+        arguments: the command line.
+        dataset: labelled clips.
+        fold: held-out fold, or `NO_FOLD`.
+
+    Raises:
+        ValueError: if a fold does not exist, or the accuracy would be no test.
+    """
+    if fold == NO_FOLD:
+        if arguments.validation_fold is not None:
+            raise ValueError("--fold none trains on all clips; leave out --validation-fold")
+        return Split.whole(dataset)
+    split = Split.of(dataset, fold, arguments.validation_fold)
+    if arguments.weights:
+        now, before = listing(dataset), Run(_directory(arguments.weights)).trained_on()
+        tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
+        if seen := [name for name in tested if name in before and before[name][2] == now[name][2]]:
+            raise ValueError(
+                f"--weights was trained on {len(seen):,} of the {len(tested):,} clips to test on "
+                f"({name_some(seen)}), so the accuracy would be no test. Hold out the fold that it "
+                "held out, or train on all clips with --fold none."
+            )
+    return split
+
+
+def _directory(weights: Path) -> Path:
+    """Return the run directory of a model."""
+    return weights if weights.is_dir() else weights.parent
+
+
+def _check_directory(
+    arguments: argparse.Namespace, dataset: AudioDataset, fold: int, lock: ExitStack
+) -> None:
+    """Refuse an unsuitable run directory before the model is built, and lock one to resume."""
     if arguments.resume:
-        Run(arguments.resume).check_resumable(expected)
+        run = Run(arguments.resume)
+        if run.config.exists():
+            lock.enter_context(locked(run.directory))
+        run.check_resumable(settings(arguments, dataset, fold), listing(dataset))
     elif arguments.out:
         Run(arguments.out).check_unused()
 
 
-def _open_run(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) -> Run:
+def _open_run(
+    arguments: argparse.Namespace, dataset: AudioDataset, fold: int, lock: ExitStack
+) -> Run:
+    """Start a run, or open the one to resume; another process cannot use it before `lock` ends."""
     if arguments.resume:
-        return Run(arguments.resume)
-    run = Run(arguments.out or free_directory(Path("runs") / f"{dataset.name}-fold{fold}"))
-    run.start(settings(arguments, dataset, fold))
+        run = Run(arguments.resume)
+        if run.metrics.exists():
+            run.extend(chosen_recipe(arguments).epochs)
+        return run
+    name = f"{dataset.name}-all" if fold == NO_FOLD else f"{dataset.name}-fold{fold}"
+    run = Run(arguments.out or free_directory(Path("runs") / name))
+    lock.enter_context(locked(run.directory))
+    run.start(settings(arguments, dataset, fold), clips=listing(dataset))
     return run
 
 
@@ -191,7 +269,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Train on all folds but one, test on that fold, and export the model.",
         parents=[training_options()],
     )
-    parser.add_argument("--fold", type=int, help="held-out fold; default: the first")
+    parser.add_argument(
+        "--fold",
+        type=_fold,
+        help="held-out fold, or none to train the final model on all clips; default: the first",
+    )
     parser.add_argument(
         "--validation-fold",
         type=int,
@@ -199,7 +281,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="also leave this fold out of training, and keep the epoch with its best accuracy",
     )
     parser.add_argument("--out", type=Path, help="new run directory; default: a new one in runs/")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="continue an interrupted run, or a finished one to a higher --epochs",
+    )
     parser.add_argument(
         "--devices",
         type=int,
@@ -222,6 +309,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="save metrics and predictions, but no model and no weights",
     )
     return parser.parse_args(argv)
+
+
+def _fold(text: str) -> int:
+    """Parse a fold's number, or `none`."""
+    if text == "none":
+        return NO_FOLD
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be the number of a fold, or none, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.config.options import CommandParser
-from edge.files import replacing
 from training.datasets import AudioDataset
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
+from training.runs.files import writing
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.plots import plot_curves
 from training.runs.run import Run
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_report(
-    run: Run, dataset: AudioDataset, evaluation: Evaluation, figures: dict[str, Any]
+    run: Run, dataset: AudioDataset, evaluation: Evaluation | None, figures: dict[str, Any]
 ) -> None:
     """Write `report.md` and its plots.
 
     Args:
         run: run directory with its configuration and history.
         dataset: dataset of the training.
-        evaluation: predictions on the held-out fold.
+        evaluation: predictions on the held-out fold, if there is one.
         figures: contents of `metrics.json`.
     """
     config = json.loads(run.config.read_text())
@@ -67,12 +67,11 @@ def write_report(
         validation["epoch"] if validation else None,
         run.directory / "curves.png",
     )
-    mistakes = [
-        (name, truth, predicted, f"{probability:.2f}")
-        for name, truth, predicted, probability in evaluation.mistakes()
-    ]
+    title = f"# {dataset.name}, no fold held out"
+    if evaluation is not None:
+        title = f"# {dataset.name}, fold {config['fold']} held out: {evaluation.accuracy:.1%}"
     lines = [
-        f"# {dataset.name}, fold {config['fold']} held out: {evaluation.accuracy:.1%}",
+        title,
         "",
         f"{figures['held_out_clips']} clips held out, {figures['training_clips']} trained on, "
         f"preset `{config['recipe']['preset']}`, {_duration(figures)}. {_choice(figures)}",
@@ -83,12 +82,8 @@ def write_report(
         *provenance_section(config),
         "![curves](curves.png)",
         "",
-        *evaluation_section(evaluation, run.directory),
-        "## Mistakes",
-        "",
-        *table(("clip", "label", "taken for", "probability"), mistakes),
-        "",
-        *(["## Export", "", _export(figures["export"]), ""] if "export" in figures else []),
+        *([] if evaluation is None else _held_out(evaluation, run.directory)),
+        *(["## Export", "", _export(figures), ""] if "export" in figures else []),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),
@@ -100,8 +95,23 @@ def write_report(
             "fold, so the accuracy is slightly optimistic; the folds are kept for comparability.",
             "",
         ]
-    with replacing(run.directory / "report.md") as temporary:
+    with writing(run.directory / "report.md") as temporary:
         temporary.write_text("\n".join(lines))
+
+
+def _held_out(evaluation: Evaluation, directory: Path) -> list[str]:
+    """Describe the predictions on the held-out fold."""
+    mistakes = [
+        (name, truth, predicted, f"{probability:.2f}")
+        for name, truth, predicted, probability in evaluation.mistakes()
+    ]
+    return [
+        *evaluation_section(evaluation, directory),
+        "## Mistakes",
+        "",
+        *table(("clip", "label", "taken for", "probability"), mistakes),
+        "",
+    ]
 
 
 def _duration(figures: dict[str, Any]) -> str:
@@ -114,6 +124,11 @@ def _duration(figures: dict[str, Any]) -> str:
 def _choice(figures: dict[str, Any]) -> str:
     """Explain which epoch the accuracy belongs to, and how it was selected."""
     validation = figures.get("validation")
+    if not figures["held_out_clips"]:
+        return (
+            "No clip was held out, so this run has no accuracy: `python -m training.crossval` "
+            "with the same options measures what the recipe reaches on unseen clips."
+        )
     if not validation:
         return "The held-out fold selected nothing: the accuracy is that of the last epoch."
     return (
@@ -137,12 +152,14 @@ def _sizes(figures: dict[str, Any]) -> str:
     )
 
 
-def _export(export: dict[str, Any]) -> str:
+def _export(figures: dict[str, Any]) -> str:
+    export = figures["export"]
+    clips = "held-out" if figures["held_out_clips"] else "training"
     if "error" in export:
         return f"Not exported: {export['error']}."
     return (
         f"`model.tflite` ({export['quantization']}) against Keras on {export['clips']:.0f} "
-        "held-out windows: largest difference of a probability "
+        f"{clips} windows: largest difference of a probability "
         f"{export['max_score_difference']:.1e}, smallest cosine of the embeddings "
         f"{export['min_cosine']:.5f}."
     )

@@ -19,6 +19,7 @@ from training.release import comparing, measure
 from training.release.accounting import account, write_files
 from training.release.making import PROGRAM, make_bundle
 from training.release.shipment import SHIPMENTS, Shipment
+from training.runs.lock import locked
 from training.runs.markdown import table
 from training.runs.run import Run, RunError
 
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run(arguments.out or Path("runs") / f"reproduce-{shipment.name}")
     try:
         dataset = load_dataset(shipment.dataset, data_dir)
-        figures = make_bundle(shipment, dataset, run)
+        with locked(run.directory):
+            figures = make_bundle(shipment, dataset, run)
         files = PackagedModel.at(run.directory, shipment.name)
         figures |= account(shipment, dataset, files.bundle, figures, data_dir, arguments.crossval)
         write_files(shipment, dataset, figures, files)

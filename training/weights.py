@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in lines:
             print(line)
     except KeyboardInterrupt:
+        print("weights: interrupted", file=sys.stderr)
         return 130
     except (CheckpointError, OSError) as error:
         print(f"weights: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Generated inputs and results: sounds, a trained run, runs without training, and taggers."""
 
 import io
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,14 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     micro.run_eagerly(monkeypatch)
 
 
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def micro_options() -> list[str]:
     """Options of the `trained` run, besides `micro_arguments`."""
@@ -109,6 +118,7 @@ def write_results(folder: Path) -> Callable[..., None]:
     from training import fit
     from training.datasets import load_dataset
     from training.runs.evaluation import Evaluation
+    from training.runs.listing import listing
     from training.runs.run import write_json
 
     def write_results(jobs, accuracies: Sequence[float]) -> None:
@@ -120,7 +130,7 @@ def write_results(folder: Path) -> Callable[..., None]:
             predicted = np.eye(2, dtype=np.float32)[np.where(correct, truth, 1 - truth)]
             names, probabilities = tuple(clip.name for clip in clips), 0.6 * predicted + 0.2
             arguments = fit.parse(job.arguments)
-            job.run.start(fit.settings(arguments, dataset, fold))
+            job.run.start(fit.settings(arguments, dataset, fold), clips=listing(dataset))
             Evaluation(dataset.labels, names, truth, probabilities).save(job.run.predictions)
             figures = {"accuracy": accuracy, "accuracy_last_epoch": accuracy}
             figures["training_seconds"] = 2.0

@@ -123,3 +123,9 @@ def test_a_wrong_command_line_is_one_line(line, message, capsys):
         ablate.main(line)
     [error] = capsys.readouterr().err.splitlines()
     assert message in error
+
+
+def test_weights_of_one_model_fit_no_table_of_several(arguments, directory, capsys):
+    assert ablate.main([*arguments, "--weights", "run", "--table", "3"]) == 1
+    assert "--weights fits one architecture, and table 3" in capsys.readouterr().err
+    assert not directory.exists()

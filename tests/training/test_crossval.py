@@ -129,12 +129,18 @@ def test_reports_both_protocols_and_their_spread(
 
     assert crossval.main([*command, "--epochs", "7"]) == 1
     assert "epochs was 6, is 7" in capsys.readouterr().err
+    (folder / "hiss" / "0.wav").rename(folder / "hiss" / "new.wav")
+    assert crossval.main(command) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "was started with other clips" in error
+    assert "hiss/new.wav" in error
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--folds", "9"], "`fold` must be one of"),
+        (["--batch-size", "1", "--targets", "diagonal"], "learns nothing from batches of one clip"),
         (["--learning-rate", "-1"], "`learning_rate` must be positive"),
     ],
 )
@@ -143,4 +149,29 @@ def test_a_wrong_argument_is_refused_before_any_run(arguments, change, message, 
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("training.crossval: error:")
     assert message in error
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [(["--fold", "none"], "unrecognized arguments: --fold none"), (["--folds", "none"], "--folds")],
+)
+def test_a_cross_validation_holds_out_a_fold(arguments, line, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        crossval.main([*arguments, *line])
+    [error] = capsys.readouterr().err.splitlines()
+    assert message in error
+
+
+def test_weights_that_know_a_fold_are_refused_before_any_run(
+    arguments, folder, directory, write_results, tmp_path, capsys
+):
+    passed_on = [argument for argument in arguments if argument not in ("--out", str(directory))]
+    dataset = load_dataset("folder", folder)
+    write_results(crossval.plan(tmp_path / "before", passed_on, dataset, [1], [0]), [1.0])
+    source = str(tmp_path / "before" / "last-fold1-seed0")
+    assert crossval.main([*arguments, "--weights", source]) == 1
+    assert "the accuracy would be no test" in capsys.readouterr().err
+    jobs = crossval.plan(directory, [*passed_on, "--weights", source], dataset, [1], [0])
+    assert source in jobs[1, 0].arguments
     assert not directory.exists()

@@ -1,6 +1,8 @@
 """Training from sound files to a run directory and an exported bundle, with the micro preset."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 
@@ -12,9 +14,13 @@ from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
 from semanticac_keras import ExportError
 from training import fit as command
+from training.datasets import load_dataset
 from training.learning.batches import TrainingBatches
 from training.learning.callbacks import Recorder
 from training.runs import outcome
+from training.runs.files import writing
+from training.runs.lock import locked
+from training.runs.run import Run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning"),
@@ -38,7 +44,15 @@ def test_a_run_writes_its_metrics_report_and_bundle(trained, folder):
     assert trained.status == 0
     written = {path.name for path in run.iterdir()}
     assert written == {
-        *("config.json", "history.csv", "checkpoint.weights.h5", "metrics.json", "report.md"),
+        *(
+            ".lock",
+            "clips.json",
+            "config.json",
+            "history.csv",
+            "checkpoint.weights.h5",
+            "metrics.json",
+            "report.md",
+        ),
         *("model.keras", "model.tflite", "predictions.npz", "curves.png"),
         *("confusion_matrix.png", "per_class_accuracy.png", "reliability.png"),
     }
@@ -149,6 +163,9 @@ def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatc
         (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
         (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--fold", "none", "--validation-fold", "1"], "leave out --validation-fold"),
+        (["--weights", "nowhere.keras"], "nowhere.keras does not exist"),
+        (["--batch-size", "1", "--targets", "diagonal"], "learns nothing from batches of one clip"),
         (["--label-smoothing", "0.1", "--targets", "diagonal"], "`label_smoothing` does nothing"),
     ],
 )
@@ -173,12 +190,143 @@ def test_a_damaged_checkpoint_is_one_line(arguments, tmp_path, monkeypatch, caps
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_a_loss_of_nan_is_one_line_and_the_run_resumes_before_it(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    def spoil(self, number):
+        inputs, shares = batch(self, number)
+        return (inputs * np.nan if number == 1 else inputs), shares
+
+    batch, run = TrainingBatches.batch, Run(tmp_path / "run")
+    short = [*arguments, "--epochs", "2"]  # of one batch each
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingBatches, "batch", spoil)
+        assert command.main(short) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("training.fit: error: epoch 2: the loss became nan in batch 1 (")
+    assert f"--resume {run.directory}" in error
+    assert [row["epoch"] for row in run.read_history()] == [1]
+    assert not run.predictions.exists()
+    assert command.main([*short, "--no-export", "--resume", str(run.directory)]) == 0
+    assert all(np.isfinite(row["loss"]) for row in run.read_history())
+
+
 @pytest.fixture
-def sigint():
-    """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def no_conversion(monkeypatch, trained):
+    """Keyword arguments of each export, which writes nothing."""
+
+    def export(model, path, *_, **options):
+        exports.append(options)
+        return contract
+
+    contract, exports = read_contract(trained.directory / "model.tflite"), []
+    monkeypatch.setattr(outcome, "export_tflite", export)
+    return exports
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_without_a_held_out_fold_nothing_claims_an_accuracy(
+    arguments, no_conversion, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    assert command.main([*arguments, "--fold", "none", "--epochs", "1"]) == 0
+    assert "trained on all 10 clips of sounds; none was held out" in capsys.readouterr().out
+    [export] = no_conversion
+    assert len(export["clips"]) == 10
+    assert export["training"]["held_out_fold"] is None
+    figures = json.loads((run / "metrics.json").read_text())
+    for values in (figures, export["training"]):
+        assert not [name for name in values if "accuracy" in name]
+    assert (figures["training_clips"], figures["held_out_clips"]) == (10, 0)
+    assert not (run / "predictions.npz").exists()
+    assert json.loads((run / "config.json").read_text())["fold"] is None
+    report = (run / "report.md").read_text()
+    for text in ("No clip was held out", "training.crossval", "training windows"):
+        assert text in report
+    assert (run / "history.csv").read_text().startswith("epoch,accuracy,loss,seconds\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_a_finished_run_is_extended(arguments, no_conversion, tmp_path):
+    run = tmp_path / "run"
+    folds = ["--fold", "1", "--validation-fold", "2"]
+    assert command.main([*arguments, *folds, "--epochs", "1"]) == 0
+    first = (run / "history.csv").read_text().splitlines()
+    resume = [*arguments, *folds, "--resume", str(run)]
+    assert command.main([*resume, "--epochs", "2"]) == 0
+    rows = (run / "history.csv").read_text().splitlines()
+    assert (rows[:2], len(rows)) == (first, 3)
+    assert json.loads((run / "config.json").read_text())["recipe"]["epochs"] == 2
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
+    assert command.main([*resume, "--epochs", "2"]) == 1  # finished
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_a_resume_after_a_change_of_the_data_is_one_line(
+    arguments, folder, tmp_path, monkeypatch, capsys
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingBatches, "generate", interrupt)
+    assert command.main([*arguments, "--no-export"]) == 130
+    shutil.rmtree(folder / "hiss")
+    shutil.copytree(folder / "low_hum", folder / "rain")
+    capsys.readouterr()
+    monkeypatch.delattr(command, "build_model")
+    assert command.main([*arguments, "--resume", str(tmp_path / "run")]) == 1
+    [error] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "was started with other clips" in error
+    assert "rain/0.wav" in error
+    assert "hiss/0.wav" in error
+    assert len(error) < 600
+
+
+@pytest.mark.parametrize("option", ["--resume", "--out"])
+def test_a_run_in_use_is_one_line(option, arguments, tmp_path, monkeypatch, capsys):
+    run = Run(tmp_path / "run")
+    monkeypatch.setattr(command, "build_model", lambda *_: None)
+    with locked(run.directory):
+        if option == "--resume":
+            run.start({})
+        assert command.main([*arguments, option, str(run.directory)]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("training.fit: error: ")
+    assert "is in use by another process" in error
+
+
+@pytest.mark.slow
+def test_weights_that_know_the_held_out_clips_are_refused(trained):
+    """The run held out fold 1."""
+    sounds = trained.directory.parent / "sounds"
+    line = ["--dataset", "folder", "--data-dir", str(sounds), "--weights"]
+    dataset = load_dataset("folder", sounds, progress=False)
+    arguments = command.parse([*line, str(trained.directory)])
+    with pytest.raises(ValueError, match=r"trained on 2 of the 2 clips to test on \(.*none"):
+        command.checked_split(arguments, dataset, 2)
+    assert command.checked_split(arguments, dataset, 1).fold == 1
+    assert command.checked_split(arguments, dataset, command.NO_FOLD).test.size == 0
+    arguments = command.parse([*line, str(trained.directory / "model.keras")])
+    with pytest.raises(ValueError, match="the accuracy would be no test"):
+        command.checked_split(arguments, dataset, 3)
+
+
+def test_sigterm_removes_what_is_half_written(arguments, tmp_path, monkeypatch):
+    def save(*_):
+        with writing(tmp_path / "half"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait((), 0)
+
+    monkeypatch.setattr(command, "build_model", save)
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        command.main(arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["sounds"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.slow

@@ -61,11 +61,15 @@ class TrainingBatches:
         """Number of complete batches in an epoch."""
         return len(self.waveforms) // self.batch_size
 
-    def batch(self, number: int) -> Batch:
-        """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
+    def chosen(self, number: int) -> IntArray:
+        """Return the indices (B,) of a batch's clips; batches are numbered as in `batch`."""
         epoch, step = divmod(number, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
-        chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def batch(self, number: int) -> Batch:
+        """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
+        chosen = self.chosen(number)
         if self._unchanging is not None:
             return self._unchanging[chosen], self.shares[chosen]
         rng = np.random.default_rng([self.seed, 1, number])

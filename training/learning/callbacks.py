@@ -1,15 +1,19 @@
 """Keras callbacks of a training: validation, history, checkpoints and progress."""
 
+import math
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from edge.files import replacing
 from semanticac_keras import SemanticAC
 from semanticac_keras.progress import create_progress
-from training.runs.run import Row, Run, best_epoch
+from training.datasets.base import name_some
+from training.runs.files import writing
+from training.runs.run import Row, Run, RunError, best_epoch
 
 
 def finalize_weights(model: SemanticAC) -> None:
@@ -22,6 +26,73 @@ def finalize_weights(model: SemanticAC) -> None:
         for variable in model.trainable_variables:
             variable.assign(keras.ops.copy(variable))
     model.bake_labels()
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write weights and optimiser state, or leave `path` unchanged.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    with writing(path) as temporary:
+        model.save_weights(temporary, overwrite=True)
+
+
+class StopIfNotFinite(keras.callbacks.Callback):
+    """Stop at the first loss or weight that is NaN or infinite, before anything is saved of it.
+
+    It must come before the callbacks that save. Keras' own `TerminateOnNaN` lets the epoch end as
+    if it were complete.
+
+    Args:
+        run: the run directory, to name it.
+        names_of: returns the names of the clips of a batch, by epoch and batch from 0.
+    """
+
+    def __init__(self, run: Run, names_of: Callable[[int, int], Sequence[str]]) -> None:
+        super().__init__()
+        self.run = run
+        self.names_of = names_of
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check the mean loss of the epoch's batches so far."""
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            names = name_some(self.names_of(self.epoch, batch))
+            self._stop(f"the loss became {loss} in batch {batch + 1} ({names})")
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Check the weights before they are validated and perhaps saved."""
+        self._check_weights()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check the figures and the weights before they are saved."""
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                self._stop(f"{name} became {float(value)}")
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if getattr(self.model, "_jax_state_synced", True) is False:
+            self.model.jax_state_sync()
+        for variable in [*self.model.variables, *self.model.optimizer.variables]:
+            values = keras.ops.convert_to_numpy(variable)
+            # bfloat16 is unknown to numpy itself.
+            if values.dtype.kind != "i" and not np.isfinite(values.astype(np.float32)).all():
+                self._stop(f"{variable.path} became NaN or infinite")
+
+    def _stop(self, what: str) -> None:
+        resume = ""
+        if self.run.checkpoint.exists():
+            resume = f"; --resume {self.run.directory} continues after the last saved epoch"
+        raise RunError(
+            f"epoch {self.epoch + 1}: {what}. Nothing of this epoch was saved. Try a lower "
+            f"--learning-rate, or --precision float32{resume}."
+        )
 
 
 class Validation(keras.callbacks.Callback):
@@ -54,8 +125,7 @@ class Validation(keras.callbacks.Callback):
         """Save the validated weights if they are the best so far, then restore the current ones."""
         row = {"epoch": self.epoch, "val_accuracy": float((logs or {})["accuracy"])}
         if self.select and best_epoch([*self.rows, row]) == self.epoch:
-            with replacing(self.run.selected(self.epoch)) as temporary:
-                self.model.save_weights(temporary, overwrite=True)
+            save_weights(self.model, self.run.selected(self.epoch))
         for variable, value in zip(self.model.trainable_variables, self.current, strict=True):
             variable.assign(value)
 
@@ -89,8 +159,7 @@ class Recorder(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": float(epoch + 1), **values, "seconds": self.seconds})
         self.run.write_history(self.rows)
-        with replacing(self.run.checkpoint) as temporary:
-            self.model.save_weights(temporary, overwrite=True)
+        save_weights(self.model, self.run.checkpoint)
 
 
 class SeedByEpoch(keras.callbacks.Callback):

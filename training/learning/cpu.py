@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from pathlib import Path
 
 import keras
 
@@ -12,6 +13,9 @@ VARIABLE = "SEMANTICAC_CPU_TUNING"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER = (1 << 31) - 1
 _GROWTH_BYTES = 256 << 20
+
+# As Linux names them, on x86 and on ARM.
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def tune_for_cpu() -> None:
@@ -51,3 +55,17 @@ def keep_freed_memory() -> bool:
             (_M_TOP_PAD, _GROWTH_BYTES),
         )
     )
+
+
+def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor multiplies bfloat16 itself, as far as the system says so.
+
+    Args:
+        cpuinfo: Linux' description of the processors.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
+    return not _BFLOAT16_FLAGS.isdisjoint(next(flags, "").split())

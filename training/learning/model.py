@@ -14,6 +14,7 @@ from semanticac_keras import (
     presets,
     prompts,
 )
+from training.learning.own_weights import load_own_weights
 from training.learning.recipes import Recipe
 from training.learning.text_warmup import decorrelate_labels
 
@@ -26,11 +27,13 @@ class Weights:
         audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`.
         text: path or registered name, see `semanticac_keras.load_text_checkpoint`.
         vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
+        model: trained model for both towers, see `training.learning.own_weights`.
     """
 
     audio: str | None = None
     text: str | None = None
     vocabulary: Path | None = None
+    model: Path | None = None
 
 
 def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
@@ -47,6 +50,8 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     """
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
+    if weights.model and (weights.audio or weights.text):
+        raise ValueError("--weights has both towers; leave out --audio-weights, --text-weights")
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
     if recipe.texts != "none":
@@ -68,6 +73,9 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         texts=recipe.texts,
         tokenizer=tokenizer,
     )
+    if weights.model:
+        load_own_weights(model, weights.model)
+        return model
     if weights.audio:
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
     if weights.text:

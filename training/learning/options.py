@@ -50,6 +50,12 @@ def training_options(
         metavar="SRC",
         help="path or name of pretrained weights for the text encoder",
     )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="RUN",
+        help="start from your own model: a run directory or a .keras file; its labels may differ",
+    )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
     recipe = parser.add_argument_group(
         "changes to the recipe", "Fields of training.learning.recipes.Recipe, documented there."

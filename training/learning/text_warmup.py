@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from semanticac_keras import SemanticAC
+from training.learning.interrupts import stopping_between_steps
 
 _LEARNING_RATE = 1e-3
 
@@ -27,7 +28,14 @@ def decorrelate_labels(model: SemanticAC, steps: int, batch_size: int) -> None:
     warmup = _Warmup(model)
     warmup.compile(keras.optimizers.Adam(_LEARNING_RATE))
     unused = np.zeros((batch_size, 1), np.float32)
-    warmup.fit(((unused,) for _ in repeat(None)), steps_per_epoch=steps, shuffle=False, verbose=0)
+    with stopping_between_steps() as interrupt:
+        warmup.fit(
+            ((unused,) for _ in repeat(None)),
+            steps_per_epoch=steps,
+            callbacks=[interrupt],
+            shuffle=False,
+            verbose=0,
+        )
     model.bake_labels()
 
 

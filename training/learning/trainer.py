@@ -19,13 +19,17 @@ from training.learning.callbacks import (
     ProgressBar,
     Recorder,
     SeedByEpoch,
+    StopIfNotFinite,
     Validation,
     finalize_weights,
+    save_weights,
 )
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
+from training.learning.interrupts import stopping_between_steps
+from training.learning.metrics import Accuracy
 from training.learning.recipes import Recipe
-from training.runs.run import Run, RunError
+from training.runs.run import Row, Run, RunError, best_epoch
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +76,8 @@ def learn(job: Job) -> Learned:
 
     Raises:
         DatasetError: if a clip cannot be read.
-        RunError: if the checkpoint to resume from cannot be read.
+        RunError: if the checkpoint to resume from cannot be read, or the loss or a weight becomes
+            NaN or infinite.
     """
     if device_kind() == "cpu":
         tune_for_cpu()
@@ -101,7 +106,7 @@ def learn(job: Job) -> Learned:
     with job.devices.scope():
         optimizer = recipe.make_optimizer(batches.steps_per_epoch)
         # As an object, it gets its variables before the step is traced, see `build_optimizer`.
-        model.compile(optimizer, metrics=[keras.metrics.CategoricalAccuracy("accuracy")])
+        model.compile(optimizer, metrics=[Accuracy()])
         finished = _train(job, batches, validation)
     return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
 
@@ -112,23 +117,33 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
     first_epoch = _restore(job.model, run, batches.steps_per_epoch) if job.resume else 0
     bar = ProgressBar(epochs, first_epoch)
     rows = run.read_history()[:first_epoch]
+    if job.split.validation_fold is not None:
+        _restore_selected(job.model, run, rows)
+
+    def names_of(epoch: int, batch: int) -> list[str]:
+        chosen = batches.chosen(epoch * batches.steps_per_epoch + batch)
+        return [job.dataset.clips[i].name for i in job.split.train[chosen]]
+
     try:
-        job.model.fit(
-            job.devices.share(batches.generate(first_epoch)),
-            steps_per_epoch=batches.steps_per_epoch,
-            initial_epoch=first_epoch,
-            epochs=epochs,
-            validation_data=validation,
-            callbacks=[
-                *job.devices.callbacks(),
-                SeedByEpoch(),
-                Validation(run, rows, select=job.split.validation_fold is not None),
-                Recorder(run, rows),
-                bar,
-            ],
-            shuffle=False,  # `TrainingBatches` shuffles
-            verbose=0,
-        )
+        with stopping_between_steps() as interrupt:
+            job.model.fit(
+                job.devices.share(batches.generate(first_epoch)),
+                steps_per_epoch=batches.steps_per_epoch,
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                validation_data=validation,
+                callbacks=[
+                    *job.devices.callbacks(),
+                    SeedByEpoch(),
+                    StopIfNotFinite(run, names_of),
+                    Validation(run, rows, select=job.split.validation_fold is not None),
+                    Recorder(run, rows),
+                    bar,
+                    interrupt,
+                ],
+                shuffle=False,  # `TrainingBatches` shuffles
+                verbose=0,
+            )
     except KeyboardInterrupt:
         print("training.fit: interrupted; keeping the weights trained so far", file=sys.stderr)
         return False
@@ -146,6 +161,18 @@ def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
     try:
         model.load_weights(run.checkpoint)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{run.checkpoint} cannot be read: {error}") from error
+        reason = " ".join(str(error).split())[:200]  # Keras adds all shapes of a mismatch
+        raise RunError(f"{run.checkpoint} cannot be read: {reason}") from error
     model.bake_labels()
     return int(model.optimizer.iterations) // steps_per_epoch
+
+
+def _restore_selected(model: SemanticAC, run: Run, rows: list[Row]) -> None:
+    """Restore the weights of the best epoch so far, which a finished run has only in its model."""
+    best = best_epoch(rows)
+    if best is None or run.selected(best).exists():
+        return
+    current = model.get_weights()
+    model.set_weights(keras.saving.load_model(run.model, compile=False).get_weights())
+    save_weights(model, run.selected(best))
+    model.set_weights(current)

@@ -72,11 +72,11 @@ def _entries(directory: Path) -> Iterable[_Entry]:
         yield _Entry(
             name=str(directory),
             dataset=config["dataset"],
-            folds=str(config["fold"]),
+            folds=str(config["fold"] or "none"),
             seeds=str(config["recipe"]["seed"]),
             protocol="validation" if config["validation_fold"] else "last",
             preset=config["recipe"]["preset"],
-            accuracy=f"{100 * figures['accuracy']:.1f}",
+            accuracy=f"{100 * figures['accuracy']:.1f}" if "accuracy" in figures else _ABSENT,
             training_seconds=figures["training_seconds"],
             parameters=sum(figures["parameters"].values()),
             settings=_flat(config),

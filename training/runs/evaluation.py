@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.files import replacing
 from edge.types import FloatArray, IntArray
+from training.runs.files import writing
 
 CALIBRATION_BINS = 15
 
@@ -39,7 +39,8 @@ class Evaluation:
         labels: class names, (K,).
         names: name of each clip, (n,).
         truth: integer label of each clip, (n,).
-        probabilities: float32 probabilities, (n, K).
+        probabilities: float32 probabilities, (n, K). A row with a NaN or an infinity predicts
+            nothing: it is a miss, with a confidence of 1.
     """
 
     labels: tuple[str, ...]
@@ -70,7 +71,7 @@ class Evaluation:
 
     def save(self, path: Path) -> None:
         """Write labels, names, truth and probabilities as `.npz`."""
-        with replacing(path) as temporary:
+        with writing(path) as temporary:
             np.savez_compressed(
                 temporary,
                 labels=np.array(self.labels),
@@ -81,8 +82,14 @@ class Evaluation:
 
     @property
     def predicted(self) -> IntArray:
-        """Most probable label of each clip, (n,)."""
-        return self.probabilities.argmax(axis=1)
+        """Most probable label of each clip, (n,); -1 where a row is not finite."""
+        finite = np.isfinite(self.probabilities).all(axis=1)
+        return np.where(finite, self.probabilities.argmax(axis=1), -1)
+
+    @property
+    def confidence(self) -> FloatArray:
+        """Highest probability of each clip, (n,)."""
+        return np.where(self.predicted < 0, np.float32(1), self.probabilities.max(axis=1))
 
     @property
     def accuracy(self) -> float:
@@ -90,28 +97,34 @@ class Evaluation:
         return float(np.mean(self.predicted == self.truth))
 
     def confusion(self) -> IntArray:
-        """Return the confusion matrix: counts (K, K) by true and predicted label."""
+        """Return the confusion matrix: counts (K, K) by true and predicted label.
+
+        Rows that are not finite are in no column.
+        """
         counts = np.zeros((len(self.labels),) * 2, np.int64)
-        np.add.at(counts, (self.truth, self.predicted), 1)
+        predicts = self.predicted >= 0
+        np.add.at(counts, (self.truth[predicts], self.predicted[predicts]), 1)
         return counts
+
+    def _clips_per_class(self) -> IntArray:
+        return np.bincount(self.truth, minlength=len(self.labels))
 
     def per_class(self) -> dict[str, float]:
         """Return the accuracy on each class that has clips."""
-        counts = self.confusion()
+        counts, clips = self.confusion(), self._clips_per_class()
         return {
-            label: float(counts[i, i] / counts[i].sum())
-            for i, label in enumerate(self.labels)
-            if counts[i].sum()
+            label: float(counts[i, i] / clips[i]) for i, label in enumerate(self.labels) if clips[i]
         }
 
     def mistakes(self) -> list[tuple[str, str, str, float]]:
         """Return name, true label, predicted label and its probability of each wrong clip."""
-        wrong = np.flatnonzero(self.predicted != self.truth).tolist()
+        predicted = self.predicted
+        wrong = np.flatnonzero(predicted != self.truth).tolist()
         return [
             (
                 self.names[i],
                 self.labels[self.truth[i]],
-                self.labels[self.predicted[i]],
+                self.labels[predicted[i]] if predicted[i] >= 0 else "nothing: not finite",
                 float(self.probabilities[i].max()),
             )
             for i in wrong
@@ -126,8 +139,7 @@ class Evaluation:
         Returns:
             True label, predicted label, number of confusions, and clips of the true label.
         """
-        counts = self.confusion()
-        clips = counts.sum(axis=1)
+        counts, clips = self.confusion(), self._clips_per_class()
         np.fill_diagonal(counts, 0)
         order = np.argsort(-counts, axis=None, kind="stable")[:limit]
         pairs = [divmod(int(i), len(self.labels)) for i in order if counts.flat[i]]
@@ -137,7 +149,7 @@ class Evaluation:
 
     def confidence_bins(self) -> list[ConfidenceBin]:
         """Group the clips by their highest probability, in bins of equal width."""
-        confidence, correct = self.probabilities.max(axis=1), self.predicted == self.truth
+        confidence, correct = self.confidence, self.predicted == self.truth
         index = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
         bins = []
         for i in range(CALIBRATION_BINS):

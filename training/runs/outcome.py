@@ -9,13 +9,13 @@ import numpy as np
 import soundfile
 
 from edge import StreamingClassifier
-from edge.files import replacing
 from edge.types import FloatArray, IntArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.split import Split
 from training.runs.evaluation import Evaluation
+from training.runs.files import cannot_write, writing
 from training.runs.plots import plot_stream
 from training.runs.run import Row, Run, best_epoch
 
@@ -119,20 +119,26 @@ def export(
 
     Returns:
         The quantization and the parity figures, or the reason under `error`.
+
+    Raises:
+        RunError: if a file cannot be written.
     """
+    bundle = run.directory / "model.tflite"
     try:
         contract = export_tflite(
             model,
-            run.directory / "model.tflite",
+            bundle,
             quantization,
             clips=clips[:_CHECKED_CLIPS],
             training=receipt,
             licence=dataset.licence,
         )
-        if dataset.name == "demo":
-            _write_example(run.directory, clips, [dataset.labels[i] for i in truth])
     except ExportError as error:
         return {"error": str(error)}
+    except OSError as error:
+        raise cannot_write(bundle, error) from error
+    if dataset.name == "demo":
+        _write_example(run.directory, clips, [dataset.labels[i] for i in truth])
     return {"quantization": quantization, **contract.parity}
 
 
@@ -144,7 +150,7 @@ def _write_example(directory: Path, clips: Sequence[FloatArray], labels: Sequenc
     recording = np.concatenate([clips[i] for i in chosen])
     edges = np.cumsum([0, *(clips[i].size for i in chosen)]) / rate_hz
     sounds = [(labels[i], *span) for i, span in zip(chosen, pairwise(edges), strict=True)]
-    with replacing(directory / "example.wav") as temporary:
+    with writing(directory / "example.wav") as temporary:
         soundfile.write(temporary, recording, rate_hz, subtype="PCM_16")
     results = classifier.push(recording) + classifier.flush()
     plot_stream(recording, classifier.front_end, sounds, results, directory / "example.png")

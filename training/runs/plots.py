@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edge import Classification, FrontEnd, log_mel
-from edge.files import replacing
 from edge.types import FloatArray
 from training.runs.evaluation import Evaluation
+from training.runs.files import writing
 from training.runs.run import Row
 
 _TICKS_HZ = (100, 300, 1000, 3000, 10_000)
@@ -36,7 +36,7 @@ def plot_confusion(evaluation: Evaluation, path: Path) -> None:
         count = counts[row, column]
         color = "white" if count > counts.max() / 2 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color)
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
@@ -56,7 +56,7 @@ def plot_per_class(evaluation: Evaluation, path: Path) -> None:
     axes.set_xlim(0, 109)
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_xlabel(f"accuracy in %; all {len(evaluation.truth)} clips: dotted line")
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
@@ -85,7 +85,7 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
     below.set_ylabel("clips")
     below.set_xlabel("highest probability")
     below.set_xlim(0, 1)
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
@@ -113,7 +113,7 @@ def plot_curves(
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
@@ -170,5 +170,5 @@ def plot_stream(
     below.invert_yaxis()
     below.set_xlabel("seconds")
     below.set_xlim(0, seconds)
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)

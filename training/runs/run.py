@@ -1,6 +1,7 @@
 """Run directories: settings, history, checkpoints and results of a training."""
 
 import csv
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -11,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.files import replacing
+from training.runs.files import RunError, writing
+from training.runs.listing import Listing, describe_changes
 
 Row = dict[str, float]
-
-
-class RunError(Exception):
-    """A run directory does not suit the request."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,11 @@ class Run:
         return self.directory / "config.json"
 
     @property
+    def clips(self) -> Path:
+        """The clips at the start; absent in runs of older versions."""
+        return self.directory / "clips.json"
+
+    @property
     def history(self) -> Path:
         """History, one row per epoch."""
         return self.directory / "history.csv"
@@ -44,6 +47,11 @@ class Run:
     def checkpoint(self) -> Path:
         """Weights and optimiser state after the last complete epoch."""
         return self.directory / "checkpoint.weights.h5"
+
+    @property
+    def model(self) -> Path:
+        """The final model; absent without export."""
+        return self.directory / "model.keras"
 
     @property
     def predictions(self) -> Path:
@@ -65,19 +73,29 @@ class Run:
             if epoch is None or path != self.selected(epoch):
                 path.unlink()
 
-    def start(self, settings: Mapping[str, Any], program: str = "training.fit") -> None:
-        """Create the directory and write the settings, command and versions.
+    def start(
+        self,
+        settings: Mapping[str, Any],
+        program: str = "training.fit",
+        clips: Listing | None = None,
+    ) -> None:
+        """Create the directory and write the clips, settings, command and versions.
 
         Args:
             settings: settings of the run.
             program: module that runs.
+            clips: the dataset's clips, to refuse a resume with others.
 
         Raises:
             RunError: if the directory already holds a run.
         """
         self.check_unused()
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, {**settings, **provenance(program)})
+        digest = {}
+        if clips is not None:
+            write_json(self.clips, clips)
+            digest["clips_sha256"] = _sha256(self.clips)
+        write_json(self.config, {**settings, **digest, **provenance(program)})
 
     def check_unused(self) -> None:
         """Refuse a directory that already holds a run.
@@ -91,23 +109,58 @@ class Run:
                 "or choose another directory with --out."
             )
 
-    def check_resumable(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to resume a missing run, a finished run, or a run with other settings.
+    def check_resumable(self, settings: Mapping[str, Any], clips: Listing | None = None) -> None:
+        """Refuse to resume a missing run, or a run with other settings or clips.
+
+        A finished run is resumed with more epochs only; see `extend`.
 
         Raises:
-            RunError: if the run cannot be resumed; names the settings that differ.
+            RunError: if the run cannot be resumed; names what differs.
         """
         if not self.config.exists():
             raise RunError(f"{self.directory} holds no run to resume.")
         if self.metrics.exists():
-            raise RunError(f"{self.directory} holds a finished run; there is nothing to resume.")
-        self.check_same(settings)
+            settings = {**settings, "recipe": self._check_extension(settings.get("recipe", {}))}
+        self.check_same(settings, clips)
 
-    def check_same(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a run that was started with other settings.
+    def _check_extension(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the recipe with the finished run's epochs, if it has more of them."""
+        before = json.loads(self.config.read_text()).get("recipe", {}).get("epochs", 0)
+        if recipe.get("epochs", 0) <= before:
+            raise RunError(
+                f"{self.directory} holds a finished run of {before} epochs; there is nothing to "
+                "resume. A higher --epochs extends it."
+            )
+        if not self.checkpoint.exists():
+            raise RunError(f"{self.checkpoint} does not exist, so the run cannot be extended.")
+        return {**recipe, "epochs": before}
+
+    def extend(self, epochs: int) -> None:
+        """Make a finished run an unfinished one with more epochs."""
+        self.metrics.unlink()
+        config = json.loads(self.config.read_text())
+        config["extended_at"] = [*config.get("extended_at", []), config["recipe"]["epochs"]]
+        config["recipe"]["epochs"] = epochs
+        write_json(self.config, config)
+
+    def trained_on(self) -> Listing:
+        """Return the clips that the run was trained on, as far as its directory lists them."""
+        if not (self.clips.exists() and self.config.exists()):
+            return {}
+        config = json.loads(self.config.read_text())
+        left_out = (config.get("fold"), config.get("validation_fold"))
+        clips: Listing = json.loads(self.clips.read_text())
+        return {name: entry for name, entry in clips.items() if entry[1] not in left_out}
+
+    def check_same(self, settings: Mapping[str, Any], clips: Listing | None = None) -> None:
+        """Refuse a run that was started with other settings or other clips.
+
+        Args:
+            settings: settings of the run now.
+            clips: the dataset's clips now, if they are to be compared.
 
         Raises:
-            RunError: if settings differ; names them.
+            RunError: if settings or clips differ; names them.
         """
         config = json.loads(self.config.read_text())
         before = {name: config.get(name) for name in settings}
@@ -119,6 +172,25 @@ class Run:
             raise RunError(
                 f"{self.directory} was started with other settings: {'; '.join(differences)}."
             )
+        if clips is not None:
+            self._check_clips(config.get("clips_sha256"), clips)
+
+    def _check_clips(self, sha256: str | None, clips: Listing) -> None:
+        if sha256 is None:
+            print(
+                f"warning: {self.directory} has no list of its clips, as it is from an older "
+                "version; changes of the data since its start go unnoticed",
+                file=sys.stderr,
+            )
+            return
+        if not self.clips.exists() or _sha256(self.clips) != sha256:
+            raise RunError(f"{self.clips} is missing or was changed; start a new run.")
+        before, now = json.loads(self.clips.read_text()), json.loads(json.dumps(clips))
+        if before != now:
+            raise RunError(
+                f"{self.directory} was started with other clips: {describe_changes(before, now)}. "
+                "Start a new run with --out."
+            )
 
     def read_history(self) -> list[Row]:
         """Read the rows written so far."""
@@ -129,7 +201,7 @@ class Run:
 
     def write_history(self, rows: list[Row]) -> None:
         """Write the complete history, replacing the file."""
-        with replacing(self.history) as temporary, temporary.open("w", newline="") as file:
+        with writing(self.history) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["epoch"])
             writer.writeheader()
             writer.writerows(rows)
@@ -137,7 +209,7 @@ class Run:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file atomically."""
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -184,6 +256,10 @@ def flat_differences(
         elif old != new:
             found.append((name, old, new))
     return found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _version(package: str) -> str | None:

@@ -111,6 +111,14 @@ def test_a_run_without_export_keeps_no_weights(arguments, tmp_path):
     options = ["--no-export", "--epochs", "1", "--out", str(run)]
     assert command.main([*arguments, *options]) == 0
     assert {path.name for path in run.iterdir()} == {
-        *("config.json", "history.csv", "metrics.json", "predictions.npz", "report.md"),
+        *(
+            ".lock",
+            "clips.json",
+            "config.json",
+            "history.csv",
+            "metrics.json",
+            "predictions.npz",
+            "report.md",
+        ),
         *("curves.png", "confusion_matrix.png", "per_class_accuracy.png", "reliability.png"),
     }

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from training.learning.cpu import has_bfloat16
+
 # The allocator cannot be reset, so this is a process of its own.
 PROGRAM = """
 import ctypes, os, resource
@@ -38,3 +40,22 @@ def test_large_buffers_are_reused_without_page_faults():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     untuned, tuned = map(int, done.stdout.split())
     assert tuned < 100 < untuned
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 amx_bf16", True),
+        ("flags\t\t: fpu avx2 avx512f", False),
+        ("Features\t: fp asimd bf16 i8mm", True),
+        ("Features\t: fp asimd", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_bfloat16_is_read_from_the_processors_flags(line, expected, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert has_bfloat16(tmp_path / "cpuinfo") is expected
+
+
+def test_a_system_without_flags_has_no_bfloat16(tmp_path):
+    assert not has_bfloat16(tmp_path / "cpuinfo")

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from training.learning import optimizers
 from training.learning.optimizers import Muon
 from training.learning.recipes import Recipe
 
@@ -16,8 +17,10 @@ def updated(optimizer, value, gradient, path="layer/kernel"):
     return keras.ops.convert_to_numpy(variables[0])
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24), (3, 3, 4, 16)])
-def test_muon_moves_a_kernel_equally_far_in_every_direction(shape):
+def test_muon_moves_a_kernel_equally_far_in_every_direction(shape, dtype, monkeypatch):
+    monkeypatch.setattr(optimizers, "_fast_dtype", lambda: dtype)
     gradient = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     gradient[..., 0] *= 100.0
     value = updated(Muon(0.1, weight_decay=0.0), np.zeros(shape, np.float32), gradient)
@@ -51,3 +54,21 @@ def test_configuration_is_complete():
     optimizer = Muon(0.1, 0.9, ("head",), weight_decay=0.3)
     copy = Muon.from_config(optimizer.get_config())
     assert (copy.muon_momentum, copy.adam_paths, copy.weight_decay) == (0.9, ("head",), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("device", "instructions", "dtype"),
+    [("cpu", False, "float32"), ("cpu", True, "bfloat16"), ("gpu", False, "bfloat16")],
+)
+def test_the_precision_follows_the_device(device, instructions, dtype, monkeypatch):
+    def record(matrix, dtype):
+        used.append(dtype)
+        return orthogonal(matrix, dtype)
+
+    used, orthogonal = [], optimizers._orthogonal
+    monkeypatch.setattr(optimizers, "_orthogonal", record)
+    monkeypatch.setattr(optimizers, "device_kind", lambda: device)
+    monkeypatch.setattr(optimizers, "has_bfloat16", lambda: instructions)
+    value, gradient = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32)
+    updated(Muon(0.1), value, gradient)
+    assert set(used) == {dtype}

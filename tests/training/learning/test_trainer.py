@@ -8,6 +8,8 @@ from semanticac_keras import SemanticAC
 from training.datasets import load_dataset
 from training.datasets.split import Split
 from training.learning import trainer
+from training.learning.batches import TrainingBatches
+from training.learning.callbacks import StopIfNotFinite
 from training.learning.recipes import Recipe
 from training.learning.trainer import Job, learn
 from training.runs.run import Run, RunError
@@ -112,3 +114,43 @@ def test_an_epoch_is_selected_only_on_a_validation_fold(job, dataset, fit):
     [validation] = [c for c in fit["callbacks"] if isinstance(c, trainer.Validation)]
     assert validation.select
     assert all(isinstance(callback, keras.callbacks.Callback) for callback in fit["callbacks"])
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_loss_that_is_not_finite_stops_it_and_names_the_clips(job, dataset, monkeypatch):
+    training = job(Split.whole(dataset))
+
+    def record(self, number):
+        inputs, shares = batch(self, number)
+        return (inputs * np.nan if number == 1 else inputs), shares
+
+    batch = TrainingBatches.batch
+    monkeypatch.setattr(TrainingBatches, "batch", record)
+    training.run.checkpoint.write_bytes(b"the last good one")
+    with pytest.raises(RunError) as caught:
+        learn(training)
+    [line] = str(caught.value).splitlines()
+    assert "epoch 1: the loss became nan in batch 2 (" in line
+    assert f"--resume {training.run.directory} continues" in line
+    # Batches of three, whose clips depend on the seed alone.
+    order = np.random.default_rng([training.recipe.seed, 0, 0]).permutation(10)
+    assert f"({', '.join(dataset.clips[i].name for i in order[3:6])})" in line
+    assert training.run.checkpoint.read_bytes() == b"the last good one"
+    assert not training.run.history.exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_saved(job, dataset, value):
+    """The last update of an epoch can overflow after a finite loss."""
+    training = job(Split.of(dataset, 1))
+    check = StopIfNotFinite(training.run, lambda *_: ())
+    check.set_model(training.model)
+    check.on_epoch_begin(1)
+    check.on_train_batch_end(0, {"loss": 0.5})
+    check.on_test_begin()
+    with pytest.raises(RunError, match=r"epoch 2: val_loss became (nan|inf)\. Nothing"):
+        check.on_epoch_end(1, {"loss": 0.5, "val_loss": value})
+    training.model.logit_scale.assign(value)
+    for save in (check.on_test_begin, lambda: check.on_epoch_end(1, {"loss": 0.5})):
+        with pytest.raises(RunError, match=r"epoch 2: .*logit_scale became NaN or infinite"):
+            save()

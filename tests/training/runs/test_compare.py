@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from training import crossval, report
 from training.datasets import load_dataset
+from training.runs.run import Run, write_json
 
 
 @pytest.fixture
@@ -45,3 +48,15 @@ def test_nothing_to_compare_is_an_error(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"training.report: error: nothing finished in {tmp_path}\n"
+
+
+def test_a_run_without_a_held_out_fold_has_no_accuracy(finished, capsys):
+    run = Run(finished[0])
+    config, figures = (json.loads(path.read_text()) for path in (run.config, run.metrics))
+    del figures["accuracy"]
+    write_json(run.config, {**config, "fold": None})
+    write_json(run.metrics, figures)
+    capsys.readouterr()
+    assert report.main(["compare", str(run.directory)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row == f"| {run.directory} | sounds | none | 0 | last | micro | - | 2 | 7 |"

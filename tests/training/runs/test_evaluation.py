@@ -53,3 +53,20 @@ def test_saves_loads_and_pools(tmp_path):
     both = Evaluation.pooled([EVALUATION, loaded])
     assert both.confusion().tolist() == (2 * EVALUATION.confusion()).tolist()
     assert both.calibration_error() == EVALUATION.calibration_error()
+
+
+def test_a_row_that_is_not_finite_is_a_miss():
+    nan = np.nan
+    probabilities = np.array([[0.9, 0.1], [nan, nan], [nan, 0.9], [0.2, 0.8]], np.float32)
+    evaluation = Evaluation(("a", "b"), ("w", "x", "y", "z"), np.array([0, 0, 1, 1]), probabilities)
+    assert evaluation.accuracy == 0.5
+    assert evaluation.confusion().tolist() == [[1, 0], [0, 1]]
+    assert evaluation.per_class() == {"a": 0.5, "b": 0.5}
+    assert [mistake[:3] for mistake in evaluation.mistakes()] == [
+        ("x", "a", "nothing: not finite"),
+        ("y", "b", "nothing: not finite"),
+    ]
+    assert evaluation.hardest_pairs() == []
+    # 0.9 and 0.8 are right, and the others count as wrong at full confidence.
+    by_hand = (abs(1 - 0.9) + abs(1 - 0.8) + 2 * abs(0 - 1)) / 4
+    np.testing.assert_allclose(evaluation.calibration_error(), by_hand, rtol=1e-6)

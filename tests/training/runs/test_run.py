@@ -12,6 +12,7 @@ from training.runs.run import (
     provenance,
 )
 
+CLIPS = {f"{label}/{i}.wav": [label, i, 100] for label in ("dog", "rain") for i in (1, 2, 3)}
 SETTINGS = {"fold": 1, "recipe": {"epochs": 3, "noise_snr_db": (10.0, 120.0)}}
 
 
@@ -19,7 +20,7 @@ SETTINGS = {"fold": 1, "recipe": {"epochs": 3, "noise_snr_db": (10.0, 120.0)}}
 def run(tmp_path):
     """A run that has been started."""
     run = Run(tmp_path / "runs" / "a")
-    run.start(SETTINGS)
+    run.start(SETTINGS, clips=CLIPS)
     return run
 
 
@@ -51,6 +52,65 @@ def test_a_missing_or_finished_run_does_not_resume(run, tmp_path):
     run.metrics.write_text("{}")
     with pytest.raises(RunError, match="there is nothing to resume"):
         run.check_resumable(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rain/4.wav": ["rain", 1, 100]}, "rain/4.wav"),
+        ({"rain/1.wav": None}, "rain/1.wav"),
+        ({"rain/1.wav": None, "rain/x.wav": ["rain", 1, 100]}, "rain/x.wav"),
+        ({"rain/1.wav": ["dog", 1, 100]}, "rain/1.wav"),
+        ({"rain/1.wav": ["rain", 2, 100]}, "rain/1.wav"),
+        ({"rain/1.wav": ["rain", 1, 99]}, "rain/1.wav"),
+        ({f"rain/{i}.wav": None for i in (1, 2, 3)}, "rain/3.wav"),
+    ],
+)
+def test_a_run_resumes_with_the_same_clips_only(run, change, message):
+    run.check_resumable(SETTINGS, CLIPS)
+    now = {name: entry for name, entry in {**CLIPS, **change}.items() if entry is not None}
+    with pytest.raises(RunError, match="was started with other clips") as caught:
+        run.check_resumable(SETTINGS, now)
+    [line] = str(caught.value).splitlines()
+    assert message in line
+    assert len(line) < 500
+
+
+def test_a_changed_list_of_clips_is_refused(run):
+    run.clips.write_text("{}")
+    with pytest.raises(RunError, match=r"clips.json is missing or was changed"):
+        run.check_resumable(SETTINGS, CLIPS)
+
+
+def test_a_run_without_a_list_of_clips_resumes_with_a_warning(tmp_path, capsys):
+    run = Run(tmp_path)
+    run.start(SETTINGS)
+    run.check_resumable(SETTINGS, CLIPS)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+
+
+def test_a_finished_run_is_extended_by_more_epochs_only(run):
+    run.metrics.write_text("{}")
+    longer = {**SETTINGS, "recipe": {**SETTINGS["recipe"], "epochs": 9}}
+    with pytest.raises(RunError, match=r"checkpoint.* does not exist, so"):
+        run.check_resumable(longer)
+    run.checkpoint.touch()
+    for epochs in (2, 3):
+        with pytest.raises(RunError, match="finished run of 3 epochs; there is nothing to resume"):
+            run.check_resumable({**SETTINGS, "recipe": {**longer["recipe"], "epochs": epochs}})
+    with pytest.raises(RunError, match="other settings: fold was 1, is 2"):
+        run.check_resumable({**longer, "fold": 2})
+    run.check_resumable(longer)
+    run.extend(9)
+    assert not run.metrics.exists()
+    run.check_resumable(longer)
+    assert json.loads(run.config.read_text())["extended_at"] == [3]
+
+
+def test_the_clips_that_a_run_was_trained_on_are_known(run, tmp_path):
+    assert set(run.trained_on()) == {name for name, (_, fold, _) in CLIPS.items() if fold != 1}
+    assert Run(tmp_path / "nowhere").trained_on() == {}
 
 
 def test_the_history_is_read_as_written(run):

@@ -1,0 +1,70 @@
+"""Weights of one's own trained model, as the start of another training."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from semanticac_keras import CheckpointError, ClassVectors, SemanticAC
+
+
+def load_own_weights(model: SemanticAC, source: Path) -> None:
+    """Take over the weights of both towers and the logit scale, and bake the label embeddings.
+
+    The labels may differ. Learned class vectors (`texts="none"`) are taken over for equal labels
+    only.
+
+    Args:
+        model: model that receives the weights.
+        source: a `.keras` file, or a run directory that holds `model.keras`.
+
+    Raises:
+        CheckpointError: if there is no such file, or its model does not fit; names what differs.
+    """
+    path = source / "model.keras" if source.is_dir() else source
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} does not exist. `weights` must be a .keras file, or a run directory that "
+            "holds model.keras (not one with --no-export)."
+        )
+    try:
+        other = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(other, SemanticAC):
+        raise CheckpointError(f"{path} must hold a SemanticAC. Received: {type(other).__name__}")
+    if differences := list(_differences(other, model)):
+        raise CheckpointError(f"{path} does not fit this model: {'; '.join(differences)}")
+    for (_, theirs), (_, mine) in zip(_parts(other), _parts(model), strict=True):
+        if not isinstance(mine, ClassVectors) or other.labels == model.labels:
+            mine.set_weights(theirs.get_weights())
+    model.logit_scale.assign(other.logit_scale)
+    model.bake_labels()
+
+
+def _parts(model: SemanticAC) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield the parts with weights to take over, and their names in messages."""
+    yield "audio encoder", model.audio_tower.encoder
+    yield "head", model.audio_tower.head
+    yield "text encoder", model.text_encoder
+
+
+def _differences(theirs: SemanticAC, mine: SemanticAC) -> Iterator[str]:
+    """Yield what keeps the weights of one model from fitting another."""
+    if theirs.name != mine.name:
+        yield f"its preset is {theirs.name!r}, here {mine.name!r}"
+        return
+    if theirs.front_end != mine.front_end:
+        yield "its front end differs"
+    for (name, one), (_, other) in zip(_parts(theirs), _parts(mine), strict=True):
+        if type(one) is not type(other):
+            yield f"its {name} is {type(one).__name__}, here {type(other).__name__}"
+        elif not isinstance(one, ClassVectors):
+            before, now = ([weight.shape for weight in part.weights] for part in (one, other))
+            if before != now:
+                yield f"its {name} has {_sizes(one)}, here {_sizes(other)}"
+
+
+def _sizes(part: keras.layers.Layer) -> str:
+    return f"{len(part.weights)} weights of {part.count_params():,} values"
