@@ -82,6 +82,7 @@ def export_tflite(
     ):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}")
+    model.refresh_labels()
     if clips is None:
         clips = _test_signals(model.front_end.window_samples, model.front_end.sample_rate_hz)
     flatbuffer = _convert(model, quantization, inputs)

@@ -12,6 +12,7 @@ from semanticac_keras import HEADS, ExportError
 from training import fit
 from training.crossval import plan, repetition_options
 from training.datasets import DatasetError, load_dataset
+from training.inspection.checks import print_warnings
 from training.learning.augment import Augmentation
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.learning.recipes import Recipe
@@ -205,6 +206,7 @@ def _train(
 ) -> list[str]:
     """Train the variants of a table, except those equal to the first, and compare them."""
     dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+    print_warnings(_PROGRAM, dataset)
     ablation = TABLES[arguments.table]
     variants = ablation.variants
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}

@@ -10,12 +10,12 @@ from typing import Any
 from edge.config.options import CommandParser
 from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.inspection.checks import print_warnings
 from training.learning.checks import check_learnable
 from training.learning.options import chosen_recipe, parse_passing_on, positive_int
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
-from training.runs.listing import listing
 from training.runs.markdown import evaluation_section, provenance_section, table
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
     protocols = _PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
     try:
         dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+        print_warnings(_PROGRAM, dataset)
         preset = chosen_recipe(arguments).preset
         directory = arguments.out or Path(f"runs/crossval-{dataset.name}-{preset}")
         plans = {
@@ -138,10 +139,9 @@ def plan(
     Raises:
         RunError: if a run was started with other settings or other clips.
         ValueError: if a fold does not exist, a field of the recipe is not allowed, or a run would
-            learn or test nothing.
+            learn nothing.
     """
-    jobs, clips = {}, listing(dataset)
-    warnings: dict[str, None] = {}
+    jobs, clips = {}, dataset.listing()
     export = ("--quantization", "dynamic_int8") if keep_bundles else ("--no-export",)
     for fold, seed in product(folds, seeds):
         run_arguments = [*arguments, "--fold", str(fold), "--seed", str(seed), *export]
@@ -150,15 +150,13 @@ def plan(
             run_arguments += ["--validation-fold", str(following)]
         parsed = fit.parse(run_arguments)
         split = fit.checked_split(parsed, dataset, fold)  # before any run
-        warnings |= dict.fromkeys(check_learnable(dataset, split, chosen_recipe(parsed)))
+        check_learnable(split, chosen_recipe(parsed))
         settings = fit.settings(parsed, dataset, fold)
         name = f"{'validation' if validate else 'last'}-fold{fold}-seed{seed}"
         job = FitProcess(Run(directory / name), tuple(run_arguments), fit_program)
         if job.run.config.exists():
             job.run.check_same(settings, clips)
         jobs[fold, seed] = job
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     return jobs
 
 
@@ -217,6 +215,8 @@ def _write_report(
         "",
         *provenance_section(made),
     ]
+    if note := dataset.copies_note:
+        lines += [f"{note[0].upper()}{note[1:]}.", ""]
     figures = {}
     for protocol, result in results.items():
         pooled = result.pooled()

@@ -17,6 +17,7 @@ from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
 from training.datasets.split import Split
+from training.inspection.checks import print_warnings
 from training.learning.checks import check_learnable
 from training.learning.distribution import Devices
 from training.learning.interrupts import exiting_on_sigterm
@@ -26,7 +27,6 @@ from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
 from training.runs.files import writing
-from training.runs.listing import listing
 from training.runs.lock import locked
 from training.runs.run import Run, RunError, free_directory, write_json
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
         split = checked_split(arguments, dataset, fold)
-        warnings = check_learnable(dataset, split, recipe)
+        check_learnable(split, recipe)
         weights = Weights(
             arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab, arguments.weights
         )
@@ -61,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with exiting_on_sigterm(), ExitStack() as lock:
             if devices.leads:
                 _check_directory(arguments, dataset, fold, lock)
-                for warning in warnings:
-                    print(f"{_PROGRAM}: warning: {warning}", file=sys.stderr)
+                print_warnings(_PROGRAM, dataset)
             with devices.scope():
                 model = build_model(dataset.labels, recipe, weights)
             if devices.leads:
@@ -129,6 +128,7 @@ def fit(job: Job) -> int:
             model.save(temporary)
         receipt = {
             "dataset": dataset.name,
+            **({} if dataset.copies_at_hz is None else {"copies_at_hz": dataset.copies_at_hz}),
             "held_out_fold": split.fold or None,
             "validation_fold": split.validation_fold,
             **({} if evaluation is None else {"accuracy": evaluation.accuracy}),
@@ -213,7 +213,7 @@ def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: in
         return Split.whole(dataset)
     split = Split.of(dataset, fold, arguments.validation_fold)
     if arguments.weights:
-        now, before = listing(dataset), Run(_directory(arguments.weights)).trained_on()
+        now, before = dataset.listing(), Run(_directory(arguments.weights)).trained_on()
         tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
         if seen := [name for name in tested if name in before and before[name][2] == now[name][2]]:
             raise ValueError(
@@ -237,7 +237,7 @@ def _check_directory(
         run = Run(arguments.resume)
         if run.config.exists():
             lock.enter_context(locked(run.directory))
-        run.check_resumable(settings(arguments, dataset, fold), listing(dataset))
+        run.check_resumable(settings(arguments, dataset, fold), dataset.listing())
     elif arguments.out:
         Run(arguments.out).check_unused()
 
@@ -254,7 +254,7 @@ def _open_run(
     name = f"{dataset.name}-all" if fold == NO_FOLD else f"{dataset.name}-fold{fold}"
     run = Run(arguments.out or free_directory(Path("runs") / name))
     lock.enter_context(locked(run.directory))
-    run.start(settings(arguments, dataset, fold), clips=listing(dataset))
+    run.start(settings(arguments, dataset, fold), clips=dataset.listing())
     return run
 
 

@@ -89,6 +89,8 @@ def write_report(
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),
         "",
     ]
+    if note := dataset.copies_note:
+        lines += [f"{note[0].upper()}{note[1:]}.", ""]
     if dataset.straddling_sources:
         lines += [
             f"{len(dataset.straddling_sources)} source recordings are in more than one official "

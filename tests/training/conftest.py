@@ -118,7 +118,6 @@ def write_results(folder: Path) -> Callable[..., None]:
     from training import fit
     from training.datasets import load_dataset
     from training.runs.evaluation import Evaluation
-    from training.runs.listing import listing
     from training.runs.run import write_json
 
     def write_results(jobs, accuracies: Sequence[float]) -> None:
@@ -130,7 +129,7 @@ def write_results(folder: Path) -> Callable[..., None]:
             predicted = np.eye(2, dtype=np.float32)[np.where(correct, truth, 1 - truth)]
             names, probabilities = tuple(clip.name for clip in clips), 0.6 * predicted + 0.2
             arguments = fit.parse(job.arguments)
-            job.run.start(fit.settings(arguments, dataset, fold), clips=listing(dataset))
+            job.run.start(fit.settings(arguments, dataset, fold), clips=dataset.listing())
             Evaluation(dataset.labels, names, truth, probabilities).save(job.run.predictions)
             figures = {"accuracy": accuracy, "accuracy_last_epoch": accuracy}
             figures["training_seconds"] = 2.0

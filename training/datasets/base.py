@@ -97,6 +97,16 @@ class AudioDataset:
         """SHA-256 of `listing()`, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.listing(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def copies_note(self) -> str:
+        """What copies at another sample rate lack, for reports; empty for the published files."""
+        if self.copies_at_hz is None:
+            return ""
+        return (
+            f"the clips are copies at {self.copies_at_hz:,} Hz, with nothing above "
+            f"{self.copies_at_hz // 2:,} Hz; results differ from those on the published clips"
+        )
+
     def listing(self) -> dict[str, list[Any]]:
         """Return what identifies each clip, in a form that JSON keeps; see `describe_changes`.
 

@@ -1,5 +1,6 @@
 """Warnings about a dataset: what makes its accuracy misleading, or its training harder."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -23,6 +24,17 @@ _SHUFFLES = 200
 _MAX_LUCKY_SHUFFLES = 4
 
 
+def print_warnings(program: str, dataset: AudioDataset) -> None:
+    """Print the warnings about a dataset that need no decoding to stderr.
+
+    Args:
+        program: name of the command, the start of each line.
+        dataset: dataset to check.
+    """
+    for warning in warnings_for(dataset):
+        print(f"{program}: warning: {warning}", file=sys.stderr)
+
+
 def warnings_for(dataset: AudioDataset, waveforms: Sequence[FloatArray] | None = None) -> list[str]:
     """Return warnings about labels, folds and file headers, without decoding anything.
 
@@ -38,11 +50,8 @@ def warnings_for(dataset: AudioDataset, waveforms: Sequence[FloatArray] | None =
         ValueError: if the numbers of waveforms and clips differ.
     """
     found = [*_balance(dataset), *_folds(dataset), *_giveaways(dataset)]
-    if dataset.copies_at_hz is not None:
-        found.append(
-            f"the clips are copies at {dataset.copies_at_hz:,} Hz, with nothing above "
-            f"{dataset.copies_at_hz // 2:,} Hz; results differ from those on the published clips"
-        )
+    if dataset.copies_note:
+        found.append(dataset.copies_note)
     if waveforms is None:
         return found
     if len(waveforms) != len(dataset.clips):

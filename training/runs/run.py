@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.datasets.base import describe_changes
 from training.runs.files import RunError, writing
-from training.runs.listing import Listing, describe_changes
 
 Row = dict[str, float]
+# See `AudioDataset.listing`.
+Listing = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
