@@ -13,6 +13,7 @@ from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
@@ -26,11 +27,13 @@ from semanticac_keras.inputs import (
     loaded,
 )
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
+from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
 Texts = Literal["labels", "random", "none"]
-Tokenizer = ByteTokenizer | CLIPTokenizer | ClassIndex
+Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex
+TextTower = TextEncoder | BertEncoder | ClassVectors
 
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
@@ -100,7 +103,7 @@ class SemanticAC(keras.Model):
     def __init__(
         self,
         audio_tower: AudioTower,
-        text_encoder: TextEncoder | ClassVectors,
+        text_encoder: TextTower,
         tokenizer: Tokenizer,
         labels: Sequence[str],
         prompt: str = prompts.DEFAULT_PROMPT,
@@ -154,6 +157,7 @@ class SemanticAC(keras.Model):
         head: Head = "cscm",
         texts: Texts = "labels",
         tokenizer: Tokenizer | None = None,
+        text_encoder: TextTower | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
@@ -174,6 +178,8 @@ class SemanticAC(keras.Model):
                 or `"none"`, learned class vectors without a text encoder, which ignores `prompt`
                 and `tokenizer`.
             tokenizer: callable from texts to token ids; the preset's if not given.
+            text_encoder: model from token ids to vectors of the preset's embedding size; the
+                preset's if not given. It needs its own `tokenizer`.
 
         Raises:
             ValueError: if an option is unknown, or the labels or prompt are invalid.
@@ -187,13 +193,12 @@ class SemanticAC(keras.Model):
         tower = AudioTower(
             presets.get(preset).front_end, encoder, head_from_preset(head, preset), name="audio"
         )
-        text_encoder: TextEncoder | ClassVectors
         if texts == "none":
             prompt = "{label}"
             labels = prompts.fill(prompt, labels)
             text_encoder = ClassVectors(len(labels), tower.embedding_dim, name="class_vectors")
             tokenizer = ClassIndex(labels)
-        else:
+        elif text_encoder is None:
             text_encoder = TextEncoder.from_preset(preset, name="text_encoder")
         model = cls(
             tower,
