@@ -195,7 +195,7 @@ def fetch(name: str, progress: bool = True) -> Path:
     if (packaged := entry.packaged_path) is not None:
         _verify_package(entry, packaged.parent)
         return packaged
-    pin = entry.path.with_name(f"{entry.file_name}.sha256")
+    pin = entry.path.with_name(f"{entry.path.name}.sha256")
     expected = entry.sha256 or (pin.read_text().strip() if pin.is_file() else None)
     if entry.url is None:
         digest = _by_hand(name, entry, expected)
