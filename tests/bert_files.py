@@ -32,8 +32,6 @@ def write_sentence_encoder(directory, **changes):
         directory: existing directory.
         **changes: other values of `config.json`; None leaves one out.
     """
-    import safetensors.numpy
-
     config = {key: value for key, value in {**CONFIG, **changes}.items() if value is not None}
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "vocab.txt").write_text("\n".join(PIECES))
@@ -41,8 +39,22 @@ def write_sentence_encoder(directory, **changes):
     state = hugging_face_state(
         BertEncoder(len(PIECES), 20, width=8, num_layers=1, num_heads=2, hidden_dim=12)
     )
-    safetensors.numpy.save_file(state, directory / "model.safetensors")
+    write_weights(state, directory)
     return state
+
+
+def write_weights(state, directory):
+    """Write `model.safetensors`: the length of a JSON header, the header, the tensors."""
+    header, blocks, begin = {}, [], 0
+    for key, values in state.items():
+        blocks.append(values.tobytes())
+        end = begin + len(blocks[-1])
+        dtype = f"{values.dtype.kind.upper()}{8 * values.dtype.itemsize}"
+        header[key] = {"dtype": dtype, "shape": values.shape, "data_offsets": (begin, end)}
+        begin = end
+    text = json.dumps(header).encode()
+    content = b"".join([len(text).to_bytes(8, "little"), text, *blocks])
+    (directory / "model.safetensors").write_bytes(content)
 
 
 def hugging_face_state(encoder):

@@ -9,7 +9,6 @@ import pytest
 from semanticac_keras import SemanticAC, export_tflite, load_sentence_encoder
 from tests.bert_files import write_sentence_encoder
 
-pytest.importorskip("safetensors.numpy")
 pytest.importorskip("tokenizers")
 
 LABELS = ("dog", "rain", "bark")

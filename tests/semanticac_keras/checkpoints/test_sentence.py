@@ -11,9 +11,8 @@ from semanticac_keras import load_sentence_encoder, load_text_checkpoint
 from semanticac_keras.checkpoints import CheckpointError, registry
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.download import DownloadError
-from tests.bert_files import write_sentence_encoder
+from tests.bert_files import write_sentence_encoder, write_weights
 
-safetensors_numpy = pytest.importorskip("safetensors.numpy")
 pytest.importorskip("tokenizers")
 
 NORM = "embeddings.LayerNorm.weight"
@@ -23,10 +22,6 @@ PACKAGE = "semanticac_no_such_package"
 def embed(source):
     encoder, tokenizer = load_sentence_encoder(source)
     return keras.ops.convert_to_numpy(encoder(tokenizer(["a dog", "rains"])))
-
-
-def save(state, directory):
-    safetensors_numpy.save_file(state, directory / "model.safetensors")
 
 
 def refusal(directory):
@@ -45,7 +40,7 @@ def test_names_may_have_a_prefix_and_heads(prefix, tmp_path):
     state[f"{prefix}embeddings.position_ids"] = np.arange(20)
     state[f"{prefix}pooler.dense.bias"] = np.ones(8)
     state["cls.predictions.bias"] = state["lm_head.bias"] = np.ones(3)
-    save(state, tmp_path)
+    write_weights(state, tmp_path)
     np.testing.assert_array_equal(embed(tmp_path), expected)
 
 
@@ -55,7 +50,7 @@ def test_norms_may_have_tensorflow_s_names(tmp_path):
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     for new, name in old.items():
         state = {key.replace(new, name): value for key, value in state.items()}
-    save(state, tmp_path)
+    write_weights(state, tmp_path)
     np.testing.assert_array_equal(embed(tmp_path), expected)
 
 
@@ -76,7 +71,7 @@ def test_each_mismatch_of_weights_is_reported(key, value, message, tmp_path):
         del state[key]
     else:
         state[key] = value
-    save(state, tmp_path)
+    write_weights(state, tmp_path)
     assert message in refusal(tmp_path)
 
 

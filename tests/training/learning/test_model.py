@@ -67,7 +67,6 @@ def test_a_pretrained_text_encoder_is_not_warmed_up(micro, calls):
 @pytest.fixture
 def sentence_encoder(tmp_path):
     """Path of a sentence encoder's files, which the audio tower does not need."""
-    pytest.importorskip("safetensors.numpy")
     pytest.importorskip("tokenizers")
     write_sentence_encoder(tmp_path)
     return str(tmp_path)
