@@ -227,7 +227,25 @@ class BertEncoder(keras.Model):
             self.projection.build((None, size))
         self.built = True
 
+    @property
+    def feature_dim(self) -> int | None:
+        """Size D of `features` if only the projection after them is trained, else None."""
+        if self.frozen and self.projection is not None:
+            return self.mlp_dim or self.width
+        return None
+
     def call(self, token_ids, normalize=False):
+        return self.project(self.features(token_ids), normalize)
+
+    def features(self, token_ids):
+        """Encode texts without the projection.
+
+        Args:
+            token_ids: int32 (B, L), as for a call.
+
+        Returns:
+            float32 (B, D).
+        """
         length = token_ids.shape[1]
         if length > self.context_length:
             raise ValueError(
@@ -243,9 +261,20 @@ class BertEncoder(keras.Model):
         x = self._pool(ops.cast(x, "float32"), padding)
         for layer in self.mlp:
             x = layer(x)
-        if self.projection is not None:
-            x = self.projection(x)
-        return l2_normalize(x) if normalize else x
+        return x
+
+    def project(self, features, normalize=False):
+        """Apply the projection, if there is one.
+
+        Args:
+            features: float32 (B, D), from `features`.
+            normalize: whether to divide each vector by its L2 norm.
+
+        Returns:
+            float32 (B, output_dim).
+        """
+        vectors = features if self.projection is None else self.projection(features)
+        return l2_normalize(vectors) if normalize else vectors
 
     def _pool(self, x, padding):
         """Reduce tokens (B, L, width) to vectors (B, width)."""

@@ -138,6 +138,7 @@ class SemanticAC(keras.Model):
             name="logit_scale",
         )
         self.label_embeddings: keras.Variable | None = None
+        self.label_features: keras.Variable | None = None
         self._predicts_waveforms = True
         self._training_runs = False
         self._baked_from: tuple[float, ...] = ()
@@ -250,26 +251,32 @@ class SemanticAC(keras.Model):
         self.labels = tuple(label.strip() for label in labels)
         self.prompt = prompt
         self._token_ids = token_ids
-        shape = (len(self.labels), self.text_encoder.output_dim)
-        if self.label_embeddings is None or self.label_embeddings.shape != shape:
-            # K is part of the weight's shape: replace the weight and the functions traced with it.
-            self._replace_label_embeddings(shape)
+        if self.label_embeddings is None or self.label_embeddings.shape[0] != len(self.labels):
+            # K is part of the weights' shape: replace them and the functions traced with them.
+            self._replace_label_weights()
         self.bake_labels()
 
-    def _replace_label_embeddings(self, shape: tuple[int, int]) -> None:
+    def _replace_label_weights(self) -> None:
         self._tracker.unlock()
-        if self.label_embeddings is not None:
-            self._untrack_variable(self.label_embeddings)
-        self.label_embeddings = self.add_weight(
-            shape=shape,
+        for weight in (self.label_embeddings, self.label_features):
+            if weight is not None:
+                self._untrack_variable(weight)
+        self.label_embeddings = self._label_weight(self.text_encoder.output_dim, "label_embeddings")
+        # What a frozen text encoder makes of the texts need not be computed in each step.
+        if feature_dim := getattr(self.text_encoder, "feature_dim", None):
+            self.label_features = self._label_weight(feature_dim, "label_features")
+        self._tracker.lock()
+        self.train_function = self.test_function = self.predict_function = None
+
+    def _label_weight(self, size: int, name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=(len(self.labels), size),
             initializer="zeros",
             trainable=False,
             dtype="float32",
             autocast=False,
-            name="label_embeddings",
+            name=name,
         )
-        self._tracker.lock()
-        self.train_function = self.test_function = self.predict_function = None
 
     def bake_labels(self) -> None:
         """Recompute the label embeddings used by inference.
@@ -278,6 +285,9 @@ class SemanticAC(keras.Model):
         `predict_on_batch` or `save`, after changing the text encoder's weights in another way.
         """
         assert self.label_embeddings is not None  # created by the constructor
+        if self.label_features is not None:
+            token_ids = ops.convert_to_tensor(self._token_ids)
+            self.label_features.assign(self.text_encoder.features(token_ids))
         self.label_embeddings.assign(self.embed_labels())
         self._baked_from = self._text_fingerprint()
 
@@ -297,7 +307,12 @@ class SemanticAC(keras.Model):
         self.bake_labels()
 
     def embed_labels(self):
-        """Encode the label texts with the current weights: float32 unit vectors (K, C)."""
+        """Encode the label texts with the current weights: float32 unit vectors (K, C).
+
+        The part of a `BertEncoder` that is frozen ran when the labels were baked.
+        """
+        if self.label_features is not None:
+            return self.text_encoder.project(self.label_features, normalize=True)
         return self._embed_texts(self._token_ids)
 
     def call(self, inputs, training=False):

@@ -31,10 +31,10 @@ def self_attention(qkv, num_heads, excluded=None):
     qkv = ops.reshape(qkv, (-1, length, 3 * num_heads, width // num_heads))
     query, key, value = ops.split(ops.transpose(qkv, (0, 2, 1, 3)), 3, axis=1)  # (B, H, L, d)
     logits = ops.matmul(query * (width // num_heads) ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
+    logits = ops.cast(logits, "float32")
     if excluded is not None:
-        logits = ops.where(excluded, ops.cast(-1e9, logits.dtype), logits)
-    weights = ops.cast(ops.softmax(ops.cast(logits, "float32"), axis=-1), value.dtype)
-    x = ops.matmul(weights, value)
+        logits = ops.where(excluded, -1e9, logits)
+    x = ops.matmul(ops.cast(ops.softmax(logits, axis=-1), value.dtype), value)
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, length, width))
 
 

@@ -9,7 +9,7 @@ SMALL = {
     "vocabulary_size": 30,
     "context_length": 12,
     "width": 16,
-    "num_layers": 2,
+    "num_layers": 1,
     "num_heads": 2,
     "hidden_dim": 24,
 }

@@ -54,10 +54,22 @@ def test_training_changes_the_projection_alone(model, clips):
     np.testing.assert_allclose(label_embeddings(model), texts_of(model, *LABELS), atol=1e-5)
 
 
-def test_a_reloaded_model_encodes_new_texts_without_files(model, clips, tmp_path):
+def test_training_does_not_run_the_frozen_part(model, clips, monkeypatch):
+    calls = []
+    features = model.text_encoder.features
+
+    def counted(token_ids):
+        calls.append(token_ids.shape)
+        return features(token_ids)
+
+    monkeypatch.setattr(model.text_encoder, "features", counted)
+    model.fit(*clips, batch_size=4, epochs=1, verbose=0)
+    assert 0 < len(calls) < len(clips[0]) // 4
+
+
+def test_a_reloaded_model_encodes_new_texts_without_files(model, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
-    loaded.audio_tower.run_eagerly = loaded.run_eagerly = EAGER
     assert len(loaded.trainable_variables) == len(model.trainable_variables)
     np.testing.assert_array_equal(label_embeddings(loaded), label_embeddings(model))
     np.testing.assert_allclose(
@@ -67,9 +79,6 @@ def test_a_reloaded_model_encodes_new_texts_without_files(model, clips, tmp_path
         each.set_labels(["dogs", "rain"], prompt="{label}!")
     assert loaded.prompts == ("dogs!", "rain!")
     np.testing.assert_allclose(label_embeddings(loaded), label_embeddings(model), atol=1e-6)
-    np.testing.assert_allclose(
-        loaded.predict(clips[0][:2], verbose=0), model.predict(clips[0][:2], verbose=0), atol=1e-5
-    )
 
 
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
