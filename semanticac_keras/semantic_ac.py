@@ -187,6 +187,8 @@ class SemanticAC(keras.Model):
         """
         if texts not in get_args(Texts):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
+        if text_encoder is not None and tokenizer is None:
+            raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
         stem = {} if conv_stem else {"stem_channels": ()}
         encoder = HTSATEncoder.from_preset(
             preset, spec_augment=spec_augment, name="audio_encoder", **stem

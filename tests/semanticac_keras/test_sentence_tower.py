@@ -34,6 +34,11 @@ def model(nano, tmp_path):
     return model
 
 
+def test_a_text_encoder_without_its_tokenizer_is_refused(nano, model):
+    with pytest.raises(ValueError, match="needs its own `tokenizer`"):
+        SemanticAC.from_preset(nano, LABELS, text_encoder=model.text_encoder)
+
+
 def texts_of(model, *labels):
     return model.encode_text([f"an audio clip of {label}" for label in labels])
 
