@@ -55,7 +55,8 @@ def load_sentence_encoder(
             sentence encoders made from them, or CLAP, of which the text tower is read.
         output_dim: size C of the shared embedding space, reached by a new linear projection; None
             is no projection.
-        frozen: keep all weights but the projection's as they are.
+        frozen: keep all weights but the projection's as they are, and compute in float32 whatever
+            the global policy.
 
     Raises:
         CheckpointError: if files are not available or damaged, or are of another kind of model.
@@ -74,6 +75,8 @@ def load_sentence_encoder(
             f"as config.json says. Received: {tokenizer.vocabulary_size}"
         )
     arguments |= {"pad_id": tokenizer.pad_id, "output_dim": output_dim, "frozen": frozen}
+    if frozen:  # it runs once for each baking of the labels, so that less precision saves nothing
+        arguments["dtype"] = "float32"
     try:
         encoder = BertEncoder(**arguments, name="text_encoder")
     except ValueError as error:

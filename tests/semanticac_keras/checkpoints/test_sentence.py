@@ -142,6 +142,19 @@ def test_length_and_pooling_of_a_sentence_encoder_are_read(tmp_path):
     assert (encoder.context_length, encoder.projection) == (20, None)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_only_an_encoder_that_is_trained_computes_in_mixed_precision(frozen, tmp_path):
+    write_sentence_encoder(tmp_path)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder, _ = load_sentence_encoder(tmp_path, frozen=frozen)
+    finally:
+        keras.config.set_dtype_policy(before)
+    expected = "float32" if frozen else "mixed_bfloat16"
+    assert encoder.blocks[0].fc1.dtype_policy.name == expected
+
+
 def test_weights_alone_are_loaded_from_a_directory(tmp_path):
     write_sentence_encoder(tmp_path)
     encoder, tokenizer = load_sentence_encoder(tmp_path)
