@@ -134,6 +134,10 @@ def match_text(text_encoder: TextEncoder | BertEncoder, file: CheckpointFile) ->
     """
     if isinstance(text_encoder, BertEncoder):
         return _match(file, BERT_LAYOUTS, bert_slots(text_encoder), {})
+    if any(layout.prefix_in(file.tensors) is not None for layout in BERT_LAYOUTS):
+        raise CheckpointError(
+            "has a sentence encoder's weights: pass its directory, which also has its tokenizer"
+        )
     return _match(file, TEXT_LAYOUTS, text_slots(text_encoder), {})
 
 

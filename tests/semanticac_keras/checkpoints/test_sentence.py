@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import load_sentence_encoder, load_text_checkpoint
+from semanticac_keras import TextEncoder, load_sentence_encoder, load_text_checkpoint
 from semanticac_keras.checkpoints import CheckpointError, registry
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.download import DownloadError
@@ -164,6 +164,13 @@ def test_weights_alone_are_loaded_from_a_directory(tmp_path):
     load_text_checkpoint(encoder, tmp_path)
     ids = tokenizer(["a dog", "rains"])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(encoder(ids)), before)
+
+
+def test_weights_alone_do_not_fit_clip_s_encoder(tmp_path):
+    write_sentence_encoder(tmp_path)
+    encoder = TextEncoder(30, 6, width=8, num_layers=1, num_heads=2, output_dim=4)
+    with pytest.raises(CheckpointError, match="pass its directory, which also has its tokenizer"):
+        load_text_checkpoint(encoder, tmp_path / "model.safetensors")
 
 
 def test_other_sources_are_refused(tmp_path):
