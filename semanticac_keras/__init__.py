@@ -2,9 +2,11 @@
 
 from edge.inference.frontend import FrontEnd
 from semanticac_keras.audio_tower import AudioTower
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints import (
     CheckpointError,
     load_audio_checkpoint,
+    load_sentence_encoder,
     load_text_checkpoint,
 )
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
@@ -18,6 +20,7 @@ from semanticac_keras.losses import contrastive_loss
 from semanticac_keras.semantic_ac import SemanticAC
 from semanticac_keras.sound_files import load_audio
 from semanticac_keras.spec_augment import SpecAugment
+from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
@@ -25,6 +28,7 @@ __all__ = [
     "CSCM",
     "HEADS",
     "AudioTower",
+    "BertEncoder",
     "ByteTokenizer",
     "CLIPTokenizer",
     "CheckpointError",
@@ -40,10 +44,12 @@ __all__ = [
     "SeqLSTM",
     "SeqTransformer",
     "SpecAugment",
+    "SubwordTokenizer",
     "TextEncoder",
     "contrastive_loss",
     "export_tflite",
     "load_audio",
     "load_audio_checkpoint",
+    "load_sentence_encoder",
     "load_text_checkpoint",
 ]

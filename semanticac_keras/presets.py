@@ -28,6 +28,11 @@ class Preset:
     text_encoder: dict[str, Any] = field(default_factory=dict)
     tokenizer: str = "byte"
 
+    @property
+    def embedding_dim(self) -> int:
+        """Size C of the shared embedding space."""
+        return int(self.cscm["output_dim"])
+
 
 PRESETS: dict[str, Preset] = {
     "base": Preset(

@@ -13,6 +13,7 @@ from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
@@ -26,11 +27,13 @@ from semanticac_keras.inputs import (
     loaded,
 )
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
+from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
 Texts = Literal["labels", "random", "none"]
-Tokenizer = ByteTokenizer | CLIPTokenizer | ClassIndex
+Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex
+TextTower = TextEncoder | BertEncoder | ClassVectors
 
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
@@ -100,7 +103,7 @@ class SemanticAC(keras.Model):
     def __init__(
         self,
         audio_tower: AudioTower,
-        text_encoder: TextEncoder | ClassVectors,
+        text_encoder: TextTower,
         tokenizer: Tokenizer,
         labels: Sequence[str],
         prompt: str = prompts.DEFAULT_PROMPT,
@@ -135,6 +138,7 @@ class SemanticAC(keras.Model):
             name="logit_scale",
         )
         self.label_embeddings: keras.Variable | None = None
+        self.label_features: keras.Variable | None = None
         self._predicts_waveforms = True
         self._training_runs = False
         self._baked_from: tuple[float, ...] = ()
@@ -154,6 +158,7 @@ class SemanticAC(keras.Model):
         head: Head = "cscm",
         texts: Texts = "labels",
         tokenizer: Tokenizer | None = None,
+        text_encoder: TextTower | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
@@ -174,12 +179,16 @@ class SemanticAC(keras.Model):
                 or `"none"`, learned class vectors without a text encoder, which ignores `prompt`
                 and `tokenizer`.
             tokenizer: callable from texts to token ids; the preset's if not given.
+            text_encoder: model from token ids to vectors of the preset's embedding size; the
+                preset's if not given. It needs its own `tokenizer`.
 
         Raises:
             ValueError: if an option is unknown, or the labels or prompt are invalid.
         """
         if texts not in get_args(Texts):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
+        if text_encoder is not None and tokenizer is None:
+            raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
         stem = {} if conv_stem else {"stem_channels": ()}
         encoder = HTSATEncoder.from_preset(
             preset, spec_augment=spec_augment, name="audio_encoder", **stem
@@ -187,13 +196,12 @@ class SemanticAC(keras.Model):
         tower = AudioTower(
             presets.get(preset).front_end, encoder, head_from_preset(head, preset), name="audio"
         )
-        text_encoder: TextEncoder | ClassVectors
         if texts == "none":
             prompt = "{label}"
             labels = prompts.fill(prompt, labels)
             text_encoder = ClassVectors(len(labels), tower.embedding_dim, name="class_vectors")
             tokenizer = ClassIndex(labels)
-        else:
+        elif text_encoder is None:
             text_encoder = TextEncoder.from_preset(preset, name="text_encoder")
         model = cls(
             tower,
@@ -245,26 +253,32 @@ class SemanticAC(keras.Model):
         self.labels = tuple(label.strip() for label in labels)
         self.prompt = prompt
         self._token_ids = token_ids
-        shape = (len(self.labels), self.text_encoder.output_dim)
-        if self.label_embeddings is None or self.label_embeddings.shape != shape:
-            # K is part of the weight's shape: replace the weight and the functions traced with it.
-            self._replace_label_embeddings(shape)
+        if self.label_embeddings is None or self.label_embeddings.shape[0] != len(self.labels):
+            # K is part of the weights' shape: replace them and the functions traced with them.
+            self._replace_label_weights()
         self.bake_labels()
 
-    def _replace_label_embeddings(self, shape: tuple[int, int]) -> None:
+    def _replace_label_weights(self) -> None:
         self._tracker.unlock()
-        if self.label_embeddings is not None:
-            self._untrack_variable(self.label_embeddings)
-        self.label_embeddings = self.add_weight(
-            shape=shape,
+        for weight in (self.label_embeddings, self.label_features):
+            if weight is not None:
+                self._untrack_variable(weight)
+        self.label_embeddings = self._label_weight(self.text_encoder.output_dim, "label_embeddings")
+        # What a frozen text encoder makes of the texts need not be computed in each step.
+        if feature_dim := getattr(self.text_encoder, "feature_dim", None):
+            self.label_features = self._label_weight(feature_dim, "label_features")
+        self._tracker.lock()
+        self.train_function = self.test_function = self.predict_function = None
+
+    def _label_weight(self, size: int, name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=(len(self.labels), size),
             initializer="zeros",
             trainable=False,
             dtype="float32",
             autocast=False,
-            name="label_embeddings",
+            name=name,
         )
-        self._tracker.lock()
-        self.train_function = self.test_function = self.predict_function = None
 
     def bake_labels(self) -> None:
         """Recompute the label embeddings used by inference.
@@ -273,6 +287,9 @@ class SemanticAC(keras.Model):
         `predict_on_batch` or `save`, after changing the text encoder's weights in another way.
         """
         assert self.label_embeddings is not None  # created by the constructor
+        if self.label_features is not None:
+            token_ids = ops.convert_to_tensor(self._token_ids)
+            self.label_features.assign(self.text_encoder.features(token_ids))
         self.label_embeddings.assign(self.embed_labels())
         self._baked_from = self._text_fingerprint()
 
@@ -292,7 +309,12 @@ class SemanticAC(keras.Model):
         self.bake_labels()
 
     def embed_labels(self):
-        """Encode the label texts with the current weights: float32 unit vectors (K, C)."""
+        """Encode the label texts with the current weights: float32 unit vectors (K, C).
+
+        The part of a `BertEncoder` that is frozen ran when the labels were baked.
+        """
+        if self.label_features is not None:
+            return self.text_encoder.project(self.label_features, normalize=True)
         return self._embed_texts(self._token_ids)
 
     def call(self, inputs, training=False):

@@ -16,6 +16,28 @@ def quick_gelu(x):
     return x * ops.sigmoid(1.702 * x)
 
 
+def self_attention(qkv, num_heads, excluded=None):
+    """Scaled dot-product attention of several heads.
+
+    Args:
+        qkv: (B, L, 3 * width), queries, keys and values side by side.
+        num_heads: attention heads; must divide the width.
+        excluded: bool, broadcast to (B, num_heads, L, L): which keys each query ignores.
+
+    Returns:
+        (B, L, width).
+    """
+    length, width = qkv.shape[1], qkv.shape[2] // 3
+    qkv = ops.reshape(qkv, (-1, length, 3 * num_heads, width // num_heads))
+    query, key, value = ops.split(ops.transpose(qkv, (0, 2, 1, 3)), 3, axis=1)  # (B, H, L, d)
+    logits = ops.matmul(query * (width // num_heads) ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
+    logits = ops.cast(logits, "float32")
+    if excluded is not None:
+        logits = ops.where(excluded, -1e9, logits)
+    x = ops.matmul(ops.cast(ops.softmax(logits, axis=-1), value.dtype), value)
+    return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, length, width))
+
+
 @keras.saving.register_keras_serializable("semanticac_keras")
 class TransformerBlock(keras.layers.Layer):
     """Self-attention and a QuickGELU MLP, each with pre-LayerNorm and a residual connection.
@@ -60,15 +82,9 @@ class TransformerBlock(keras.layers.Layer):
         return x + self.fc2(quick_gelu(self.fc1(self.norm2(x))))
 
     def _attend(self, qkv):
-        length, heads, head_dim = qkv.shape[1], self.num_heads, self.width // self.num_heads
-        qkv = ops.transpose(ops.reshape(qkv, (-1, length, 3 * heads, head_dim)), (0, 2, 1, 3))
-        query, key, value = ops.split(qkv, 3, axis=1)  # (B, H, L, d)
-        logits = ops.matmul(query * (head_dim**-0.5), ops.transpose(key, (0, 1, 3, 2)))
-        if self.causal:
-            later = np.triu(np.ones((length, length), bool), k=1)
-            logits = ops.where(later, ops.cast(-1e9, logits.dtype), logits)
-        x = ops.matmul(ops.softmax(logits, axis=-1), value)
-        return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, length, self.width))
+        length = qkv.shape[1]
+        later = np.triu(np.ones((length, length), bool), k=1) if self.causal else None
+        return self_attention(qkv, self.num_heads, later)
 
     def compute_output_shape(self, input_shape):
         return input_shape

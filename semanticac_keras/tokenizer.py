@@ -50,14 +50,15 @@ class ByteTokenizer:
 
 
 def pad_rows(
-    rows: Sequence[Sequence[int]], texts: Sequence[str], context_length: int
+    rows: Sequence[Sequence[int]], texts: Sequence[str], context_length: int, pad_id: int = 0
 ) -> npt.NDArray[np.int32]:
-    """Stack rows of token ids, zero-padded to the longest.
+    """Stack rows of token ids, padded to the longest.
 
     Args:
         rows: token ids of n texts.
         texts: the texts, for the error message.
         context_length: maximum length of a row.
+        pad_id: token id of padding.
 
     Returns:
         int32 (n, L).
@@ -71,7 +72,7 @@ def pad_rows(
                 f"a text must fit {context_length} tokens. "
                 f"Received: {text!r} of {len(row)} tokens. Shorten the label or the prompt."
             )
-    ids = np.zeros((len(rows), max(map(len, rows), default=0)), np.int32)
+    ids = np.full((len(rows), max(map(len, rows), default=0)), pad_id, np.int32)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     return ids

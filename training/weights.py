@@ -8,11 +8,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints import CheckpointError
 from semanticac_keras.checkpoints.files import open_checkpoint
-from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, TEXT_LAYOUTS
-from semanticac_keras.checkpoints.loading import find_layout, listed, match_audio, match_text
-from semanticac_keras.checkpoints.registry import REGISTRY, fetch
+from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, BERT_LAYOUTS, TEXT_LAYOUTS
+from semanticac_keras.checkpoints.loading import (
+    Match,
+    find_layout,
+    listed,
+    match_audio,
+    match_text,
+)
+from semanticac_keras.checkpoints.registry import REGISTRY, fetch, resolve
+from semanticac_keras.checkpoints.sentence import encoder_arguments
 from semanticac_keras.checkpoints.stored import CheckpointFile
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.text_encoder import TextEncoder
@@ -61,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch_command = commands.add_parser("fetch", help="download a checkpoint and print its path")
     fetch_command.add_argument("name", choices=sorted(REGISTRY), metavar="NAME")
     inspect = commands.add_parser(
-        "inspect", help="list a file's tensors and check it against `base`"
+        "inspect", help="list a file's tensors and check it against `base`, or its own config.json"
     )
     inspect.add_argument("path", type=Path, metavar="PATH")
     return parser
@@ -70,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
 def _list() -> Iterator[str]:
     for name, entry in REGISTRY.items():
         state = "in the cache" if entry.path.is_file() else "not fetched"
+        if entry.packaged_path is not None:
+            state = f"in the package {entry.package}"
         yield f"{name:20} {entry.tower:6} {state}"
         yield f"    {entry.note}"
         yield f"    licence {entry.licence}; SHA-256 {entry.sha256 or 'not published'}"
@@ -86,6 +96,8 @@ def _fetch(name: str) -> Iterator[str]:
 
 
 def _inspect(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        path = resolve(path)
     with open_checkpoint(path) as file:
         yield f"{file.container}, {len(file.tensors)} tensors"
         groups: dict[str, list[tuple[int, ...]]] = {}
@@ -94,32 +106,51 @@ def _inspect(path: Path) -> Iterator[str]:
         for group, shapes in groups.items():
             distinct = ", ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
             yield f"  {len(shapes):4} x {group} {distinct}"
-        yield from _fit(file)
+        yield from _fit(path, file)
 
 
-def _fit(file: CheckpointFile) -> Iterator[str]:
-    """Describe which encoder of the `base` preset the file fits, or why it fits none."""
-    try:
-        find_layout(file, AUDIO_LAYOUTS)
-    except CheckpointError as no_audio:
+def _fit(path: Path, file: CheckpointFile) -> Iterator[str]:
+    """Describe which encoder the file fits, or why it fits none."""
+    found, reasons = [], []
+    for kind, layouts, match in (
+        ("audio encoder", AUDIO_LAYOUTS, _match_audio),
+        ("text encoder", TEXT_LAYOUTS, _match_text),
+        ("sentence encoder", BERT_LAYOUTS, _match_sentence),
+    ):
         try:
-            find_layout(file, TEXT_LAYOUTS)
-        except CheckpointError as no_text:
-            yield f"no audio encoder: it {no_audio}"
-            yield f"no text encoder: it {no_text}"
-            return
-        fit = match_text(TextEncoder.from_preset(_PRESET), file)
-    else:
-        fit = match_audio(HTSATEncoder.from_preset(_PRESET), file)
-    keys = [key for _, keys in fit.weights for key in keys if key in file.tensors]
-    values = sum(math.prod(file.tensors[key].shape) for key in keys)
-    yield f"weights as {fit.layout.name} names them: {len(keys)} tensors, {values:,} values"
-    if fit.constants:
-        yield f"constants, only compared: {len(fit.constants)} tensors"
-    if fit.unused:
-        kinds = list(dict.fromkeys(map(_group, fit.unused)))
-        yield f"deliberately not used: {len(fit.unused)} tensors, {listed(kinds)}"
-    yield f"does not fit {_PRESET}: {listed(fit.problems)}" if fit.problems else f"fits {_PRESET}"
+            find_layout(file, layouts)
+        except CheckpointError as no_layout:
+            reasons.append(f"no {kind}: it {no_layout}")
+            continue
+        try:
+            found.append(match(path, file))
+        except CheckpointError as unknown_size:
+            reasons.append(f"no {kind}: {unknown_size}")
+    if not found:
+        yield from reasons
+    for goal, fit in found:
+        keys = [key for _, keys in fit.weights for key in keys if key in file.tensors]
+        values = sum(math.prod(file.tensors[key].shape) for key in keys)
+        yield f"weights as {fit.layout.name} names them: {len(keys)} tensors, {values:,} values"
+        if fit.constants:
+            yield f"constants, only compared: {len(fit.constants)} tensors"
+        if fit.unused:
+            kinds = list(dict.fromkeys(map(_group, fit.unused)))
+            yield f"deliberately not used: {len(fit.unused)} tensors, {listed(kinds)}"
+        yield f"does not fit {goal}: {listed(fit.problems)}" if fit.problems else f"fits {goal}"
+
+
+def _match_audio(path: Path, file: CheckpointFile) -> tuple[str, Match]:
+    return _PRESET, match_audio(HTSATEncoder.from_preset(_PRESET), file)
+
+
+def _match_text(path: Path, file: CheckpointFile) -> tuple[str, Match]:
+    return _PRESET, match_text(TextEncoder.from_preset(_PRESET), file)
+
+
+def _match_sentence(path: Path, file: CheckpointFile) -> tuple[str, Match]:
+    encoder = BertEncoder(**encoder_arguments(path.parent))
+    return "its config.json as a sentence encoder", match_text(encoder, file)
 
 
 def _group(key: str) -> str:

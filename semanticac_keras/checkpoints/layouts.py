@@ -167,3 +167,53 @@ TEXT_LAYOUTS = (
         ),
     ),
 )
+
+_BERT_ANCHOR = "embeddings.LayerNorm.weight"
+_BERT_RENAMES = ((".self.qkv.", (".self.query.", ".self.key.", ".self.value.")),)
+# The pooler, where pooling does without; heads for other tasks; constants.
+_BERT_UNUSED = ("pooler.*", "embeddings.position_ids", "embeddings.token_type_ids")
+_BERT_PREFIXES = ("", "bert.", "roberta.")
+_BERT_ALL_UNUSED = (
+    *(f"{prefix}{pattern}" for prefix in _BERT_PREFIXES for pattern in _BERT_UNUSED),
+    "cls.*",
+    "lm_head.*",
+)
+# CLAP keeps the body in one module and the MLP in another; both names begin with "text_".
+_CLAP_BODY = (
+    *("embeddings.word_", "embeddings.position_", "embeddings.token_type_"),
+    *("embeddings.LayerNorm", "encoder.layer", "pooler."),
+)
+
+BERT_LAYOUTS = (
+    Layout(
+        name="BERT",
+        prefixes=_BERT_PREFIXES,
+        anchor=_BERT_ANCHOR,
+        renames=_BERT_RENAMES,
+        unused=_BERT_ALL_UNUSED,
+    ),
+    Layout(
+        name="BERT of TensorFlow",
+        prefixes=_BERT_PREFIXES,
+        anchor=_BERT_ANCHOR,
+        renames=(
+            *_BERT_RENAMES,
+            ("LayerNorm.weight", "LayerNorm.gamma"),
+            ("LayerNorm.bias", "LayerNorm.beta"),
+        ),
+        unused=_BERT_ALL_UNUSED,
+    ),
+    Layout(
+        name="Hugging Face CLAP",
+        prefixes=("text_",),
+        anchor=_BERT_ANCHOR,
+        renames=(*_BERT_RENAMES, *((part, f"model.{part}") for part in _CLAP_BODY)),
+        unused=(
+            *(f"text_model.{pattern}" for pattern in _BERT_UNUSED),
+            "audio_model.*",
+            "audio_projection.*",
+            "logit_scale_a",
+            "logit_scale_t",
+        ),
+    ),
+)

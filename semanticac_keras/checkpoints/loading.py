@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.files import open_checkpoint
 from semanticac_keras.checkpoints.hub import hub_preset
-from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, TEXT_LAYOUTS, Layout
+from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, BERT_LAYOUTS, TEXT_LAYOUTS, Layout
 from semanticac_keras.checkpoints.registry import resolve
-from semanticac_keras.checkpoints.slots import Slot, audio_constants, audio_slots, text_slots
+from semanticac_keras.checkpoints.slots import (
+    Slot,
+    audio_constants,
+    audio_slots,
+    bert_slots,
+    text_slots,
+)
 from semanticac_keras.checkpoints.stored import Array, CheckpointError, CheckpointFile, StoredTensor
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.text_encoder import TextEncoder
@@ -40,19 +47,23 @@ def load_audio_checkpoint(encoder: HTSATEncoder, source: str | Path) -> None:
     _assign(values)
 
 
-def load_text_checkpoint(text_encoder: TextEncoder, source: str | Path) -> None:
+def load_text_checkpoint(text_encoder: TextEncoder | BertEncoder, source: str | Path) -> None:
     """Load published weights into a text encoder.
 
-    The encoder may have fewer positions than the 77 of the weights, for example the paper's 76:
+    A `TextEncoder` may have fewer positions than the 77 of the weights, for example the paper's 76:
     attention is causal, so the outputs stay exact. CLIP's learned logit scale is not read. Files do
     not store the activation: use only weights trained with QuickGELU, such as OpenAI's.
 
+    A `BertEncoder` keeps its own projection. `load_sentence_encoder` also creates the encoder.
+
     Args:
         text_encoder: encoder of the same size as the weights, except for the context length. RN50's
-            weights fit the default `TextEncoder`.
-        source: path, `"clip-rn50"`, or `"hub:"` followed by a KerasHub CLIP preset. Supported are
-            OpenAI's TorchScript archives, open_clip's safetensors and `.pt` files, and safetensors
-            of Hugging Face's `CLIPModel` and `CLIPTextModelWithProjection`.
+            weights fit the default `TextEncoder`, MiniLM's the default `BertEncoder`.
+        source: path, or for a `TextEncoder` `"clip-rn50"` or `"hub:"` followed by a KerasHub CLIP
+            preset, for a `BertEncoder` `"minilm"`. Supported are OpenAI's TorchScript archives,
+            open_clip's safetensors and `.pt` files, and safetensors of Hugging Face's `CLIPModel`
+            and `CLIPTextModelWithProjection`; for a `BertEncoder` those of BERT, RoBERTa and
+            `ClapModel`, or a directory with them.
 
     Raises:
         CheckpointError: if the file is not available, damaged or unsafe, or its weights do not
@@ -115,12 +126,18 @@ def match_audio(encoder: HTSATEncoder, file: CheckpointFile) -> Match:
     return _match(file, AUDIO_LAYOUTS, audio_slots(encoder), audio_constants(encoder))
 
 
-def match_text(text_encoder: TextEncoder, file: CheckpointFile) -> Match:
+def match_text(text_encoder: TextEncoder | BertEncoder, file: CheckpointFile) -> Match:
     """Match a file with a text encoder.
 
     Raises:
         CheckpointError: if no text layout fits.
     """
+    if isinstance(text_encoder, BertEncoder):
+        return _match(file, BERT_LAYOUTS, bert_slots(text_encoder), {})
+    if any(layout.prefix_in(file.tensors) is not None for layout in BERT_LAYOUTS):
+        raise CheckpointError(
+            "has a sentence encoder's weights: pass its directory, which also has its tokenizer"
+        )
     return _match(file, TEXT_LAYOUTS, text_slots(text_encoder), {})
 
 

@@ -1,6 +1,6 @@
 """Slots: an encoder's weights by their names in the original code.
 
-A `Slot` is one weight: its name and shape in the code of HTS-AT or OpenAI's CLIP, and the
+A `Slot` is one weight: its name and shape in the code of HTS-AT, OpenAI's CLIP or BERT, and the
 conversion to the Keras variable. PyTorch stores dense kernels as (out, in), Keras as (in, out).
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.stored import Array
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.swin import SwinBlock
@@ -126,6 +127,34 @@ def text_slots(encoder: TextEncoder) -> list[Slot]:
         *_layer_norm("ln_final", encoder.norm),
         Slot("text_projection", tuple(projection.shape), projection),
     ]
+
+
+def bert_slots(encoder: BertEncoder) -> list[Slot]:
+    """List the weights of a BERT encoder but its projection's, named as in Hugging Face's BERT."""
+    slots = [
+        _vector(f"embeddings.{name}_embeddings.weight", layer.embeddings)
+        for name, layer in (
+            ("word", encoder.token_embedding),
+            ("position", encoder.position_embedding),
+            ("token_type", encoder.type_embedding),
+        )
+    ]
+    slots += _layer_norm("embeddings.LayerNorm", encoder.norm)
+    for number, block in enumerate(encoder.blocks):
+        key = f"encoder.layer.{number}"
+        slots += [
+            *_dense(f"{key}.attention.self.qkv", block.qkv),
+            *_dense(f"{key}.attention.output.dense", block.proj),
+            *_layer_norm(f"{key}.attention.output.LayerNorm", block.norm1),
+            *_dense(f"{key}.intermediate.dense", block.fc1),
+            *_dense(f"{key}.output.dense", block.fc2),
+            *_layer_norm(f"{key}.output.LayerNorm", block.norm2),
+        ]
+    if encoder.pooler is not None:
+        slots += _dense("pooler.dense", encoder.pooler)
+    for number, layer in enumerate(encoder.mlp, 1):
+        slots += _dense(f"projection.linear{number}", layer)
+    return slots
 
 
 def _swin_layers(encoder: HTSATEncoder) -> list[tuple[str, Any]]:

@@ -6,6 +6,7 @@ import pytest
 from semanticac_keras import TextEncoder
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.checkpoints.slots import text_slots
+from tests.bert_files import write_sentence_encoder
 from training.weights import main
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
@@ -21,7 +22,9 @@ def test_list_names_all_registered_checkpoints(capsys):
     assert main(["list"]) == 0
     output = capsys.readouterr().out
     assert all(name in output for name in REGISTRY)
-    assert output.count("not fetched") == len(REGISTRY)
+    packaged = [entry for entry in REGISTRY.values() if entry.packaged_path is not None]
+    assert output.count("not fetched") == len(REGISTRY) - len(packaged)
+    assert output.count("in the package") == len(packaged)
 
 
 def test_fetch_of_a_manual_download_is_explained_in_one_line(capsys, cache):
@@ -72,6 +75,23 @@ def test_inspect_reports_why_a_file_does_not_fit(capsys, tmp_path):
     save_file({"x": np.ones(2)}, tmp_path / "other")
     assert main(["inspect", str(tmp_path / "other")]) == 0
     assert "no audio encoder" in capsys.readouterr().out
+
+
+def test_inspect_checks_a_sentence_encoder_against_its_own_config(capsys, tmp_path):
+    write_sentence_encoder(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "safetensors, 21 tensors"
+    assert lines[-2:] == [
+        "weights as BERT names them: 21 tensors, 1,068 values",
+        "fits its config.json as a sentence encoder",
+    ]
+    write_sentence_encoder(tmp_path, num_hidden_layers=2)
+    assert main(["inspect", str(tmp_path / "model.safetensors")]) == 0
+    assert "does not fit its config.json" in capsys.readouterr().out
+    (tmp_path / "config.json").unlink()
+    assert main(["inspect", str(tmp_path / "model.safetensors")]) == 0
+    assert "no sentence encoder: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [None, b"PK\x03\x04", b"<html>"])

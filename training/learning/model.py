@@ -7,13 +7,17 @@ from pathlib import Path
 import keras
 
 from semanticac_keras import (
+    BertEncoder,
     CLIPTokenizer,
     SemanticAC,
     load_audio_checkpoint,
+    load_sentence_encoder,
     load_text_checkpoint,
     presets,
     prompts,
 )
+from semanticac_keras.checkpoints.sentence import is_sentence_encoder
+from semanticac_keras.semantic_ac import Tokenizer
 from training.learning.own_weights import load_own_weights
 from training.learning.recipes import Recipe
 from training.learning.text_warmup import decorrelate_labels
@@ -25,7 +29,9 @@ class Weights:
 
     Args:
         audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`.
-        text: path or registered name, see `semanticac_keras.load_text_checkpoint`.
+        text: path or registered name, see `semanticac_keras.load_text_checkpoint`, or a sentence
+            encoder's, see `semanticac_keras.load_sentence_encoder`; the latter replaces the
+            preset's text encoder, and is frozen but for its projection.
         vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
         model: trained model for both towers, see `training.learning.own_weights`.
     """
@@ -56,11 +62,7 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
     if recipe.texts != "none":
         prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
-    tokenizer = presets.tokenizer(recipe.preset)
-    if weights.vocabulary is not None:
-        if not isinstance(tokenizer, CLIPTokenizer):
-            raise ValueError(f"preset {recipe.preset!r} reads bytes; leave out --bpe-vocab")
-        tokenizer = CLIPTokenizer(weights.vocabulary, tokenizer.context_length)
+    text_encoder, tokenizer = _text_tower(recipe, weights)
     model = SemanticAC.from_preset(
         recipe.preset,
         labels,
@@ -72,15 +74,30 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         head=recipe.head,
         texts=recipe.texts,
         tokenizer=tokenizer,
+        text_encoder=text_encoder,
     )
     if weights.model:
         load_own_weights(model, weights.model)
         return model
     if weights.audio:
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
-    if weights.text:
+    if text_encoder is None and weights.text:
         load_text_checkpoint(model.text_encoder, weights.text)
         model.bake_labels()
-    elif recipe.text_warmup_steps:
+    elif recipe.text_warmup_steps and not weights.text:
         decorrelate_labels(model, recipe.text_warmup_steps, recipe.batch_size)
     return model
+
+
+def _text_tower(recipe: Recipe, weights: Weights) -> tuple[BertEncoder | None, Tokenizer]:
+    """Load a sentence encoder, if `weights` names one, and create the tokenizer."""
+    if weights.text and is_sentence_encoder(weights.text):
+        if weights.vocabulary is not None:
+            raise ValueError(f"{weights.text} has its own vocabulary; leave out --bpe-vocab")
+        return load_sentence_encoder(weights.text, presets.get(recipe.preset).embedding_dim)
+    tokenizer = presets.tokenizer(recipe.preset)
+    if weights.vocabulary is not None:
+        if not isinstance(tokenizer, CLIPTokenizer):
+            raise ValueError(f"preset {recipe.preset!r} reads bytes; leave out --bpe-vocab")
+        tokenizer = CLIPTokenizer(weights.vocabulary, tokenizer.context_length)
+    return None, tokenizer

@@ -48,7 +48,8 @@ def training_options(
     parser.add_argument(
         "--text-weights",
         metavar="SRC",
-        help="path or name of pretrained weights for the text encoder",
+        help="path or name of pretrained weights for the text encoder, or of a sentence encoder "
+        "(minilm, or a directory), which takes its place",
     )
     parser.add_argument(
         "--weights",

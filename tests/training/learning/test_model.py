@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from semanticac_keras import BertEncoder, SubwordTokenizer
+from tests.bert_files import write_sentence_encoder
 from training.learning import model as module
 from training.learning.model import Weights, build_model
 from training.learning.recipes import Recipe
@@ -60,6 +62,33 @@ def test_a_pretrained_text_encoder_is_not_warmed_up(micro, calls):
         ("load_audio_checkpoint", model.audio_tower.encoder, "a.ckpt"),
         ("load_text_checkpoint", model.text_encoder, "t.ckpt"),
     ]
+
+
+@pytest.fixture
+def sentence_encoder(tmp_path):
+    """Path of a sentence encoder's files, which the audio tower does not need."""
+    pytest.importorskip("tokenizers")
+    write_sentence_encoder(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_sentence_encoder_replaces_the_preset_s(micro, calls, sentence_encoder):
+    model = build_model(LABELS, Recipe(micro, text_warmup_steps=7), Weights(text=sentence_encoder))
+    assert calls == []
+    assert isinstance(model.text_encoder, BertEncoder)
+    assert isinstance(model.tokenizer, SubwordTokenizer)
+    assert model.text_encoder.output_dim == model.audio_tower.embedding_dim == 12
+    assert len(model.text_encoder.trainable_variables) == 1
+    expected = model.encode_text(model.prompts)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model.label_embeddings), expected, atol=1e-6
+    )
+
+
+def test_a_sentence_encoder_has_its_own_vocabulary(micro, tmp_path):
+    sources = Weights(text=str(tmp_path), vocabulary=tmp_path / "bpe.txt")
+    with pytest.raises(ValueError, match="has its own vocabulary; leave out --bpe-vocab"):
+        build_model(LABELS, Recipe(micro), sources)
 
 
 def test_weights_without_a_use_are_refused(micro, tmp_path):
