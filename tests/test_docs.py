@@ -8,8 +8,11 @@ import shlex
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from edge import BundleContract, FrontEnd, measure_probe, write_bundle
 
@@ -128,13 +131,48 @@ def test_documented_sink_writes_rows(tmp_path, monkeypatch):
     assert label in contract.labels
 
 
-def _run_examples(section: str) -> dict[str, object]:
-    """Run the Python blocks of a section in order and return the names they define."""
-    page = (ROOT / "docs" / "extending.md").read_text()
-    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    names: dict[str, object] = {"__name__": "example"}
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning", "ignore::DeprecationWarning")
+def test_documented_script_leads_from_recordings_to_the_device(tmp_path, monkeypatch, capfd):
+    """With a smaller preset, as only the time would differ."""
+    pytest.importorskip("tensorflow")
+    from semanticac_keras.presets import PRESETS
+    from tests import micro
+    from tests.clips import make_clips
+
+    monkeypatch.setitem(PRESETS, "tiny", micro.PRESET)
+    micro.run_eagerly(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for i, waveform in enumerate(make_clips(6, 7000, 8000)[0]):
+        path = Path("recordings", ("hum", "whistle", "hiss")[i % 3], f"{i}.wav")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, waveform, 8000)
+    # The last block is the device's, where a chunk of the microphone's samples is pushed.
+    names = {"chunk": np.zeros(8000, np.float32)}
+    names = _run_examples("Python API", "training.md", names)
+    assert names["probabilities"].shape == (6, 3)
+    np.testing.assert_allclose(names["probabilities"].sum(1), 1, atol=1e-5)
+    assert names["model"].labels == ("dog", "rain", "wind")
+    assert names["classifier"].labels == ("hiss", "hum", "whistle")
+
+
+def _run_examples(
+    section: str, page: str = "extending.md", names: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Run the Python blocks of a section in order.
+
+    Args:
+        section: heading of the section.
+        page: file in docs.
+        names: what the first block may use.
+
+    Returns:
+        The names that the blocks define.
+    """
+    text = (ROOT / "docs" / page).read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    names = {"__name__": "example", **(names or {})}
     for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(compile(block, f"docs/extending.md, {section}", "exec"), names)
+        exec(compile(block, f"docs/{page}, {section}", "exec"), names)
     return names
 
 

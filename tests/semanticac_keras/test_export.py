@@ -82,11 +82,12 @@ def test_mixed_precision_model_is_exported_in_float32(micro, clips, tmp_path):
     run_eagerly(model)
     contract = export_tflite(model, tmp_path / "m.tflite", clips=clips[0])
     assert contract.parity["max_score_difference"] <= 1e-4
-    # bfloat16 keeps 8 bits of each product, so the model only approximates its float32 form.
+    # bfloat16 keeps 8 bits of each product, so the model only approximates its float32 form, by far
+    # more than the rounding of float32.
     classifier = StreamingClassifier(tmp_path / "m.tflite")
     [result] = classifier.push(clips[0][0]) + classifier.flush()
     difference = np.abs(result.scores - model.predict(clips[0][:1], verbose=0)[0]).max()
-    assert 1e-4 < difference < 0.1
+    assert 1e-5 < difference < 0.1
 
 
 @pytest.fixture(scope="module")

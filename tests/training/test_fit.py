@@ -13,7 +13,9 @@ import pytest
 from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
 from semanticac_keras import ExportError
+from tests.training.mixed_files import write_tones
 from training import fit as command
+from training import inspect
 from training.datasets import load_dataset
 from training.learning.batches import TrainingBatches
 from training.learning.callbacks import Recorder
@@ -121,6 +123,23 @@ def test_an_interrupted_run_is_exported_and_resumes_to_the_same_weights(
     for resumed, expected in zip(weights(run / "model.keras"), straight, strict=True):
         np.testing.assert_allclose(resumed, expected, atol=1e-4)
     assert len((run / "history.csv").read_text().splitlines()) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_recordings_of_any_kind_become_a_model(micro, micro_arguments, tmp_path, capsys):
+    """From a directory of mixed files to predictions, as for a first own model."""
+    recordings, run = tmp_path / "recordings", tmp_path / "run"
+    write_tones(recordings)
+    assert inspect.main([str(recordings)]) == 0
+    assert "18 clips of 2 classes" in capsys.readouterr().out
+    source = ["--dataset", "folder", "--data-dir", str(recordings), "--preset", micro]
+    assert command.main([*source, "--fold", "none", "--epochs", "1", "--out", str(run)]) == 0
+    assert "trained on all 18 clips" in capsys.readouterr().out
+    files = sorted(recordings.rglob("*.*"))
+    model = keras.saving.load_model(run / "model.keras")
+    assert model.predict(files, verbose=0).shape == (18, 2)
+    assert read_contract(run / "model.tflite").labels == ("high", "low")
 
 
 @pytest.mark.slow

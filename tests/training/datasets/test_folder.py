@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.training.mixed_files import KINDS, TONES_HZ, write_tones
 from training.datasets import DatasetError, load_dataset
 from training.datasets.folder import fold_of
 
@@ -345,32 +346,11 @@ def test_an_existing_location_is_required(tmp_path):
         load(tmp_path / "none")
 
 
-SOUNDS = [
-    ("wav", "PCM_U8", 8_000, 1, 120.0),
-    ("wav", "PCM_24", 96_000, 2, 0.045),
-    ("wav", "FLOAT", 44_100, 2, 0.3),
-    ("mp3", "MPEG_LAYER_III", 44_100, 1, 2.0),
-    ("mp3", "MPEG_LAYER_III", 22_050, 2, 0.2),
-    ("ogg", "VORBIS", 48_000, 2, 1.0),
-    ("ogg", "OPUS", 16_000, 1, 0.5),
-    ("flac", "PCM_16", 32_000, 1, 0.045),
-    ("aiff", "PCM_16", 11_025, 2, 0.7),
-]
-
-
 def test_recordings_of_any_kind_become_the_same_waveforms(tmp_path):
     """The sounds that people have: their formats, depths, channels, rates and lengths, mixed."""
-    for label in ("low", "high"):
-        (tmp_path / label).mkdir()
-        for suffix, subtype, rate_hz, channels, seconds in SOUNDS:
-            times = np.arange(round(seconds * rate_hz)) / rate_hz
-            tone = 0.4 * np.sin(2 * np.pi * (300 if label == "low" else 900) * times)
-            # Their average is the tone.
-            sides = np.stack([1.5 * tone, 0.5 * tone], 1) if channels == 2 else tone
-            path = tmp_path / label / f"{subtype} {rate_hz} {seconds}.{suffix}"
-            soundfile.write(path, sides, rate_hz, subtype)
+    write_tones(tmp_path)
     dataset = load(tmp_path)
-    assert len(dataset.clips) == 2 * len(SOUNDS)
+    assert len(dataset.clips) == 2 * len(KINDS)
     assert dataset.labels == ("high", "low")
     clips = zip(dataset.clips, dataset.load(range(len(dataset.clips))), strict=True)
     for clip, waveform in clips:
@@ -380,7 +360,7 @@ def test_recordings_of_any_kind_become_the_same_waveforms(tmp_path):
         assert clip.duration_seconds == pytest.approx(seconds, abs=1e-3), clip.name
         assert len(waveform) == pytest.approx(32_000 * seconds, abs=32), clip.name
         times = np.arange(len(waveform)) / 32_000
-        expected = 0.4 * np.sin(2 * np.pi * (900, 300)[clip.label] * times)
+        expected = 0.4 * np.sin(2 * np.pi * TONES_HZ[dataset.labels[clip.label]] * times)
         inside = slice(320, len(waveform) - 320)  # resampling and coding blur the edges
         error = (waveform - expected)[inside]
         assert np.sqrt(np.mean(error**2)) < 0.02, clip.name

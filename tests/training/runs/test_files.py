@@ -15,8 +15,8 @@ from training.runs.files import RunError, writing
 from training.runs.plots import plot_confusion
 from training.runs.run import Run, write_json
 
-CLIPS = (Clip("x", 0, 1, "x", None, 1.0), Clip("y", 0, 2, "y", None, 1.0))
-DATASET = AudioDataset("sounds", ("a",), CLIPS, "", "", read=lambda *_: np.zeros(1))
+CLIPS = (Clip("x", 0, 1, "x", None, 1.0), Clip("y", 1, 2, "y", None, 1.0))
+DATASET = AudioDataset("sounds", ("a", "b"), CLIPS, "", "", read=lambda *_: np.zeros(1))
 EVALUATION = Evaluation(("a", "b"), ("x",), np.array([0]), np.eye(1, 2, dtype=np.float32))
 
 
