@@ -431,6 +431,9 @@ class SemanticAC(keras.Model):
             )
         finally:
             self._training_runs = False
+            # After an exception, Keras on JAX leaves the weights outside the model's variables.
+            if getattr(self, "_jax_state_synced", True) is False:
+                self.jax_state_sync()
 
     def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
         """Compute the loss and the metrics, as Keras' `evaluate` does.
