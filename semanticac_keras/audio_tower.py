@@ -12,7 +12,7 @@ from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray, IntArray
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import l2_normalize
-from semanticac_keras.sound_files import MAX_AMPLITUDE
+from semanticac_keras.sound_files import MAX_AMPLITUDE, peak_of
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -64,12 +64,7 @@ class AudioTower(keras.Model):
 
     def token_map(self, inputs, training=False):
         """Encode call inputs to a token map (B, rows, columns, d)."""
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if not keras.backend.is_float_dtype(dtype):
-            raise ValueError(
-                "inputs must be float: waveforms in [-1, 1] or log-mels in decibels. "
-                f"Received: {dtype}"
-            )
+        check_float(inputs)
         rank = len(inputs.shape)
         if rank == 2:
             if inputs.shape[1] != self.front_end.window_samples:
@@ -171,6 +166,19 @@ def window_batch(
     return np.concatenate(windows), np.asarray(owners)
 
 
+def check_float(inputs) -> None:
+    """Reject integers, which would be waveforms without their scale.
+
+    Raises:
+        ValueError: if the array or tensor is not float.
+    """
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            f"inputs must be float: waveforms in [-1, 1] or log-mels in decibels. Received: {dtype}"
+        )
+
+
 def check_samples(waveforms: npt.ArrayLike, name: str) -> None:
     """Reject samples that are not finite, or far outside [-1, 1].
 
@@ -181,8 +189,7 @@ def check_samples(waveforms: npt.ArrayLike, name: str) -> None:
     Raises:
         ValueError: if a sample is NaN or beyond `MAX_AMPLITUDE`.
     """
-    values = np.asarray(waveforms)
-    peak = max(-float(values.min()), float(values.max())) if values.size else 0.0
+    peak = peak_of(np.asarray(waveforms))
     if not math.isfinite(peak):
         raise ValueError(f"{name} must be finite. Received: NaN or infinite samples")
     if peak > MAX_AMPLITUDE:

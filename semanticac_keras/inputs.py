@@ -4,13 +4,12 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
 
 from edge.types import FloatArray, IntArray
-from semanticac_keras.audio_tower import check_samples, window_batch
+from semanticac_keras.audio_tower import check_float, check_samples, window_batch
 from semanticac_keras.sound_files import load_audio
 
 _FILES_AT_ONCE = 64
@@ -100,8 +99,8 @@ def as_windows(
     """
     if y is not None:
         y = check_labels(y, num_labels)
-    if is_array(x) and not keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype)):
-        raise ValueError(f"inputs must be float. Received: {x.dtype}")
+    if is_array(x):
+        check_float(x)
     if not is_waveforms(x):
         return Examples(x, y, sample_weight)
     if y is None or len(y) != len(x):

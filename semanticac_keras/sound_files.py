@@ -1,12 +1,12 @@
 """Reading of sound files as mono waveforms, with checks for damaged files."""
 
+import math
 import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import soundfile
 import soxr
 
@@ -150,14 +150,19 @@ def check_amplitudes(samples: FloatArray) -> None:
     Raises:
         SoundFileError: if a sample is NaN, infinite or beyond `MAX_AMPLITUDE`.
     """
-    peak = float(np.abs(samples).max(initial=0.0))
-    if not np.isfinite(peak):
+    peak = peak_of(samples)
+    if not math.isfinite(peak):
         raise SoundFileError("contains NaN or infinite samples")
     if peak > MAX_AMPLITUDE:
         raise SoundFileError(
             f"has samples up to ±{peak:.3g}, but float samples must lie within about ±1; divide "
             "them by their full scale"
         )
+
+
+def peak_of(samples: FloatArray) -> float:
+    """Return the largest magnitude, without a copy of the samples; NaN if one is NaN."""
+    return max(-float(samples.min()), float(samples.max())) if samples.size else 0.0
 
 
 def resample(waveform: FloatArray, from_hz: int, to_hz: int) -> FloatArray:
