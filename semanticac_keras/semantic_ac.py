@@ -431,9 +431,7 @@ class SemanticAC(keras.Model):
             )
         finally:
             self._training_runs = False
-            # After an exception, Keras on JAX leaves the weights outside the model's variables.
-            if getattr(self, "_jax_state_synced", True) is False:
-                self.jax_state_sync()
+            sync_weights(self)  # after an exception, Keras would not
 
     def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
         """Compute the loss and the metrics, as Keras' `evaluate` does.
@@ -606,6 +604,12 @@ def build_optimizer(model: keras.Model) -> None:
     """
     if model.compiled:
         model.optimizer.build(model.trainable_variables)
+
+
+def sync_weights(model: keras.Model) -> None:
+    """Update the model's variables from the state that a training on JAX keeps beside them."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()  # nothing to do outside a training
 
 
 def _expect_distinct(labels: Sequence[str], token_ids: npt.ArrayLike) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from semanticac_keras import SemanticAC
 from semanticac_keras.progress import create_progress
+from semanticac_keras.semantic_ac import sync_weights
 from training.datasets.base import name_some
 from training.runs.files import writing
 from training.runs.run import Row, Run, RunError, best_epoch
@@ -18,8 +19,7 @@ from training.runs.run import Row, Run, RunError, best_epoch
 
 def finalize_weights(model: SemanticAC) -> None:
     """Put a model in its final state: averaged weights assigned and label embeddings baked."""
-    if getattr(model, "_jax_state_synced", True) is False:
-        model.jax_state_sync()
+    sync_weights(model)
     if model.optimizer.built:
         model.optimizer.finalize_variable_values(model.trainable_variables)
         # On JAX the weights now share the averages' buffers, which `predict` would free.
@@ -77,8 +77,7 @@ class StopIfNotFinite(keras.callbacks.Callback):
         self._check_weights()
 
     def _check_weights(self) -> None:
-        if getattr(self.model, "_jax_state_synced", True) is False:
-            self.model.jax_state_sync()
+        sync_weights(self.model)
         for variable in [*self.model.variables, *self.model.optimizer.variables]:
             values = keras.ops.convert_to_numpy(variable)
             # bfloat16 is unknown to numpy itself.

@@ -163,7 +163,6 @@ def _restore(model: SemanticAC, run: Run, steps_per_epoch: int) -> int:
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]  # Keras adds all shapes of a mismatch
         raise RunError(f"{run.checkpoint} cannot be read: {reason}") from error
-    model.bake_labels()
     return int(model.optimizer.iterations) // steps_per_epoch
 
 
