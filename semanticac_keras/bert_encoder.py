@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from semanticac_keras.losses import l2_normalize
-from semanticac_keras.text_encoder import self_attention
+from semanticac_keras.text_encoder import checked_length, self_attention
 from semanticac_keras.token_dense import TokenDense
 
 Pooling = Literal["mean", "cls", "pooler"]
@@ -246,11 +246,7 @@ class BertEncoder(keras.Model):
         Returns:
             float32 (B, D).
         """
-        length = token_ids.shape[1]
-        if length > self.context_length:
-            raise ValueError(
-                f"token_ids must have at most {self.context_length} columns. Received: {length}"
-            )
+        length = checked_length(token_ids, self.context_length)
         padding = ops.equal(token_ids, self.pad_id)  # (B, L)
         positions = ops.arange(self.position_offset, self.position_offset + length)
         x = self.token_embedding(token_ids)

@@ -16,6 +16,20 @@ def quick_gelu(x):
     return x * ops.sigmoid(1.702 * x)
 
 
+def checked_length(token_ids, context_length: int) -> int:
+    """Return the length L of token ids (B, L).
+
+    Raises:
+        ValueError: if it exceeds the context length.
+    """
+    length = token_ids.shape[1]
+    if length > context_length:
+        raise ValueError(
+            f"token_ids must have at most {context_length} columns. Received: {length}"
+        )
+    return length
+
+
 def self_attention(qkv, num_heads, excluded=None):
     """Scaled dot-product attention of several heads.
 
@@ -190,11 +204,7 @@ class TextEncoder(keras.Model):
         self.built = True
 
     def call(self, token_ids, normalize=False):
-        length = token_ids.shape[1]
-        if length > self.context_length:
-            raise ValueError(
-                f"token_ids must have at most {self.context_length} columns. Received: {length}"
-            )
+        length = checked_length(token_ids, self.context_length)
         x = self.token_embedding(token_ids)
         x = x + ops.cast(self.positional_embedding[:length], x.dtype)
         for block in self.blocks:
