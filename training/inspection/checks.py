@@ -6,10 +6,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from edge.types import FloatArray
 from training.datasets.base import AudioDataset, name_some
 from training.inspection.fingerprints import Pair
-from training.inspection.sounds import Level, Sound, level_of
+from training.inspection.sounds import Level, Sound
 
 MIN_CLIPS = 10
 MAX_IMBALANCE = 10.0
@@ -35,31 +34,19 @@ def print_warnings(program: str, dataset: AudioDataset) -> None:
         print(f"{program}: warning: {warning}", file=sys.stderr)
 
 
-def warnings_for(dataset: AudioDataset, waveforms: Sequence[FloatArray] | None = None) -> list[str]:
+def warnings_for(dataset: AudioDataset) -> list[str]:
     """Return warnings about labels, folds and file headers, without decoding anything.
 
     Args:
         dataset: dataset to check.
-        waveforms: one decoded waveform per clip, if available: then silence, DC offsets and equal
-            clips are reported too.
 
     Returns:
         One line each, without "warning:".
-
-    Raises:
-        ValueError: if the numbers of waveforms and clips differ.
     """
     found = [*_balance(dataset), *_folds(dataset), *_giveaways(dataset)]
     if dataset.copies_note:
         found.append(dataset.copies_note)
-    if waveforms is None:
-        return found
-    if len(waveforms) != len(dataset.clips):
-        raise ValueError(
-            f"`waveforms` must be one per clip, {len(dataset.clips)}. Received: {len(waveforms)}."
-        )
-    levels = [level_of(waveform) for waveform in waveforms]
-    return [*found, *_levels(dataset, levels), *_equal_clips(dataset, levels)]
+    return found
 
 
 def sound_warnings(

@@ -51,7 +51,6 @@ def sounds(waveforms):
 def test_good_data_has_no_warnings(clips, waveforms):
     dataset = make_dataset(clips)
     assert warnings_for(dataset) == []
-    assert warnings_for(dataset, waveforms) == []
     assert sound_warnings(dataset, sounds(waveforms), []) == []
 
 
@@ -116,7 +115,6 @@ def test_silent_quiet_and_shifted_clips(clips, waveforms):
         "1 of 90 clips have a DC offset beyond 0.01: 4",
     ]
     dataset = make_dataset(clips)
-    assert warnings_for(dataset, waveforms) == expected
     assert sound_warnings(dataset, sounds(waveforms), []) == expected
 
 
@@ -134,15 +132,11 @@ def test_equal_clips_under_two_labels_in_two_folds_and_in_one(clips, waveforms):
     waveforms[6] = waveforms[3].copy()
     waveforms[20] = waveforms[5].copy()
     waveforms[30], waveforms[60] = waveforms[15].copy(), waveforms[15].copy()
-    for found in (
-        warnings_for(make_dataset(clips), waveforms),
-        sound_warnings(make_dataset(clips), sounds(waveforms), [Pair(0, 1, 1.0)]),
-    ):
-        assert found == [
-            "the same samples under several labels (1): 0 = 1",
-            "the same samples in several folds, so that a test repeats what was trained (1): 3 = 6",
-            "the same samples in one fold (2): 5 = 20, 15 = 30 = 60",
-        ]
+    assert sound_warnings(make_dataset(clips), sounds(waveforms), [Pair(0, 1, 1.0)]) == [
+        "the same samples under several labels (1): 0 = 1",
+        "the same samples in several folds, so that a test repeats what was trained (1): 3 = 6",
+        "the same samples in one fold (2): 5 = 20, 15 = 30 = 60",
+    ]
 
 
 def test_similar_clips_under_two_labels_and_in_two_folds(clips, waveforms):
@@ -152,8 +146,3 @@ def test_similar_clips_under_two_labels_and_in_two_folds(clips, waveforms):
         "the same sound in two folds (1), so that a test repeats what was trained: 3 ~ 6 (0.90); "
         "give such clips one `source` in a CSV file",
     ]
-
-
-def test_each_clip_has_a_waveform(clips, waveforms):
-    with pytest.raises(ValueError, match=r"one per clip, 90. Received: 89"):
-        warnings_for(make_dataset(clips), waveforms[1:])
