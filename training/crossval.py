@@ -16,7 +16,7 @@ from training.learning.options import chosen_recipe, parse_passing_on, positive_
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
-from training.runs.markdown import evaluation_section, provenance_section, table
+from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
 
@@ -214,9 +214,8 @@ def _write_report(
         f"# {dataset.name}: cross-validation of preset `{recipe['preset']}`",
         "",
         *provenance_section(made),
+        *copies_section(dataset),
     ]
-    if note := dataset.copies_note:
-        lines += [f"{note[0].upper()}{note[1:]}.", ""]
     figures = {}
     for protocol, result in results.items():
         pooled = result.pooled()

@@ -16,7 +16,7 @@ from semanticac_keras.download import DownloadError
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
-from training.datasets.split import Split
+from training.datasets.split import NO_FOLD, Split
 from training.inspection.checks import print_warnings
 from training.learning.checks import check_learnable
 from training.learning.distribution import Devices
@@ -31,8 +31,6 @@ from training.runs.lock import locked
 from training.runs.run import Run, RunError, free_directory, write_json
 
 _PROGRAM = "training.fit"
-# Fold of `Split.whole`.
-NO_FOLD = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from training.datasets import AudioDataset
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
-from training.runs.markdown import evaluation_section, provenance_section, table
+from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
 from training.runs.plots import plot_curves
 from training.runs.run import Run
 
@@ -89,8 +89,7 @@ def write_report(
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),
         "",
     ]
-    if note := dataset.copies_note:
-        lines += [f"{note[0].upper()}{note[1:]}.", ""]
+    lines += copies_section(dataset)
     if dataset.straddling_sources:
         lines += [
             f"{len(dataset.straddling_sources)} source recordings are in more than one official "

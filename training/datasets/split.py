@@ -8,13 +8,16 @@ from edge.types import IntArray
 from training.datasets import AudioDataset
 from training.datasets.base import name_some
 
+# Fold of a split that holds out none.
+NO_FOLD = 0
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Training, validation and test clips of one run, each made of complete folds.
 
     Args:
-        fold: test fold; 0 if no fold is held out.
+        fold: test fold; `NO_FOLD` if no fold is held out.
         validation_fold: fold used to choose the epoch, if any.
         train: indices of the training clips, (n,), int64.
         validation: indices of the validation clips, (n,), int64; empty without a validation fold.
@@ -36,7 +39,7 @@ class Split:
     def whole(cls, dataset: AudioDataset) -> "Split":
         """Train on every clip; no fold is held out."""
         none = np.zeros(0, np.int64)
-        return cls(0, None, np.arange(len(dataset.clips), dtype=np.int64), none, none)
+        return cls(NO_FOLD, None, np.arange(len(dataset.clips), dtype=np.int64), none, none)
 
     @classmethod
     def of(cls, dataset: AudioDataset, fold: int, validation_fold: int | None = None) -> "Split":

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC
+from training.runs.run import Run
 
 
 def load_own_weights(model: SemanticAC, source: Path) -> None:
@@ -21,7 +22,7 @@ def load_own_weights(model: SemanticAC, source: Path) -> None:
     Raises:
         CheckpointError: if there is no such file, or its model does not fit; names what differs.
     """
-    path = source / "model.keras" if source.is_dir() else source
+    path = Run(source).model if source.is_dir() else source
     if not path.is_file():
         raise CheckpointError(
             f"{path} does not exist. `weights` must be a .keras file, or a run directory that "

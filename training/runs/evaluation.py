@@ -102,8 +102,9 @@ class Evaluation:
         Rows that are not finite are in no column.
         """
         counts = np.zeros((len(self.labels),) * 2, np.int64)
-        predicts = self.predicted >= 0
-        np.add.at(counts, (self.truth[predicts], self.predicted[predicts]), 1)
+        predicted = self.predicted
+        predicts = predicted >= 0
+        np.add.at(counts, (self.truth[predicts], predicted[predicts]), 1)
         return counts
 
     def _clips_per_class(self) -> IntArray:

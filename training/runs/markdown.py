@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.datasets import AudioDataset
 from training.runs.evaluation import CALIBRATION_BINS, Evaluation
 from training.runs.plots import plot_confusion, plot_per_class, plot_reliability
 
@@ -18,6 +19,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """
     cells = [header, ["---"] * len(header), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells]
+
+
+def copies_section(dataset: AudioDataset) -> list[str]:
+    """Describe what copies of a published dataset lack; empty for the published files."""
+    note = dataset.copies_note
+    return [f"{note[0].upper()}{note[1:]}.", ""] if note else []
 
 
 def evaluation_section(
