@@ -1,7 +1,8 @@
 """SemanticAC: clips and label texts in one embedding space."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
 import keras
@@ -420,18 +421,18 @@ class SemanticAC(keras.Model):
         build_optimizer(self)
         self._training_runs = True
         try:
-            return super().fit(
-                x,
-                y,
-                *args,
-                callbacks=callbacks,
-                validation_data=validation_data,
-                sample_weight=sample_weight,
-                **kwargs,
-            )
+            with weights_kept(self):
+                return super().fit(
+                    x,
+                    y,
+                    *args,
+                    callbacks=callbacks,
+                    validation_data=validation_data,
+                    sample_weight=sample_weight,
+                    **kwargs,
+                )
         finally:
             self._training_runs = False
-            sync_weights(self)  # after an exception, Keras would not
 
     def evaluate(self, x=None, y=None, *args, sample_weight=None, **kwargs):
         """Compute the loss and the metrics, as Keras' `evaluate` does.
@@ -451,7 +452,8 @@ class SemanticAC(keras.Model):
         x, y, sample_weight = self._examples(x, y, sample_weight)
         if not self._training_runs:
             self.refresh_labels()
-        return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
+        with weights_kept(self):
+            return super().evaluate(x, y, *args, sample_weight=sample_weight, **kwargs)
 
     def _examples(self, x, y, sample_weight) -> Examples:
         x = loaded(x, self.front_end.sample_rate_hz)
@@ -487,12 +489,16 @@ class SemanticAC(keras.Model):
         self._expect(waveforms=is_waveforms(x))
         self.refresh_labels()
         if not is_waveforms(x):
-            return softmax(super().predict(x, batch_size=batch_size, **options))
+            return softmax(self._logits(x, batch_size, options))
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
-        logits = super().predict(windows, batch_size=batch_size, **options)
+        logits = self._logits(windows, batch_size, options)
         return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
+
+    def _logits(self, x, batch_size, options) -> FloatArray:
+        with weights_kept(self):
+            return super().predict(x, batch_size=batch_size, **options)
 
     def encode_audio(self, x, batch_size=None, verbose=0) -> FloatArray:
         """Encode clips.
@@ -514,11 +520,13 @@ class SemanticAC(keras.Model):
         x = loaded(x, self.front_end.sample_rate_hz)
         self._expect(waveforms=is_waveforms(x))
         if not is_waveforms(x):
-            return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
+            with weights_kept(self.audio_tower):
+                return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
             return np.zeros((0, self.audio_tower.embedding_dim), np.float32)
-        vectors = self.audio_tower.predict(windows, batch_size=batch_size, verbose=verbose)
+        with weights_kept(self.audio_tower):
+            vectors = self.audio_tower.predict(windows, batch_size=batch_size, verbose=verbose)
         mean = mean_by_owner(vectors, owners, owners[-1] + 1)
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
@@ -610,6 +618,25 @@ def sync_weights(model: keras.Model) -> None:
     """Update the model's variables from the state that a training on JAX keeps beside them."""
     if keras.backend.backend() == "jax":
         model.jax_state_sync()  # nothing to do outside a training
+
+
+@contextlib.contextmanager
+def weights_kept(model: keras.Model) -> Iterator[None]:
+    """Put the weights back if training, evaluation or prediction fails on JAX.
+
+    Keras takes them out of the variables for the first batch, and does not return them.
+    """
+    held = []
+    if keras.backend.backend() == "jax":
+        held = [(variable, variable.value) for variable in model.variables]
+    try:
+        yield
+    except BaseException:
+        sync_weights(model)
+        for variable, value in held:
+            if variable._value is None:
+                variable.assign(value)
+        raise
 
 
 def _expect_distinct(labels: Sequence[str], token_ids: npt.ArrayLike) -> None:

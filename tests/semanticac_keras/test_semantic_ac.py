@@ -158,6 +158,18 @@ def files(clips, tmp_path):
     return paths
 
 
+def test_a_failure_while_predicting_keeps_the_weights(untrained, clips):
+    before = predict(untrained, clips[0][:2])
+    wrong = np.zeros((2, 52, 15), np.float32)  # found when the first batch reaches the model
+    for use in (untrained.predict, untrained.encode_audio):
+        with pytest.raises(ValueError, match="15"):
+            use(wrong)
+        np.testing.assert_array_equal(predict(untrained, clips[0][:2]), before)
+    with pytest.raises(ValueError, match="15"):
+        untrained.evaluate(wrong, np.array([0, 1]), verbose=0)
+    np.testing.assert_array_equal(predict(untrained, clips[0][:2]), before)
+
+
 def test_files_and_waveforms_mix(untrained, clips, files, monkeypatch):
     model, rate = untrained, untrained.front_end.sample_rate_hz
     waveforms = [load_audio(path, rate) for path in files]
