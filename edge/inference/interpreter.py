@@ -1,25 +1,25 @@
 """A bundle's graph in LiteRT, checked against its contract before it runs."""
 
-import importlib
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge.inference.bundle import BundleContract, BundleError, Probe, read_contract
+from edge.inference.bundle import (
+    BundleContract,
+    BundleError,
+    Probe,
+    read_contract,
+    read_tagger,
+)
 from edge.inference.probe import probe_input
+from edge.inference.runtime import load_graph
+from edge.inference.tagger import TaggerGraph
 from edge.types import FloatArray
 
 _SIGNATURE = "serving_default"
 _INPUT = "inputs"
-# Distributions, in the order of preference, with the module of their interpreter.
-_RUNTIMES = {
-    "ai-edge-litert": "ai_edge_litert.interpreter",
-    "tflite-runtime": "tflite_runtime.interpreter",
-}
-
 # Largest difference of a cosine from its value at export. Kernels that sum in another order
 # differed by 2e-7; integer kernels, which round activations differently, by 1.2e-3. The limits
 # leave room for other models and processors, and for half-precision arithmetic. A kernel that
@@ -52,6 +52,7 @@ class Interpreter:
 
     Attributes:
         contract: the bundle's contract.
+        tagger: graph of the tagger that computes the model's input, if there is one.
         runtime: name and version of the LiteRT runtime.
 
     Raises:
@@ -66,10 +67,12 @@ class Interpreter:
             raise ValueError(f"`num_threads` must be at least 1. Received: {num_threads}.")
         self.contract: BundleContract = read_contract(path)
         try:
-            self._graph = _Graph(
-                self.contract, model_content=Path(path).read_bytes(), num_threads=num_threads
-            )
-            _check_probe(self._graph, self.contract)
+            self.tagger = None
+            if self.contract.tagger:
+                content = read_tagger(path, self.contract.tagger)
+                self.tagger = TaggerGraph(content, self.contract.tagger, num_threads)
+            self._graph = _Graph(self.contract, Path(path).read_bytes(), num_threads)
+            _check_probe(self._graph, self.contract, self.tagger)
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
         self.runtime = self._graph.runtime
@@ -78,8 +81,9 @@ class Interpreter:
         """Classify one window.
 
         Args:
-            inputs: float32, without the batch axis: log-mel decibels (num_frames, num_mels) or
-                samples (window_samples,), according to `contract.inputs`.
+            inputs: float32, without the batch axis: log-mel decibels (num_frames, num_mels),
+                samples (window_samples,) or embeddings (tagger windows, D), according to
+                `contract.inputs`.
 
         Returns:
             Copies of the graph's outputs.
@@ -99,19 +103,23 @@ class Interpreter:
         return prediction
 
 
-def measure_probe(model: bytes, contract: BundleContract) -> Probe:
+def measure_probe(model: bytes, contract: BundleContract, tagger: bytes | None = None) -> Probe:
     """Measure a graph's output for the probe input, for its contract.
 
     Args:
         model: the flatbuffer.
         contract: its contract; `contract.probe` is ignored.
+        tagger: flatbuffer of `contract.tagger`, if there is one.
 
     Raises:
         BundleError: if the graph cannot be loaded, or breaks the contract.
         RuntimeError: if no LiteRT runtime works, or the graph fails.
     """
-    graph = _Graph(contract, model_content=model, num_threads=1)
-    prediction = graph.run(probe_input(contract))
+    graph = _Graph(contract, model, num_threads=1)
+    tagger_graph = None
+    if contract.tagger and tagger is not None:
+        tagger_graph = TaggerGraph(tagger, contract.tagger)
+    prediction = graph.run(probe_input(contract, tagger_graph))
     return Probe(
         scores=tuple(round(float(score), 7) for score in prediction.scores),
         cosines=tuple(round(float(cosine), 7) for cosine in prediction.cosines),
@@ -123,21 +131,12 @@ class _Graph:
 
     Args:
         contract: the contract that its tensors must match.
-        options: arguments of the runtime's interpreter: the model and the number of threads.
+        content: the flatbuffer; what follows it is ignored.
+        num_threads: CPU threads of the graph.
     """
 
-    def __init__(self, contract: BundleContract, **options: Any) -> None:
-        self.runtime, interpreter = _runtime()
-        try:
-            self._model = interpreter(**options)
-            self._model.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise BundleError(f"{self.runtime} cannot load the graph: {reason}") from error
-        except SystemError as error:  # tflite-runtime needs numpy 1, but can be imported with 2
-            raise RuntimeError(
-                f"{self.runtime} does not work with numpy {np.__version__}: pip install 'numpy<2'"
-            ) from error
+    def __init__(self, contract: BundleContract, content: bytes, num_threads: int) -> None:
+        self.runtime, self._model = load_graph(content, num_threads)
         self._input, self._outputs = _tensors(self._model, contract)
 
     def run(self, inputs: FloatArray) -> Prediction:
@@ -146,30 +145,11 @@ class _Graph:
         return Prediction(*(self._model.get_tensor(index)[0] for index in self._outputs))
 
 
-def _runtime() -> tuple[str, Any]:
-    """Find the first runtime that can be imported: name and version, and `Interpreter` class."""
-    broken = ""
-    for distribution, module in _RUNTIMES.items():
-        try:
-            interpreter = importlib.import_module(module).Interpreter
-        except ImportError as error:
-            if error.name != module.partition(".")[0]:
-                broken = f" {distribution} cannot be imported: {' '.join(str(error).split())}."
-            continue
-        try:
-            return f"{distribution} {importlib.metadata.version(distribution)}", interpreter
-        except importlib.metadata.PackageNotFoundError:
-            return distribution, interpreter
-    raise RuntimeError(
-        f"No LiteRT runtime is installed.{broken} Install one: pip install ai-edge-litert"
-    )
-
-
-def _check_probe(graph: _Graph, contract: BundleContract) -> None:
+def _check_probe(graph: _Graph, contract: BundleContract, tagger: TaggerGraph | None) -> None:
     """Refuse a graph that does not reproduce its probe output at export."""
     assert contract.probe is not None, "a contract that was read has a probe"
     try:
-        output = graph.run(probe_input(contract))
+        output = graph.run(probe_input(contract, tagger))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise BundleError(f"{graph.runtime} cannot run the graph: {reason}") from error

@@ -5,17 +5,23 @@ import numpy.typing as npt
 
 from edge.inference.bundle import BundleContract
 from edge.inference.frontend import log_mel
+from edge.inference.tagger import TaggerGraph
 from edge.types import FloatArray
 
 
-def probe_input(contract: BundleContract) -> FloatArray:
+def probe_input(contract: BundleContract, tagger: TaggerGraph | None = None) -> FloatArray:
     """The graph's input for one window of chirps, without the batch axis.
 
     The chirps are computed in double precision. Fast ones put energy into every band of every
     frame, so that no decibel value depends on rounding; slow ones make every frame different.
 
+    Args:
+        contract: the bundle's contract.
+        tagger: graph of its tagger, if there is one.
+
     Returns:
-        float32 log-mels (num_frames, num_mels), or samples (window_samples,).
+        float32 log-mels (num_frames, num_mels), samples (window_samples,) or embeddings
+        (tagger windows, D).
     """
     front_end = contract.front_end
     low, high = front_end.fmin_hz, front_end.fmax_hz
@@ -24,6 +30,8 @@ def probe_input(contract: BundleContract) -> FloatArray:
     sound += 0.1 * np.resize(_chirp(high, low, num_samples // 4, rate), num_samples)
     sound += 0.2 * _chirp(low, high, num_samples, rate)
     samples = sound.astype(np.float32)
+    if tagger:
+        return tagger.embed_all(samples)
     return log_mel(samples, front_end) if contract.inputs == "log_mel" else samples
 
 

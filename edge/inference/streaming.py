@@ -2,22 +2,24 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edge.inference.bundle import BundleContract
-from edge.inference.frontend import FrontEnd, StreamingLogMel, log_mel
+from edge.inference.frontend import FrontEnd
 from edge.inference.interpreter import Interpreter, Prediction
 from edge.inference.level import level_dbfs
 from edge.inference.ring import Ring
+from edge.inference.windows import windows_of
 from edge.types import FloatArray
 
 # Full scale is 1. Beyond about 1e15 the power spectrum overflows float32.
 _PEAK_LIMIT = 1e12
 _HOP_SECONDS_LIMIT = 1e9
-# Largest piece of a chunk that is processed at a time, in log-mel frames.
+# Largest piece of a chunk that is processed at a time, in hops of the front end.
 _PIECE_FRAMES = 32
 
 
@@ -116,24 +118,16 @@ class StreamingClassifier:
         self.labels = model.contract.labels
         self._gate_dbfs = -math.inf if gate_dbfs is None else gate_dbfs
         hop_length, window_samples = self.front_end.hop_length, self.front_end.window_samples
-        hop_frames = max(1, round(hop_seconds * self.front_end.frames_per_second))
-        self.hop_seconds = hop_frames * hop_length / self.front_end.sample_rate_hz
+        unit = self.contract.tagger.hop_samples if self.contract.tagger else hop_length
+        rate_hz = self.front_end.sample_rate_hz
+        self._hop_samples = max(1, round(hop_seconds * rate_hz / unit)) * unit
+        self.hop_seconds = self._hop_samples / rate_hz
 
         # Chunks are processed in pieces, which bounds the buffers.
         self._piece_samples = _PIECE_FRAMES * hop_length
         kept_samples = window_samples + self.front_end.n_fft + self._piece_samples
         self._samples = Ring(kept_samples, np.float32)
-        # Rows of the model's input: log-mel frames, or the samples themselves.
-        self._log_mel: StreamingLogMel | None = None
-        self._rows, self._row_samples = self._samples, 1
-        self._window_rows = self.contract.input_shape[1]
-        if self.contract.inputs == "log_mel":
-            self._log_mel = StreamingLogMel(self.front_end)
-            kept_frames = self.front_end.frames_in(kept_samples)
-            self._rows = Ring(kept_frames, np.float32, (self.front_end.num_mels,))
-            self._row_samples = hop_length
-        self._hop_rows = hop_frames * hop_length // self._row_samples
-        self._framed_samples = 0  # samples pushed to `_log_mel`
+        self._windows = windows_of(self.contract, self._samples, self._piece_samples, model.tagger)
         self.reset()
 
     def reset(self) -> None:
@@ -160,7 +154,7 @@ class StreamingClassifier:
         result = []
         for start in range(0, chunk.size, self._piece_samples):
             self._samples.append(chunk[start : start + self._piece_samples])
-            self._update_frames(defer=True)
+            self._windows.prepare(self._next_start)
             result += self._complete_windows()
         return result
 
@@ -194,68 +188,46 @@ class StreamingClassifier:
                 return []
             if self._samples.seen < self.front_end.window_samples:
                 return [self._classify_short()]
-            if self._log_mel:
-                self._update_frames()
-                self._rows.append(self._log_mel.flush())
+            self._windows.end()
             result = self._complete_windows()
-            last_end_row = self._next_row - self._hop_rows + self._window_rows
-            if self._rows.seen > last_end_row:
-                result.append(self._classify(self._rows.seen - self._window_rows))
+            start = self._windows.last_start()
+            if start > self._next_start - self._hop_samples:
+                result.append(self._classify(start))
             return result
         finally:
             self.reset()
 
-    def _update_frames(self, defer: bool = False) -> None:
-        """Compute the log-mel frames of the new samples.
-
-        Frames are cheaper in large batches, so with `defer` they wait until a piece or a window
-        is complete.
-        """
-        if self._log_mel is None:
-            return
-        seen, front_end = self._samples.seen, self.front_end
-        last_row = self._next_row + self._window_rows - 1
-        is_due = seen >= last_row * front_end.hop_length + front_end.n_fft // 2
-        if is_due or not defer or seen - self._framed_samples >= self._piece_samples:
-            self._rows.append(self._log_mel.push(self._samples.rows(self._framed_samples, seen)))
-            self._framed_samples = seen
-
     def _restart(self) -> None:
         """Drop all samples; the next one is the first of a window."""
-        self._next_row = 0
-        self._framed_samples = 0
+        self._next_start = 0
         self._samples.reset()
-        self._rows.reset()
-        if self._log_mel:
-            self._log_mel.reset()
+        self._windows.reset()
 
     def _complete_windows(self) -> list[Classification]:
         result = []
-        while self._next_row + self._window_rows <= self._rows.seen:
-            row, self._next_row = self._next_row, self._next_row + self._hop_rows
-            result.append(self._classify(row))
+        while self._windows.is_complete(self._next_start):
+            start, self._next_start = self._next_start, self._next_start + self._hop_samples
+            result.append(self._classify(start))
         return result
 
-    def _classify(self, row: int) -> Classification:
-        """Classify the window that starts at `row`."""
-        start = row * self._row_samples
+    def _classify(self, start: int) -> Classification:
+        """Classify the window from sample `start` on."""
         end = min(start + self.front_end.window_samples, self._samples.seen)
-        window = self._rows.rows(row, row + self._window_rows)
-        return self._classification(start, self._samples.rows(start, end), window)
+        samples = self._samples.rows(start, end)
+        return self._classification(start, samples, lambda: self._windows.window(start))
 
     def _classify_short(self) -> Classification:
         """Classify a stream shorter than a window, repeated until it fills one."""
         samples = self._samples.rows(0, self._samples.seen)
         repeated = np.resize(samples, self.front_end.window_samples)
-        window = log_mel(repeated, self.front_end) if self._log_mel else repeated
-        return self._classification(0, samples, window)
+        return self._classification(0, samples, lambda: self._windows.of(repeated))
 
     def _classification(
-        self, start: int, samples: FloatArray, window: FloatArray
+        self, start: int, samples: FloatArray, window: Callable[[], FloatArray]
     ) -> Classification:
         level = level_dbfs(samples)
         gated = level < self._gate_dbfs
-        prediction = self._silence() if gated else self._interpreter.run(window)
+        prediction = self._silence() if gated else self._interpreter.run(window())
         start += self._origin_samples
         rate = self.front_end.sample_rate_hz
         return Classification(

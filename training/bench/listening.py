@@ -56,7 +56,7 @@ def listen(
             sink = JsonSink(nowhere)
             for owner, method, stage in (
                 (classifier, "push", WINDOWS),
-                (classifier._log_mel, "push", LOG_MEL),
+                (getattr(classifier._windows, "log_mel", None), "push", LOG_MEL),
                 (classifier._interpreter, "run", NETWORK),
                 (detector, "update", DECISION),
                 (sink, "window", OUTPUT),
