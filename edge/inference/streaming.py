@@ -73,9 +73,10 @@ class StreamingClassifier:
     """Classifies overlapping windows of a stream that arrives in chunks of any size.
 
     Window k contains the log-mel frames `[k * hop_frames, k * hop_frames + num_frames)` of the
-    complete stream (a waveform bundle: the samples from `k * hop_frames * hop_length` on). So the
-    result does not depend on the chunks and equals that of the complete file. A log-mel window is
-    classified `n_fft // 2` samples after its end, when its last frame is complete.
+    complete stream (a bundle of another kind: the samples from `k * hop_frames * hop_length` on).
+    So the result does not depend on the chunks and equals that of the complete file. A log-mel
+    window is classified `n_fft // 2` samples after its end, when its last frame is complete. The
+    tagger of a bundle hears each of its own windows once, however the windows overlap.
 
     The end of the stream is never lost: if it lies beyond the last window, `flush` adds a window
     that ends with it. A stream shorter than a window is repeated until it fills one, as in
@@ -83,8 +84,9 @@ class StreamingClassifier:
 
     Args:
         model: path of a bundle, or an `Interpreter`.
-        hop_seconds: time between the starts of two windows, rounded to whole log-mel frames
-            (at least one) for both kinds of bundle. A hop above the window length leaves gaps.
+        hop_seconds: time between the starts of two windows, rounded to whole log-mel frames, or
+            to whole hops of a bundle's tagger; at least one. A hop above the window length leaves
+            gaps.
         num_threads: CPU threads of the graph; used only if `model` is a path.
         gate_dbfs: level below which the model does not run on a window; None runs it on all.
 

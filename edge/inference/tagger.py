@@ -52,7 +52,8 @@ class TaggerGraph:
         self._model.set_tensor(self._input, window.reshape(self._shape))
         self._model.invoke()
         output: FloatArray = self._model.get_tensor(self.contract.output)
-        return output.reshape(-1, output.shape[-1]).mean(axis=0)
+        embedding: FloatArray = output.reshape(-1, output.shape[-1]).mean(axis=0)
+        return embedding
 
     def embed_all(self, samples: FloatArray) -> FloatArray:
         """Compute the embeddings of all complete windows of a sound.

@@ -182,7 +182,8 @@ class TaggerWindows:
         if rest:  # the last window of a stream, which ends with it
             return self.of(self._samples.rows(start, start + self._window_samples))
         known = self._embeddings
-        known.skip(max(0, first - known.seen))
+        if known.seen < first:
+            known.skip(first - known.seen)
         while known.seen < first + self._num_windows:
             begin = known.seen * self._hop
             samples = self._samples.rows(begin, begin + self._size)

@@ -1,16 +1,16 @@
 """Fixtures: sounds, and bundles of the tiny graphs in tests/data."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 
 from edge import BundleContract, BundleError, FrontEnd, write_bundle
-from edge.inference.bundle import Probe
+from edge.inference.bundle import Inputs, Probe, TaggerContract
 from edge.inference.interpreter import measure_probe
 from edge.types import FloatArray
 
@@ -37,7 +37,7 @@ def make_sound() -> Callable[[int, int], FloatArray]:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[[str], bytes]:
-    """`tiny_model(inputs)`: the graph without contract, for `"log_mel"` or `"waveform"`."""
+    """`tiny_model(inputs)`: the graph without contract, or `"tagger"`."""
     return lambda inputs: (DATA / f"tiny_{inputs}.tflite").read_bytes()
 
 
@@ -47,11 +47,12 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
 
     @cache
     def make(
-        inputs: Literal["log_mel", "waveform"] = "log_mel",
+        inputs: Inputs = "log_mel",
         labels: tuple[str, ...] = ("rain", "sea waves", "wind", "dog", "Glocke ♪"),
         embedding_dim: int = 8,
         window_seconds: float = 1.0,
     ) -> BundleContract:
+        content = tiny_model("tagger") if inputs == "embeddings" else None
         contract = BundleContract(
             front_end=FrontEnd(window_seconds=window_seconds),
             inputs=inputs,
@@ -63,9 +64,10 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
             parity={"scores": 1e-6},
             training={"dataset": "none"},
             licence="Apache-2.0",
+            tagger=content and tiny_tagger_contract(content),
         )
         try:
-            probe = measure_probe(tiny_model(inputs), contract)
+            probe = measure_probe(tiny_model(inputs), contract, content)
         except BundleError:  # a contract that does not match the graph
             probe = Probe(scores=(0.0,) * len(labels), cosines=(0.0,) * len(labels))
         return replace(contract, probe=probe)
@@ -73,12 +75,34 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
     return make
 
 
-@pytest.fixture(scope="session", params=["log_mel", "waveform"])
+@pytest.fixture(scope="session", params=["log_mel", "waveform", "embeddings"])
 def bundle(request, tmp_path_factory, tiny_model, make_contract) -> Path:
     """A complete bundle of each kind."""
     path = tmp_path_factory.mktemp("bundle") / f"{request.param}.tflite"
-    write_bundle(path, tiny_model(request.param), make_contract(request.param))
+    tagger = tiny_model("tagger") if request.param == "embeddings" else None
+    write_bundle(path, tiny_model(request.param), make_contract(request.param), tagger)
     return path
+
+
+@pytest.fixture(scope="session")
+def tagger_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
+    """A complete bundle with a tagger."""
+    path = tmp_path_factory.mktemp("bundle") / "tagger.tflite"
+    contract = make_contract("embeddings")
+    write_bundle(path, tiny_model("embeddings"), contract, tiny_model("tagger"))
+    return path
+
+
+def tiny_tagger_contract(content: bytes) -> TaggerContract:
+    """Contract of `tiny_tagger.tflite`: windows of 0.25 s, half overlapping."""
+    return TaggerContract(
+        name="tiny.tflite",
+        sha256=hashlib.sha256(content).hexdigest(),
+        window_samples=8000,
+        hop_samples=4000,
+        embedding_dim=16,
+        output=13,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from edge import BundleContract, BundleError, read_contract, write_bundle
-from edge.inference.bundle import CONTRACT_NAME
+from edge.inference.bundle import CONTRACT_NAME, TAGGER_NAME, read_tagger
 
 
 @pytest.fixture
@@ -135,3 +135,37 @@ def test_contracts_without_a_probe_are_not_written(tmp_path, tiny_model, make_co
             tmp_path / "m.tflite", tiny_model("log_mel"), replace(make_contract(), probe=None)
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tagger_is_the_second_file(tagger_bundle, tiny_model, make_contract):
+    contract = read_contract(tagger_bundle)
+    assert contract == make_contract("embeddings")
+    assert contract.input_shape == (1, 7, 16)
+    assert read_tagger(tagger_bundle, contract.tagger) == tiny_model("tagger")
+    with zipfile.ZipFile(tagger_bundle) as archive:
+        assert archive.namelist() == [CONTRACT_NAME, TAGGER_NAME]
+
+
+def test_an_altered_or_missing_tagger_is_refused(tagger_bundle, tiny_model, tmp_path):
+    with zipfile.ZipFile(tagger_bundle) as archive:
+        contract = archive.read(CONTRACT_NAME)
+    for content in (None, tiny_model("tagger")[:-1] + b"\x01"):
+        path = tmp_path / "model.tflite"
+        path.write_bytes(tiny_model("embeddings"))
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(CONTRACT_NAME, contract)
+            if content is not None:
+                archive.writestr(TAGGER_NAME, content)
+        with pytest.raises(BundleError, match=r"not a complete|tagger does not match"):
+            read_contract(path)
+
+
+@pytest.mark.parametrize("tagger", [None, b"1234TFL3 another"])
+def test_a_tagger_that_is_not_the_contracts_is_not_written(
+    tiny_model, make_contract, tagger, tmp_path
+):
+    with pytest.raises(ValueError, match="`tagger` must have the digest"):
+        write_bundle(
+            tmp_path / "m.tflite", tiny_model("embeddings"), make_contract("embeddings"), tagger
+        )
+    assert not list(tmp_path.iterdir())

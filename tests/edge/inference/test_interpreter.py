@@ -10,6 +10,7 @@ import pytest
 from edge import BundleError, Interpreter, write_bundle
 from edge.inference.bundle import Probe
 from edge.inference.probe import probe_input
+from edge.inference.tagger import TaggerGraph
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +114,13 @@ def test_bundles_that_are_computed_wrongly_are_refused(
     """Differences up to the limit are accepted, in any cosine; slightly larger ones are not."""
     path, inputs = tmp_path / "model.tflite", bundle.stem
     contract = replace(make_contract(inputs), quantization=quantization)
+    tagger = tiny_model("tagger") if contract.tagger else None
     cosines = contract.probe.cosines
     for label in range(5):
         for difference, right in ((allowed, True), (1.2 * allowed, False)):
             altered = [*cosines[:label], cosines[label] + difference, *cosines[label + 1 :]]
             probe = Probe(contract.probe.scores, tuple(altered))
-            write_bundle(path, tiny_model(inputs), replace(contract, probe=probe))
+            write_bundle(path, tiny_model(inputs), replace(contract, probe=probe), tagger)
             if right:
                 Interpreter(path)
                 continue
@@ -142,7 +144,7 @@ def test_wrong_scores_alone_are_refused(tmp_path, tiny_model, make_contract, sco
 
 def test_measured_probes_match_the_model_output(bundle):
     interpreter = Interpreter(bundle)
-    output = interpreter.run(probe_input(interpreter.contract))
+    output = interpreter.run(probe_input(interpreter.contract, interpreter.tagger))
     np.testing.assert_allclose(interpreter.contract.probe.scores, output.scores, atol=1e-6)
     np.testing.assert_allclose(interpreter.contract.probe.cosines, output.cosines, atol=1e-6)
 
@@ -195,3 +197,9 @@ def test_a_runtime_for_another_numpy_is_named(log_mel_bundle, litert, monkeypatc
     monkeypatch.setattr(litert, "Interpreter", OfNumpy1)
     with pytest.raises(RuntimeError, match=r"does not work with numpy \S+: pip install 'numpy<2'"):
         Interpreter(log_mel_bundle)
+
+
+def test_a_tagger_of_another_size_is_refused(tiny_model, make_contract):
+    contract = make_contract("embeddings").tagger
+    with pytest.raises(BundleError, match=r"must have 17 values. Received: 16"):
+        TaggerGraph(tiny_model("tagger"), replace(contract, embedding_dim=17))

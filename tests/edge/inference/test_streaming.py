@@ -16,8 +16,8 @@ def interpreter(bundle):
 
 def offline(waveform, interpreter, hop_frames):
     """(start, end, level, scores, cosines, embedding) of each window, by definition."""
-    front_end = interpreter.contract.front_end
-    log_mels = interpreter.contract.inputs == "log_mel"
+    front_end, inputs = interpreter.contract.front_end, interpreter.contract.inputs
+    log_mels = inputs == "log_mel"
     if waveform.size == 0:
         return []
     window, heard = front_end.window_samples, waveform
@@ -26,6 +26,8 @@ def offline(waveform, interpreter, hop_frames):
     rows = log_mel(waveform, front_end) if log_mels else waveform
     size, row_samples = (101, 320) if log_mels else (window, 1)
     hop = hop_frames if log_mels else hop_frames * 320
+    if inputs == "embeddings":  # hops of whole tagger windows
+        hop = max(1, round(hop / 4000)) * 4000
     starts = list(range(0, len(rows) - size + 1, hop))
     if starts[-1] + size < len(rows):
         starts.append(len(rows) - size)
@@ -34,7 +36,10 @@ def offline(waveform, interpreter, hop_frames):
         first = start * row_samples
         own = heard[first : first + window].astype(np.float64)
         level = 10 * np.log10(np.mean(own**2))
-        predicted = interpreter.run(rows[start : start + size])
+        values = rows[start : start + size]
+        if inputs == "embeddings":
+            values = interpreter.tagger.embed_all(values)
+        predicted = interpreter.run(values)
         result.append((first / 32_000, (first + own.size) / 32_000, level, *predicted))
     return result
 
@@ -247,8 +252,12 @@ def test_bad_hops_are_refused(interpreter, hop_seconds):
         StreamingClassifier(interpreter, hop_seconds)
 
 
-@pytest.mark.parametrize(("requested", "used"), [(1.0, 1.0), (0.333, 0.33), (1e-6, 0.01)])
-def test_hop_is_rounded_to_frames(interpreter, requested, used):
+@pytest.mark.parametrize(
+    ("requested", "by_frames", "by_tagger_windows"),
+    [(1.0, 1.0, 1.0), (0.333, 0.33, 0.375), (1e-6, 0.01, 0.125)],
+)
+def test_hop_is_rounded(interpreter, requested, by_frames, by_tagger_windows):
+    used = by_tagger_windows if interpreter.tagger else by_frames
     assert StreamingClassifier(interpreter, requested).hop_seconds == pytest.approx(used)
 
 
@@ -267,3 +276,29 @@ def test_classifier_from_a_path(bundle, make_sound):
     assert values["end_seconds"] == 1.0
     assert values["level_dbfs"] == pytest.approx(classification.level_dbfs, abs=0.01)
     assert values["gated"] is False
+
+
+def test_each_tagger_window_is_computed_once(tagger_bundle, make_sound, monkeypatch):
+    """Windows of 1 s every 0.25 s share most of their tagger windows, which start at 0.125 s."""
+    interpreter, starts = Interpreter(tagger_bundle), []
+    embed, waveform = interpreter.tagger.embed, make_sound(3 * WINDOW)
+
+    def count(samples):
+        starts.append(next(i for i in range(0, waveform.size, 4000) if waveform[i] == samples[0]))
+        return embed(samples)
+
+    monkeypatch.setattr(interpreter.tagger, "embed", count)
+    classifier = StreamingClassifier(interpreter, hop_seconds=0.25)
+    assert len(stream(classifier, waveform, [4000])) == 9
+    assert starts == list(range(0, 3 * WINDOW - 4000, 4000))
+
+
+def test_a_tagger_does_not_run_on_quiet_windows(tagger_bundle, make_sound, monkeypatch):
+    interpreter, calls = Interpreter(tagger_bundle), []
+    embed = interpreter.tagger.embed
+    monkeypatch.setattr(interpreter.tagger, "embed", lambda s: calls.append(s) or embed(s))
+    classifier = StreamingClassifier(interpreter, hop_seconds=1.0, gate_dbfs=-60.0)
+    quiet, loud = np.zeros(3 * WINDOW, np.float32), make_sound(WINDOW)
+    windows = stream(classifier, np.concatenate([quiet, loud]), [4000])
+    assert [window.gated for window in windows] == [True, True, True, False]
+    assert len(calls) == 7
