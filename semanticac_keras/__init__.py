@@ -21,6 +21,8 @@ from semanticac_keras.semantic_ac import SemanticAC
 from semanticac_keras.sound_files import load_audio
 from semanticac_keras.spec_augment import SpecAugment
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
+from semanticac_keras.tagger import Tagger, TaggerError
+from semanticac_keras.tagger_tower import EmbeddingMap, TaggerTower
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
@@ -34,6 +36,7 @@ __all__ = [
     "CheckpointError",
     "ClassIndex",
     "ClassVectors",
+    "EmbeddingMap",
     "ExportError",
     "FlattenDense",
     "FrontEnd",
@@ -45,6 +48,9 @@ __all__ = [
     "SeqTransformer",
     "SpecAugment",
     "SubwordTokenizer",
+    "Tagger",
+    "TaggerError",
+    "TaggerTower",
     "TextEncoder",
     "contrastive_loss",
     "export_tflite",

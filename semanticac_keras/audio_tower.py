@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import keras
 import numpy as np
@@ -15,43 +16,29 @@ from semanticac_keras.losses import l2_normalize
 from semanticac_keras.sound_files import MAX_AMPLITUDE, peak_of
 
 
-@keras.saving.register_keras_serializable("semanticac_keras")
-class AudioTower(keras.Model):
-    """Log-mel front end, audio encoder and similarity head.
+class Tower(keras.Model):
+    """Base of audio towers: an encoder to a token map, and a similarity head.
 
     Args:
-        front_end: `FrontEnd` that the log-mels are computed with, or its `to_json()` form.
-        encoder: model from log-mels to a token map, such as `HTSATEncoder`.
-        head: layer from a token map to a vector, such as `CSCM`.
+        front_end: sample rate and window length of the sound, see `AudioTower`.
+        encoder: model from its inputs to a token map (B, rows, columns, d).
+        head: layer from the token map to a vector, such as `CSCM`.
 
-    Call arguments:
-        inputs: float32 waveforms (B, samples) in [-1, 1], exactly one window long, or log-mels
-            (B, num_frames, num_mels) in decibels.
-
-    Returns:
-        float32 unit vectors, (B, C).
-
-    Raises:
-        ValueError: if the encoder's input shape differs from the front end's, or the input has
-            neither form or is not float.
+    Attributes:
+        takes_waveforms: whether `inputs_of` returns the windows themselves.
     """
+
+    takes_waveforms = True
 
     def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.front_end = (
             front_end if isinstance(front_end, FrontEnd) else FrontEnd.from_json(front_end)
         )
-        log_mel_shape = (None, self.front_end.num_frames, self.front_end.num_mels)
-        if (encoder.num_frames, encoder.num_mels) != log_mel_shape[1:]:
-            raise ValueError(
-                f"`encoder` must take log-mels of shape {log_mel_shape[1:]}, as `front_end` "
-                f"makes them. Received: {(encoder.num_frames, encoder.num_mels)}"
-            )
-        self.log_mel = LogMel(self.front_end, name="log_mel")
         self.encoder = encoder
         self.head = head
         if not head.built:
-            head.build(encoder.compute_output_shape(log_mel_shape))
+            head.build((None, *encoder.output_grid, encoder.output_dim))
         self.built = True
 
     @property
@@ -64,26 +51,20 @@ class AudioTower(keras.Model):
 
     def token_map(self, inputs, training=False):
         """Encode call inputs to a token map (B, rows, columns, d)."""
-        check_float(inputs)
-        rank = len(inputs.shape)
-        if rank == 2:
-            if inputs.shape[1] != self.front_end.window_samples:
-                raise ValueError(
-                    f"waveforms must have {self.front_end.window_samples} samples. "
-                    f"Received: {inputs.shape[1]}. `predict` and `encode_audio` take any length"
-                )
-            inputs = self.log_mel(inputs)
-        elif rank != 3:
-            raise ValueError(
-                "inputs must be waveforms (B, samples) or log-mels (B, frames, mels). "
-                f"Received shape: {tuple(inputs.shape)}"
-            )
-        return self.encoder(inputs, training=training)
+        raise NotImplementedError
 
     def project(self, token_map, training=False):
         """Project token maps (B, rows, columns, d) to float32 unit vectors (B, C)."""
         vectors = self.head(token_map, training=training)
         return l2_normalize(ops.cast(vectors, "float32"))
+
+    def inputs_of(self, windows: FloatArray) -> FloatArray:
+        """Return the call inputs of windows (n, window_samples); computed on the host."""
+        return windows
+
+    def with_parts(self, encoder: keras.Model, head: keras.Layer) -> Self:
+        """Create a tower of the same kind with another encoder and head."""
+        raise NotImplementedError
 
     def build(self, input_shape):
         self.built = True
@@ -106,6 +87,60 @@ class AudioTower(keras.Model):
             for part in ("encoder", "head")
         }
         return cls(**{**config, **parts})
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class AudioTower(Tower):
+    """Log-mel front end, audio encoder and similarity head.
+
+    Args:
+        front_end: `FrontEnd` that the log-mels are computed with, or its `to_json()` form.
+        encoder: model from log-mels to a token map, such as `HTSATEncoder`.
+        head: layer from a token map to a vector, such as `CSCM`.
+
+    Call arguments:
+        inputs: float32 waveforms (B, samples) in [-1, 1], exactly one window long, or log-mels
+            (B, num_frames, num_mels) in decibels.
+
+    Returns:
+        float32 unit vectors, (B, C).
+
+    Raises:
+        ValueError: if the encoder's input shape differs from the front end's, or the input has
+            neither form or is not float.
+    """
+
+    def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
+        super().__init__(front_end, encoder, head, **kwargs)
+        log_mel_shape = (self.front_end.num_frames, self.front_end.num_mels)
+        if (encoder.num_frames, encoder.num_mels) != log_mel_shape:
+            raise ValueError(
+                f"`encoder` must take log-mels of shape {log_mel_shape}, as `front_end` "
+                f"makes them. Received: {(encoder.num_frames, encoder.num_mels)}"
+            )
+        self.log_mel = LogMel(self.front_end, name="log_mel")
+
+    def token_map(self, inputs, training=False):
+        """Encode call inputs to a token map (B, rows, columns, d)."""
+        check_float(inputs)
+        rank = len(inputs.shape)
+        if rank == 2:
+            if inputs.shape[1] != self.front_end.window_samples:
+                raise ValueError(
+                    f"waveforms must have {self.front_end.window_samples} samples. "
+                    f"Received: {inputs.shape[1]}. `predict` and `encode_audio` take any length"
+                )
+            inputs = self.log_mel(inputs)
+        elif rank != 3:
+            raise ValueError(
+                "inputs must be waveforms (B, samples) or log-mels (B, frames, mels). "
+                f"Received shape: {tuple(inputs.shape)}"
+            )
+        return self.encoder(inputs, training=training)
+
+    def with_parts(self, encoder: keras.Model, head: keras.Layer) -> Self:
+        """Create a tower of the same kind with another encoder and head."""
+        return type(self)(self.front_end, encoder, head)
 
 
 def fit_to_window(

@@ -135,8 +135,10 @@ class CSCM(keras.layers.Layer):
         policy = self.dtype_policy
         self.channel_attention = ChannelAttention(self.reduction, dtype=policy)
         self.spatial_attention = SpatialAttention(dtype=policy)
+        # A map with one column, such as a tagger's, has neighbours in one direction only.
+        kernel = (3, 1) if input_shape[2] == 1 else 3
         self.conv3 = keras.layers.Conv2D(
-            hidden_dim, 3, padding="same", use_bias=False, dtype=policy, name="conv3"
+            hidden_dim, kernel, padding="same", use_bias=False, dtype=policy, name="conv3"
         )
         self.norm = keras.layers.BatchNormalization(
             momentum=0.9, epsilon=1e-5, dtype=policy, name="norm"

@@ -22,10 +22,12 @@ from edge.inference.bundle import BundleContract, Inputs, Quantization, write_bu
 from edge.inference.interpreter import Interpreter, measure_probe
 from edge.inference.streaming import StreamingClassifier
 from edge.types import FloatArray
-from semanticac_keras.audio_tower import AudioTower, window_batch
+from semanticac_keras.audio_tower import AudioTower, Tower, window_batch
 from semanticac_keras.folding import fold_layer_norms
+from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.semantic_ac import SemanticAC, softmax
+from semanticac_keras.tagger_tower import TaggerTower
 
 # Largest probability difference explained by rounding. Integer weights have no such bound: their
 # differences are measured and stored, and only a broken conversion is refused.
@@ -61,7 +63,8 @@ def export_tflite(
         quantization: type of the weights: `"float32"`, `"float16"`, or `"dynamic_int8"`, int8 with
             float activations.
         inputs: input of the graph: `"log_mel"`, where the device computes each frame once for all
-            windows that overlap it, or `"waveform"`, where the graph contains the front end.
+            windows that overlap it, or `"waveform"`, where the graph contains the front end. With a
+            `TaggerTower` it is always `"embeddings"`, and the bundle contains the tagger.
         clips: float waveforms to compare on, as for `model.predict`; test signals if not given.
         training: training record stored in the contract: dataset, folds, accuracy.
         licence: licence of the weights.
@@ -82,6 +85,11 @@ def export_tflite(
     ):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}. Received: {value!r}")
+    tower, tagger = model.audio_tower, None
+    if isinstance(tower, TaggerTower):
+        inputs, tagger = "embeddings", tower.content
+    elif inputs == "embeddings":
+        raise ValueError('`inputs` may be "embeddings" only for a model with a TaggerTower')
     model.refresh_labels()
     if clips is None:
         clips = _test_signals(model.front_end.window_samples, model.front_end.sample_rate_hz)
@@ -96,16 +104,17 @@ def export_tflite(
         quantization=quantization,
         training=training or {},
         licence=licence,
+        tagger=tower.contract if isinstance(tower, TaggerTower) else None,
     )
-    contract = replace(contract, probe=measure_probe(flatbuffer, contract))
+    contract = replace(contract, probe=measure_probe(flatbuffer, contract, tagger))
     with tempfile.TemporaryDirectory() as directory:
         candidate = Path(directory) / "candidate.tflite"
-        write_bundle(candidate, flatbuffer, contract)
+        write_bundle(candidate, flatbuffer, contract, tagger)
         parity = _compare(model, candidate, clips)
     parity["delegate_partitions"] = _delegate_partitions(flatbuffer)
     _check(parity, quantization)
     contract = replace(contract, parity=parity)
-    write_bundle(path, flatbuffer, contract)
+    write_bundle(path, flatbuffer, contract, tagger)
     return contract
 
 
@@ -146,12 +155,15 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     import tensorflow as tf
 
     tower = _float32_tower(model.audio_tower, "dft")
-    fold_layer_norms(tower.encoder)
+    if isinstance(tower.encoder, HTSATEncoder):
+        fold_layer_norms(tower.encoder)
     labels, logit_scale = _label_matrix(model), _logit_scale(model)
     front_end = model.front_end
     shape: tuple[int, ...] = (1, front_end.window_samples)
     if inputs == "log_mel":
         shape = (1, front_end.num_frames, front_end.num_mels)
+    elif isinstance(tower, TaggerTower):
+        shape = (1, tower.encoder.num_windows, tower.encoder.output_dim)
 
     def serve(inputs):
         embedding = tower(inputs, training=False)
@@ -215,8 +227,8 @@ def to_flatbuffer(
         raise ExportError(f"TensorFlow could not convert the model: {reason}") from error
 
 
-def _float32_tower(tower: AudioTower, method: Literal["rfft", "dft"]) -> AudioTower:
-    """Copy a tower in float32, with a front end of the given method."""
+def _float32_tower(tower: Tower, method: Literal["rfft", "dft"]) -> Tower:
+    """Copy a tower in float32; its front end, if it has one, with the given method."""
     parts = []
     for part in (tower.encoder, tower.head):
         copy = type(part).from_config({**part.get_config(), "dtype": "float32"})
@@ -224,8 +236,9 @@ def _float32_tower(tower: AudioTower, method: Literal["rfft", "dft"]) -> AudioTo
             copy.build((None, *tower.encoder.output_grid, tower.encoder.output_dim))
         copy.set_weights(part.get_weights())
         parts.append(copy)
-    copy = AudioTower(tower.front_end, *parts)
-    copy.log_mel = LogMel(tower.front_end, method)
+    copy = tower.with_parts(*parts)
+    if isinstance(copy, AudioTower):
+        copy.log_mel = LogMel(tower.front_end, method)
     return copy
 
 
@@ -254,7 +267,8 @@ def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndar
     """Scores (n, K) and embeddings (n, C) of windows, from a float32 copy if needed."""
     if model.audio_tower.encoder.compute_dtype == "float32":
         return model.predict(windows, verbose=0), model.encode_audio(windows)
-    embeddings = _float32_tower(model.audio_tower, "rfft").predict(windows, verbose=0)
+    tower = _float32_tower(model.audio_tower, "rfft")
+    embeddings = tower.predict(tower.inputs_of(windows), verbose=0)
     return softmax(embeddings @ _label_matrix(model) * _logit_scale(model)), embeddings
 
 

@@ -13,7 +13,7 @@ from keras import ops
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray
 from semanticac_keras import presets, prompts
-from semanticac_keras.audio_tower import AudioTower, mean_by_owner, window_batch
+from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner, window_batch
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
@@ -103,7 +103,7 @@ class SemanticAC(keras.Model):
 
     def __init__(
         self,
-        audio_tower: AudioTower,
+        audio_tower: Tower,
         text_encoder: TextTower,
         tokenizer: Tokenizer,
         labels: Sequence[str],
@@ -160,6 +160,7 @@ class SemanticAC(keras.Model):
         texts: Texts = "labels",
         tokenizer: Tokenizer | None = None,
         text_encoder: TextTower | None = None,
+        audio_tower: Tower | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
@@ -182,6 +183,8 @@ class SemanticAC(keras.Model):
             tokenizer: callable from texts to token ids; the preset's if not given.
             text_encoder: model from token ids to vectors of the preset's embedding size; the
                 preset's if not given. It needs its own `tokenizer`.
+            audio_tower: tower in place of the preset's, such as a `TaggerTower`; `spec_augment`,
+                `conv_stem` and `head` have no effect on it.
 
         Raises:
             ValueError: if an option is unknown, or the labels or prompt are invalid.
@@ -190,22 +193,25 @@ class SemanticAC(keras.Model):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
         if text_encoder is not None and tokenizer is None:
             raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
-        stem = {} if conv_stem else {"stem_channels": ()}
-        encoder = HTSATEncoder.from_preset(
-            preset, spec_augment=spec_augment, name="audio_encoder", **stem
-        )
-        tower = AudioTower(
-            presets.get(preset).front_end, encoder, head_from_preset(head, preset), name="audio"
-        )
+        if audio_tower is None:
+            stem = {} if conv_stem else {"stem_channels": ()}
+            encoder = HTSATEncoder.from_preset(
+                preset, spec_augment=spec_augment, name="audio_encoder", **stem
+            )
+            audio_tower = AudioTower(
+                presets.get(preset).front_end, encoder, head_from_preset(head, preset), name="audio"
+            )
         if texts == "none":
             prompt = "{label}"
             labels = prompts.fill(prompt, labels)
-            text_encoder = ClassVectors(len(labels), tower.embedding_dim, name="class_vectors")
+            text_encoder = ClassVectors(
+                len(labels), audio_tower.embedding_dim, name="class_vectors"
+            )
             tokenizer = ClassIndex(labels)
         elif text_encoder is None:
             text_encoder = TextEncoder.from_preset(preset, name="text_encoder")
         model = cls(
-            tower,
+            audio_tower,
             text_encoder=text_encoder,
             tokenizer=tokenizer or presets.tokenizer(preset),
             labels=labels,
@@ -458,7 +464,11 @@ class SemanticAC(keras.Model):
     def _examples(self, x, y, sample_weight) -> Examples:
         x = loaded(x, self.front_end.sample_rate_hz)
         window_samples = self.front_end.window_samples
-        return as_windows(x, y, sample_weight, window_samples, len(self.labels))
+        examples = as_windows(x, y, sample_weight, window_samples, len(self.labels))
+        if is_waveforms(examples.x):
+            windows = ops.convert_to_numpy(examples.x)
+            return examples._replace(x=self.audio_tower.inputs_of(windows))
+        return examples
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Predict the probability of each label.
@@ -493,7 +503,7 @@ class SemanticAC(keras.Model):
         windows, owners = window_batch(x, self.front_end.window_samples)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
-        logits = self._logits(windows, batch_size, options)
+        logits = self._logits(self.audio_tower.inputs_of(windows), batch_size, options)
         return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
 
     def _logits(self, x, batch_size, options) -> FloatArray:
@@ -526,7 +536,8 @@ class SemanticAC(keras.Model):
         if not len(windows):
             return np.zeros((0, self.audio_tower.embedding_dim), np.float32)
         with weights_kept(self.audio_tower):
-            vectors = self.audio_tower.predict(windows, batch_size=batch_size, verbose=verbose)
+            inputs = self.audio_tower.inputs_of(windows)
+            vectors = self.audio_tower.predict(inputs, batch_size=batch_size, verbose=verbose)
         mean = mean_by_owner(vectors, owners, owners[-1] + 1)
         return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 
@@ -535,6 +546,7 @@ class SemanticAC(keras.Model):
 
         TensorFlow would otherwise generalise both traces to one of unknown rank.
         """
+        waveforms = waveforms and self.audio_tower.takes_waveforms
         if waveforms != self._predicts_waveforms:
             self.predict_function = self.audio_tower.predict_function = None
             self._predicts_waveforms = waveforms

@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +43,28 @@ def micro_bundle(tmp_path_factory: pytest.TempPathFactory):
     from tests.micro_bundle import train_micro
 
     return train_micro(tmp_path_factory.mktemp("micro_bundle"))
+
+
+@pytest.fixture(scope="session")
+def convert(tmp_path_factory) -> Callable[..., Path]:
+    """`convert(serve, *shapes, dtype)`: write a function of TensorFlow tensors as a `.tflite`."""
+    tf = pytest.importorskip("tensorflow")
+
+    def convert(serve, *shapes: tuple[int | None, ...], dtype: str = "float32") -> Path:
+        function = tf.function(serve, input_signature=[tf.TensorSpec(s, dtype) for s in shapes])
+        with warnings.catch_warnings(action="ignore"):
+            converter = tf.lite.TFLiteConverter.from_concrete_functions(
+                [function.get_concrete_function()], tf.Module()
+            )
+            content = converter.convert()
+        path = tmp_path_factory.mktemp("tagger") / "tagger.tflite"
+        path.write_bytes(content)
+        return path
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def tiny_tagger() -> Path:
+    """A tagger at 32 kHz: windows of 8000 samples to 3 scores, with an embedding of 16 values."""
+    return Path(__file__).with_name("data") / "tiny_tagger.tflite"

@@ -139,48 +139,6 @@ def write_results(folder: Path) -> Callable[..., None]:
     return write_results
 
 
-@pytest.fixture(scope="session")
-def convert(tmp_path_factory) -> Callable[..., Path]:
-    """`convert(serve, *shapes, dtype)`: write a function of TensorFlow tensors as a `.tflite`."""
-    tf = pytest.importorskip("tensorflow")
-
-    def convert(serve, *shapes: tuple[int | None, ...], dtype: str = "float32") -> Path:
-        function = tf.function(serve, input_signature=[tf.TensorSpec(s, dtype) for s in shapes])
-        with warnings.catch_warnings(action="ignore"):
-            converter = tf.lite.TFLiteConverter.from_concrete_functions(
-                [function.get_concrete_function()], tf.Module()
-            )
-            content = converter.convert()
-        path = tmp_path_factory.mktemp("tagger") / "tagger.tflite"
-        path.write_bytes(content)
-        return path
-
-    return convert
-
-
-@pytest.fixture(scope="session")
-def tagger_weights() -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the tagger's two dense layers."""
-    rng = np.random.default_rng(0)
-    return (
-        rng.normal(size=(32, 6)).astype(np.float32),
-        rng.normal(size=(6, 5)).astype(np.float32),
-    )
-
-
-@pytest.fixture(scope="session")
-def tagger(convert, tagger_weights) -> Path:
-    """A tagger: windows of 512 samples to 5 scores, with an embedding of 6 values."""
-    tf = pytest.importorskip("tensorflow")
-    to_hidden, to_scores = tagger_weights
-
-    def serve(waveform):
-        hidden = tf.tanh(tf.reshape(waveform, (16, 32)) @ to_hidden)
-        return tf.sigmoid(tf.reduce_mean(hidden, axis=0, keepdims=True) @ to_scores)
-
-    return convert(serve, (512,))
-
-
 def _write_sounds(directory: Path) -> Path:
     """Write the recordings of `folder`."""
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semanticac_keras.sound_files import resample
-from training.learning.tagger import Tagger, TaggerError
+from semanticac_keras.tagger import Tagger, TaggerError
 
 RATE_HZ = 4000
 

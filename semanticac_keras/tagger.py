@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.inference.bundle import TaggerContract
 from edge.types import FloatArray
 from semanticac_keras.audio_tower import fit_to_window
 from semanticac_keras.sound_files import resample
@@ -35,6 +36,7 @@ class Tagger:
         path: path of the file.
         sample_rate_hz: sample rate of the input.
         sha256: digest of the file.
+        content: flatbuffer whose outputs include the embedding.
         window_samples: samples per window.
         num_scores: number of scores, K.
         embedding_dim: size of the embedding, D; 0 if the graph has none.
@@ -50,10 +52,10 @@ class Tagger:
         self.path = Path(path)
         self.sample_rate_hz = sample_rate_hz
         try:
-            self._content = self.path.read_bytes()
+            self.content = self.path.read_bytes()
         except OSError as error:
             raise TaggerError(f"{path} cannot be read: {error.strerror}") from error
-        self.sha256 = hashlib.sha256(self._content).hexdigest()
+        self.sha256 = hashlib.sha256(self.content).hexdigest()
         self._interpreters = threading.local()
         try:
             self._read_graph()
@@ -83,9 +85,29 @@ class Tagger:
         scores, embeddings = zip(*(self._run(window) for window in windows), strict=True)
         return np.stack(scores), np.stack(embeddings)
 
+    def contract(self, hop_samples: int) -> TaggerContract:
+        """Describe the tagger for a bundle.
+
+        Args:
+            hop_samples: samples between the starts of two windows.
+
+        Raises:
+            TaggerError: if the graph has no embedding.
+        """
+        if self._embedding is None:
+            raise TaggerError(f"{self.path} has no embedding: no dense layer before its scores.")
+        return TaggerContract(
+            name=self.path.name,
+            sha256=hashlib.sha256(self.content).hexdigest(),
+            window_samples=self.window_samples,
+            hop_samples=hop_samples,
+            embedding_dim=self.embedding_dim,
+            output=self._embedding,
+        )
+
     def _read_graph(self) -> None:
         """Find the input, the scores and the embedding, and make the embedding an output."""
-        model = _load(self._content)
+        model = _load(self.content)
         self._input_shape = _waveform_shape(model.get_input_details(), self.sample_rate_hz)
         self.window_samples = self._input_shape[-1]
         wide = {
@@ -93,13 +115,13 @@ class Tagger:
             for output in model.get_output_details()
             if output["dtype"] == np.float32 and np.prod(output["shape"]) >= _MIN_EMBEDDING_DIM
         }
-        self._content, self._scores, self._embedding = _with_embedding(self._content, wide)
+        self.content, self._scores, self._embedding = _with_embedding(self.content, wide)
 
     def _run(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Compute scores (K,) and embedding (D,) of a window with this thread's interpreter."""
         model = getattr(self._interpreters, "model", None)
         if model is None:
-            model = self._interpreters.model = _load(self._content, self._input_shape)
+            model = self._interpreters.model = _load(self.content, self._input_shape)
         model.set_tensor(model.get_input_details()[0]["index"], window.reshape(self._input_shape))
         model.invoke()
         scores = model.get_tensor(self._scores)
