@@ -210,12 +210,13 @@ HEADS: dict[Head, type[keras.layers.Layer]] = {
 }
 
 
-def head_from_preset(head: Head, preset: str) -> keras.layers.Layer:
+def head_from_preset(head: Head, preset: str, hidden_dim: int | None = None) -> keras.layers.Layer:
     """Create a head at a preset's size, with random weights.
 
     Args:
         head: a name in `HEADS`.
         preset: one of `semanticac_keras.presets.PRESETS`.
+        hidden_dim: `hidden_dim` of a `CSCM`; the preset's if not given.
 
     Raises:
         ValueError: if the head or the preset is unknown.
@@ -223,5 +224,7 @@ def head_from_preset(head: Head, preset: str) -> keras.layers.Layer:
     if head not in HEADS:
         raise ValueError(f"`head` must be one of {sorted(HEADS)}. Received: {head!r}")
     sizes = presets.get(preset).cscm
-    arguments = sizes if head == "cscm" else {"output_dim": sizes["output_dim"]}
+    arguments = {"output_dim": sizes["output_dim"]}
+    if head == "cscm":
+        arguments = sizes | ({} if hidden_dim is None else {"hidden_dim": hidden_dim})
     return HEADS[head](**arguments, name=head)

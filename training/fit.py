@@ -53,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         split = checked_split(arguments, dataset, fold)
         check_learnable(split, recipe)
         weights = Weights(
-            arguments.audio_weights, arguments.text_weights, arguments.bpe_vocab, arguments.weights
+            arguments.audio_weights,
+            arguments.text_weights,
+            arguments.bpe_vocab,
+            arguments.weights,
+            arguments.tagger_rate,
         )
         devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
         with exiting_on_sigterm(), ExitStack() as lock:
@@ -187,6 +191,7 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         "recipe": asdict(chosen_recipe(arguments)),
         "weights": {
             "audio": arguments.audio_weights,
+            **({} if arguments.tagger_rate == 16_000 else {"tagger_rate": arguments.tagger_rate}),
             "text": arguments.text_weights,
             "vocabulary": arguments.bpe_vocab and str(arguments.bpe_vocab),
             "model": arguments.weights and str(arguments.weights),

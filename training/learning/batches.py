@@ -1,5 +1,6 @@
 """Batches of augmented clips, prepared by threads ahead of the accelerator."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +19,87 @@ _AHEAD = 4
 _MAX_KEPT_VALUES = 1 << 26
 
 
-class TrainingBatches:
+class Batches(ABC):
     """Endless batches that depend only on the seed and the batch number.
 
     Thread timing therefore changes nothing, and a resumed run continues exactly where it stopped.
     Each epoch is a new permutation and drops its last, incomplete batch.
+
+    Args:
+        labels: label of each clip, (n,).
+        num_labels: number of labels, K.
+        batch_size: clips per batch; all clips if there are fewer.
+        seed: seed of the order and of changes to the clips.
+    """
+
+    def __init__(self, labels: IntArray, num_labels: int, batch_size: int, seed: int) -> None:
+        self.shares = one_hot(labels, num_labels)
+        self.batch_size = min(batch_size, len(labels))
+        self.seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of complete batches in an epoch."""
+        return len(self.shares) // self.batch_size
+
+    def chosen(self, number: int) -> IntArray:
+        """Return the indices (B,) of a batch's clips; batches are numbered as in `batch`."""
+        epoch, step = divmod(number, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.shares))
+        return order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    @abstractmethod
+    def batch(self, number: int) -> Batch:
+        """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
+
+    def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
+        """Yield batches in order from the start of an epoch, preparing a few ahead."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            ahead: deque[Future[Batch]] = deque()
+            try:
+                for number in count(first_epoch * self.steps_per_epoch):
+                    ahead.append(pool.submit(self.batch, number))
+                    if len(ahead) > _AHEAD:
+                        yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+
+class EmbeddingBatches(Batches):
+    """Batches of a tagger's embeddings.
+
+    Args:
+        embeddings: float32 (n, T, D).
+        labels: label of each, (n,).
+        num_labels: number of labels, K.
+        batch_size: rows per batch; all rows if there are fewer.
+        mixup: see `Augmentation`.
+        seed: seed of the order and of the mixture.
+    """
+
+    def __init__(
+        self,
+        embeddings: FloatArray,
+        labels: IntArray,
+        num_labels: int,
+        batch_size: int,
+        mixup: float,
+        seed: int,
+    ) -> None:
+        super().__init__(labels, num_labels, batch_size, seed)
+        self.embeddings = embeddings
+        self.mixup = mixup
+
+    def batch(self, number: int) -> Batch:
+        """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
+        chosen = self.chosen(number)
+        rng = np.random.default_rng([self.seed, 1, number])
+        return mix(self.embeddings[chosen], self.shares[chosen], self.mixup, rng)
+
+
+class TrainingBatches(Batches):
+    """Batches of augmented clips.
 
     Args:
         waveforms: clips, float32 (samples,) each, at the model's rate.
@@ -47,25 +124,12 @@ class TrainingBatches:
         seed: int,
         front_end: FrontEnd | None = None,
     ) -> None:
+        super().__init__(labels, num_labels, batch_size, seed)
         self.front_end = front_end
         self.waveforms = waveforms
-        self.shares = one_hot(labels, num_labels)
-        self.batch_size = min(batch_size, len(waveforms))
         self.window_samples = window_samples
         self.augmentation = augmentation
-        self.seed = seed
         self._unchanging = self._log_mels_if_unchanging()
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Number of complete batches in an epoch."""
-        return len(self.waveforms) // self.batch_size
-
-    def chosen(self, number: int) -> IntArray:
-        """Return the indices (B,) of a batch's clips; batches are numbered as in `batch`."""
-        epoch, step = divmod(number, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.waveforms))
-        return order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def batch(self, number: int) -> Batch:
         """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
@@ -92,19 +156,6 @@ class TrainingBatches:
         if len(self.waveforms) * values > _MAX_KEPT_VALUES:
             return None
         return log_mels(np.stack(self.waveforms), self.front_end)
-
-    def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
-        """Yield batches in order from the start of an epoch, preparing a few ahead."""
-        with ThreadPoolExecutor(_THREADS) as pool:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for number in count(first_epoch * self.steps_per_epoch):
-                    ahead.append(pool.submit(self.batch, number))
-                    if len(ahead) > _AHEAD:
-                        yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
 
 
 def log_mels(waveforms: FloatArray, front_end: FrontEnd) -> FloatArray:

@@ -1,7 +1,7 @@
 """Construction of the model to train."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -10,17 +10,26 @@ from semanticac_keras import (
     BertEncoder,
     CLIPTokenizer,
     SemanticAC,
+    TaggerTower,
     load_audio_checkpoint,
     load_sentence_encoder,
     load_text_checkpoint,
     presets,
     prompts,
 )
+from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
+from semanticac_keras.heads import head_from_preset
 from semanticac_keras.semantic_ac import Tokenizer
+from semanticac_keras.tagger import Tagger
+from training.learning.augment import Augmentation
 from training.learning.own_weights import load_own_weights
 from training.learning.recipes import Recipe
 from training.learning.text_warmup import decorrelate_labels
+
+# Share of a tagger's values that are dropped while training, and channels inside CSCM on them.
+_TAGGER_DROPOUT = 0.3
+_TAGGER_HIDDEN_DIM = 128
 
 
 @dataclass(frozen=True)
@@ -28,18 +37,22 @@ class Weights:
     """Sources of the towers' pretrained weights; a tower without one starts at random.
 
     Args:
-        audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`.
+        audio: path or registered name, see `semanticac_keras.load_audio_checkpoint`, or a
+            tagger's, see `semanticac_keras.TaggerTower`; the latter replaces the preset's audio
+            encoder, and is frozen.
         text: path or registered name, see `semanticac_keras.load_text_checkpoint`, or a sentence
             encoder's, see `semanticac_keras.load_sentence_encoder`; the latter replaces the
             preset's text encoder, and is frozen but for its projection.
         vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
         model: trained model for both towers, see `training.learning.own_weights`.
+        tagger_rate_hz: sample rate of the tagger's input.
     """
 
     audio: str | None = None
     text: str | None = None
     vocabulary: Path | None = None
     model: Path | None = None
+    tagger_rate_hz: int = 16_000
 
 
 def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
@@ -63,6 +76,7 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     if recipe.texts != "none":
         prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
     text_encoder, tokenizer = _text_tower(recipe, weights)
+    audio_tower = _tagger_tower(recipe, weights)
     model = SemanticAC.from_preset(
         recipe.preset,
         labels,
@@ -75,11 +89,12 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         texts=recipe.texts,
         tokenizer=tokenizer,
         text_encoder=text_encoder,
+        audio_tower=audio_tower,
     )
     if weights.model:
         load_own_weights(model, weights.model)
         return model
-    if weights.audio:
+    if weights.audio and audio_tower is None:
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
     if text_encoder is None and weights.text:
         load_text_checkpoint(model.text_encoder, weights.text)
@@ -87,6 +102,21 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     elif recipe.text_warmup_steps and not weights.text:
         decorrelate_labels(model, recipe.text_warmup_steps, recipe.batch_size)
     return model
+
+
+def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
+    """Create the tower of a tagger, if `weights` names one."""
+    if not weights.audio or not is_tagger(weights.audio):
+        return None
+    unused = replace(recipe.augmentation, mixup=0.0)
+    if unused != Augmentation() or recipe.spec_augment or recipe.training_rate_hz:
+        raise ValueError(
+            "a tagger's embeddings are computed once, so that sounds cannot be changed while "
+            "training, apart from --mixup; use --recipe tagger"
+        )
+    tagger = Tagger(resolve(weights.audio), weights.tagger_rate_hz)
+    head = head_from_preset(recipe.head, recipe.preset, _TAGGER_HIDDEN_DIM)
+    return TaggerTower.from_tagger(tagger, head, dropout=_TAGGER_DROPOUT, name="audio")
 
 
 def _text_tower(recipe: Recipe, weights: Weights) -> tuple[BertEncoder | None, Tokenizer]:

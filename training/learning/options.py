@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edge.config.options import CommandParser, argument_keywords, flag, typed_fields
+from semanticac_keras.checkpoints.registry import is_tagger
 from training.datasets import DATASETS, Decoder
 from training.learning.augment import Augmentation
 from training.learning.recipes import RECIPES, Recipe, recipe_for
@@ -43,7 +44,15 @@ def training_options(
     parser.add_argument(
         "--audio-weights",
         metavar="SRC",
-        help="path or name of pretrained weights for the audio encoder",
+        help="path or name of pretrained weights for the audio encoder, or of a tagger (yamnet, or "
+        "a .tflite file), which takes its place",
+    )
+    parser.add_argument(
+        "--tagger-rate",
+        type=positive_int,
+        default=16_000,
+        metavar="HZ",
+        help="sample rate of the tagger's input; default: 16000",
     )
     parser.add_argument(
         "--text-weights",
@@ -94,16 +103,19 @@ def parse_passing_on(
 
 
 def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the named recipe, or the preset's, with the fields set on the command line.
+    """Return the named recipe, a tagger's or the preset's, with the fields set on the command line.
 
     Raises:
         ValueError: if a value is not allowed.
     """
     names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
     values = {name: getattr(arguments, name, None) for name in names}
-    recipe = (
-        RECIPES[arguments.recipe] if arguments.recipe else recipe_for(arguments.preset or "tiny")
-    )
+    if arguments.recipe:
+        recipe = RECIPES[arguments.recipe]
+    elif arguments.audio_weights and is_tagger(arguments.audio_weights):
+        recipe = RECIPES["tagger"]
+    else:
+        recipe = recipe_for(arguments.preset or "tiny")
     return recipe.override(
         {
             name: tuple(value) if isinstance(value, list) else value

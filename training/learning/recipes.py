@@ -150,6 +150,15 @@ RECIPES: dict[str, Recipe] = {
         spec_augment=True,
         augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
+    # A head on a tagger's embeddings.
+    "tagger": Recipe(
+        preset="small",
+        epochs=40,
+        batch_size=64,
+        targets="prototype",
+        label_smoothing=0.1,
+        augmentation=Augmentation(mixup=0.3),
+    ),
     # The paper's settings, with AudioCLIP's augmentation.
     "paper": Recipe(
         preset="base",

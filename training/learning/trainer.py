@@ -7,14 +7,20 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from edge.types import FloatArray
-from semanticac_keras import SemanticAC
+from edge.types import FloatArray, IntArray
+from semanticac_keras import SemanticAC, TaggerTower
 from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
-from training.datasets.cache import load_clips
+from training.datasets.cache import load_clips, load_embeddings
 from training.datasets.split import Split
-from training.learning.batches import Batch, TrainingBatches, one_hot
+from training.learning.batches import (
+    Batch,
+    Batches,
+    EmbeddingBatches,
+    TrainingBatches,
+    one_hot,
+)
 from training.learning.callbacks import (
     ProgressBar,
     Recorder,
@@ -57,6 +63,20 @@ class Job:
     devices: Devices = ONE_DEVICE
 
 
+class Material(NamedTuple):
+    """Examples to learn from.
+
+    Args:
+        batches: batches for training.
+        clips: index into the dataset of each of the batches' clips, (n,).
+        validation: inputs and label shares to watch, if there are any.
+    """
+
+    batches: Batches
+    clips: IntArray
+    validation: Batch | None
+
+
 class Learned(NamedTuple):
     """Results of a training, besides the trained model.
 
@@ -81,39 +101,71 @@ def learn(job: Job) -> Learned:
     """
     if device_kind() == "cpu":
         tune_for_cpu()
-    model, recipe, split = job.model, job.recipe, job.split
+    model, recipe = job.model, job.recipe
+    clips = load_clips(job.dataset, model.front_end.sample_rate_hz, progress=True)
+    if isinstance(model.audio_tower, TaggerTower):
+        material = _embeddings(job, model.audio_tower, clips)
+    else:
+        material = _sounds(job, clips)
+    batches = material.batches
+    with job.devices.scope():
+        optimizer = recipe.make_optimizer(batches.steps_per_epoch)
+        # As an object, it gets its variables before the step is traced, see `build_optimizer`.
+        model.compile(optimizer, metrics=[Accuracy()])
+        finished = _train(job, material)
+    return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
+
+
+def _sounds(job: Job, clips: list[FloatArray]) -> Material:
+    """Prepare a training on augmented waveforms or, on a CPU, their log-mels."""
+    recipe, split, front_end = job.recipe, job.split, job.model.front_end
     labels = np.array([clip.label for clip in job.dataset.clips])
-    rate_hz, window_samples = model.front_end.sample_rate_hz, model.front_end.window_samples
-    clips = load_clips(job.dataset, rate_hz, progress=True)
     training_clips = clips
-    if recipe.training_rate_hz not in (0, rate_hz):
+    if recipe.training_rate_hz not in (0, front_end.sample_rate_hz):
         training_clips = load_clips(job.dataset, recipe.training_rate_hz, progress=True)
     batches = TrainingBatches(
         [training_clips[i] for i in split.train],
         labels[split.train],
         len(job.dataset.labels),
         recipe.batch_size,
-        window_samples,
+        front_end.window_samples,
         recipe.augmentation,
         recipe.seed,
-        model.front_end if device_kind() == "cpu" else None,
+        front_end if device_kind() == "cpu" else None,
     )
     validation = None
     if split.watched.size:
-        windows, owners = window_batch([clips[i] for i in split.watched], window_samples)
+        windows, owners = window_batch([clips[i] for i in split.watched], front_end.window_samples)
         shares = one_hot(labels[split.watched][owners], len(job.dataset.labels))
         validation = (batches.inputs(windows), shares)
-    with job.devices.scope():
-        optimizer = recipe.make_optimizer(batches.steps_per_epoch)
-        # As an object, it gets its variables before the step is traced, see `build_optimizer`.
-        model.compile(optimizer, metrics=[Accuracy()])
-        finished = _train(job, batches, validation)
-    return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
+    return Material(batches, split.train, validation)
 
 
-def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool:
+def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Material:
+    """Prepare a training on a tagger's embeddings of all windows."""
+    recipe, num_labels = job.recipe, len(job.dataset.labels)
+    labels = np.array([clip.label for clip in job.dataset.clips])
+    embeddings, owners = load_embeddings(job.dataset, tower, clips, progress=True)
+    train, watched = (
+        np.flatnonzero(np.isin(owners, part)) for part in (job.split.train, job.split.watched)
+    )
+    batches = EmbeddingBatches(
+        embeddings[train],
+        labels[owners[train]],
+        num_labels,
+        recipe.batch_size,
+        recipe.augmentation.mixup,
+        recipe.seed,
+    )
+    validation = None
+    if watched.size:
+        validation = (embeddings[watched], one_hot(labels[owners[watched]], num_labels))
+    return Material(batches, owners[train], validation)
+
+
+def _train(job: Job, material: Material) -> bool:
     """Train to the last epoch; return False after an interrupt. The model is usable either way."""
-    epochs, run = job.recipe.epochs, job.run
+    epochs, run, batches = job.recipe.epochs, job.run, material.batches
     first_epoch = _restore(job.model, run, batches.steps_per_epoch) if job.resume else 0
     bar = ProgressBar(epochs, first_epoch)
     rows = run.read_history()[:first_epoch]
@@ -122,7 +174,7 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
 
     def names_of(epoch: int, batch: int) -> list[str]:
         chosen = batches.chosen(epoch * batches.steps_per_epoch + batch)
-        return [job.dataset.clips[i].name for i in job.split.train[chosen]]
+        return [job.dataset.clips[i].name for i in material.clips[chosen]]
 
     try:
         with stopping_between_steps() as interrupt:
@@ -131,7 +183,7 @@ def _train(job: Job, batches: TrainingBatches, validation: Batch | None) -> bool
                 steps_per_epoch=batches.steps_per_epoch,
                 initial_epoch=first_epoch,
                 epochs=epochs,
-                validation_data=validation,
+                validation_data=material.validation,
                 callbacks=[
                     *job.devices.callbacks(),
                     SeedByEpoch(),

@@ -1,5 +1,6 @@
 """Loading accounts for every key of a checkpoint, and fills an encoder completely or not at all."""
 
+import hashlib
 import sys
 import warnings
 
@@ -188,6 +189,23 @@ def test_registered_name_is_downloaded_with_its_digest(cache, text_encoder, monk
     monkeypatch.setattr(registry, "download", download)
     load_text_checkpoint(text_encoder, "clip-rn50")
     assert (cache / "clip-rn50.pt").is_file()
+
+
+def test_a_tagger_is_pinned_on_first_use(cache, monkeypatch):
+    def download(url, path, sha256, progress):
+        path.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
+    monkeypatch.setattr(registry, "download", download)
+    content = b"<!DOCTYPE html>"
+    with pytest.raises(CheckpointError, match=r"yamnet\.tflite is not a TFLite file"):
+        registry.resolve("yamnet")
+    content = b"\x1c\0\0\0TFL3"
+    with pytest.warns(UserWarning, match="no digest of yamnet is published"):
+        assert registry.resolve("yamnet") == cache / "yamnet.tflite"
+    assert registry.is_tagger("yamnet")
+    assert registry.is_tagger("own/birds.tflite")
+    assert not registry.is_tagger("clap-htsat-unfused")
 
 
 def test_failed_download_is_reported(cache, encoder, monkeypatch):

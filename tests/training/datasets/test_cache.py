@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from semanticac_keras import MeanPooling, Tagger, TaggerTower
 from training.datasets import DatasetError, cache, load_dataset
-from training.datasets.cache import load_clips
+from training.datasets.cache import load_clips, load_embeddings
 from training.learning.augment import Augmentation
 from training.learning.batches import TrainingBatches
 
@@ -167,3 +168,31 @@ def test_a_disk_that_fills_while_writing_is_reported(dataset, tmp_path, monkeypa
     with pytest.raises(DatasetError, match=f"The disk is full: .*{os.strerror(errno.ENOSPC)}"):
         cached(dataset)
     assert files(tmp_path / "cache") == []
+
+
+@pytest.fixture
+def tower(tiny_tagger):
+    return TaggerTower.from_tagger(Tagger(tiny_tagger, 32_000), MeanPooling(4), window_seconds=1.0)
+
+
+def test_embeddings_are_computed_once(dataset, tower, monkeypatch):
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(size).astype(np.float32) for size in (32_000, 9_000, 70_000)]
+    embeddings, owners = load_embeddings(dataset, tower, clips)
+    assert owners.tolist() == [0, 1, 2, 2, 2]
+    np.testing.assert_array_equal(embeddings[:1], tower.inputs_of(clips[0][None]))
+    monkeypatch.setattr(TaggerTower, "inputs_of", None)
+    again, _ = load_embeddings(dataset, tower, clips)
+    np.testing.assert_array_equal(again, embeddings)
+    with pytest.raises(TypeError):  # other windows
+        load_embeddings(dataset, tower, clips[:2])
+
+
+def test_embeddings_that_cannot_be_kept_are_an_error(dataset, tower, monkeypatch):
+    monkeypatch.setattr(cache, "check_space", full_disk)
+    with pytest.raises(DatasetError, match="The disk is full"):
+        load_embeddings(dataset, tower, [np.zeros(32_000, np.float32)])
+
+
+def full_disk(directory, needed_bytes):
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -4,7 +4,7 @@ import numpy as np
 
 from edge import FrontEnd, log_mel
 from training.learning.augment import Augmentation
-from training.learning.batches import TrainingBatches
+from training.learning.batches import EmbeddingBatches, TrainingBatches
 
 EVERYTHING = Augmentation(0.5, 1.5, 0.5, gain_db=6.0, mixup=0.3)
 
@@ -78,3 +78,27 @@ def test_unchanging_clips_are_transformed_once(monkeypatch):
         for given, share in zip(*batch, strict=True):
             np.testing.assert_array_equal(given, log_mel(clips[share.argmax()], front_end))
     assert len(transformed) == 6
+
+
+def test_embeddings_are_mixed_with_their_labels():
+    rng = np.random.default_rng(7)
+    embeddings = rng.standard_normal((11, 2, 3)).astype(np.float32)
+    labels = np.arange(11) % 3
+    plain, mixed = (EmbeddingBatches(embeddings, labels, 3, 4, alpha, seed=1) for alpha in (0, 0.5))
+    chosen = plain.chosen(5)
+    values, shares = plain.batch(5)
+    np.testing.assert_array_equal(values, embeddings[chosen])
+    np.testing.assert_array_equal(shares.argmax(1), labels[chosen])
+    values, shares = mixed.batch(5)
+    np.testing.assert_array_equal(values, mixed.batch(5)[0])
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    # Each row lies between two embeddings, at the place that its shares say.
+    kept = shares.max(axis=1)
+    others = [
+        (row - k * embeddings[i]) / (1 - k)
+        for row, k, i in zip(values, kept, chosen, strict=True)
+        if k < 1
+    ]
+    assert others
+    for other in others:
+        assert np.abs(embeddings - other).max(axis=(1, 2)).min() < 1e-4
