@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _training(weights: str, dataset: AudioDataset) -> list[str]:
+def _training(weights: str, dataset: AudioDataset) -> str:
     """Say which labels one's own model was trained on; nothing about a published one.
 
     Raises:
@@ -105,7 +105,7 @@ def _training(weights: str, dataset: AudioDataset) -> list[str]:
     """
     path = own_path(weights)
     if path is None:
-        return []
+        return ""
     if seen := sorted(seen_clips(path, dataset)):
         raise ValueError(
             f"--weights was trained on {len(seen):,} of the {len(dataset.clips):,} clips "
@@ -114,19 +114,16 @@ def _training(weights: str, dataset: AudioDataset) -> list[str]:
         )
     trained_on = run_of(path).trained_on()
     if not trained_on:
-        return ["What the model was trained on is not recorded beside it.", ""]
+        return "The clips that the model was trained on are not listed beside it."
     before = {label for label, *_ in trained_on.values()}
     shared = [label for label in dataset.labels if label in before]
     names = f" ({name_some(shared)})" if shared else ""
-    return [
-        f"The model was trained on other clips of {len(shared)} of these labels{names}.",
-        "",
-    ]
+    return f"The model was trained on other clips of {len(shared)} of these labels{names}."
 
 
 def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Classify all clips, write the results, and return the contents of `zeroshot.json`."""
-    training = _training(arguments.weights, dataset)
+    training = _training(arguments.weights, dataset)  # refuses before anything is loaded
     texts: Texts = tuple((label,) for label in dataset.labels)
     if arguments.texts is not None:
         texts = read_texts(arguments.texts, dataset.labels)
@@ -145,11 +142,12 @@ def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) ->
     results = {
         **settings,
         **_figures(evaluation, dataset),
+        "training": training,
         "published": [asdict(each) for each in published],
     }
     run.start(settings, _PROGRAM, dataset.listing())
     evaluation.save(run.predictions)
-    _write_report(run.directory, dataset, evaluation, results, training)
+    _write_report(run.directory, dataset, evaluation, results)
     write_json(run.directory / "zeroshot.json", results)
     return results
 
@@ -208,17 +206,14 @@ def _accuracy_section(results: dict[str, Any]) -> list[str]:
         f"{len(by_fold)} folds, the standard deviation is {100 * results['std_over_folds']:.1f}; "
         "folds are different clips, not repetitions.",
         "",
-        *table(("accuracy in %", *(f"fold {fold}" for fold in by_fold), "mean"), [("", *shares)]),
+        *table(("", *(f"fold {fold}" for fold in by_fold), "mean"), [("accuracy in %", *shares)]),
         "",
+        *([results["training"], ""] if results["training"] else []),
     ]
 
 
 def _write_report(
-    directory: Path,
-    dataset: AudioDataset,
-    evaluation: Evaluation,
-    results: dict[str, Any],
-    training: Sequence[str],
+    directory: Path, dataset: AudioDataset, evaluation: Evaluation, results: dict[str, Any]
 ) -> None:
     """Write `report.md` and its pictures."""
     texts = results["texts"].items()
@@ -228,7 +223,6 @@ def _write_report(
         f"`{results['weights']}` compared each clip once with the texts of "
         f"{len(dataset.labels)} labels. Nothing was trained.",
         "",
-        *training,
         *provenance_section(provenance(_PROGRAM)),
         *copies_section(dataset),
         "## Accuracy",
