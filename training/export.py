@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for label, text in zip(contract.labels, contract.prompts, strict=True):
         print(f"label: {label} ({text!r})")
     print(
-        f"largest difference of a probability from Keras, on test signals: "
+        "largest difference of a probability from Keras, on test signals: "
         f"{contract.parity['max_score_difference']:.1e}"
     )
     print(f"device: semanticac-edge --model {arguments.out} --mic")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {_PROGRAM}",
         description="Write a bundle for semanticac-edge that listens for the given labels, without "
-        "training. Labels are chosen between by their texts.",
+        "training. A sound gets the label whose text is nearest to it.",
     )
     parser.add_argument(
         "--weights",
