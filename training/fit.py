@@ -23,6 +23,7 @@ from training.learning.distribution import Devices
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, training_options
+from training.learning.own_weights import seen_clips
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
@@ -216,20 +217,15 @@ def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: in
         return Split.whole(dataset)
     split = Split.of(dataset, fold, arguments.validation_fold)
     if arguments.weights:
-        now, before = dataset.listing(), Run(_directory(arguments.weights)).trained_on()
+        trained_on = seen_clips(arguments.weights, dataset)
         tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
-        if seen := [name for name in tested if name in before and before[name][2] == now[name][2]]:
+        if seen := [name for name in tested if name in trained_on]:
             raise ValueError(
                 f"--weights was trained on {len(seen):,} of the {len(tested):,} clips to test on "
                 f"({name_some(seen)}), so the accuracy would be no test. Hold out the fold that it "
                 "held out, or train on all clips with --fold none."
             )
     return split
-
-
-def _directory(weights: Path) -> Path:
-    """Return the run directory of a model."""
-    return weights if weights.is_dir() else weights.parent
 
 
 def _check_directory(

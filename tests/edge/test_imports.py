@@ -21,7 +21,10 @@ WEB = ("starlette", "uvicorn", "prometheus_client")
 FLOORS = (
     ("training.ablate",),
     ("training.crossval",),
-    ("training.fit", "training.inspect", "training.reproduce", "training.weights"),
+    (
+        *("training.export", "training.fit", "training.inspect", "training.reproduce"),
+        *("training.weights", "training.zeroshot"),
+    ),
     ("training.report",),
     ("training.bench",),
     ("training.release",),

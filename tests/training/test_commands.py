@@ -24,7 +24,10 @@ runpy._run_module_as_main(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("door", ["fit", "crossval", "ablate", "report", "bench"])
+DOORS = ("fit", "crossval", "ablate", "zeroshot", "export", "report", "bench")
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_ctrl_c_during_the_imports_is_one_line(door):
     command = [sys.executable, "-c", INTERRUPTED, f"training.{door}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

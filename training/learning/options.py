@@ -1,4 +1,4 @@
-"""Command-line options shared by all commands that train, most of them fields of the recipe."""
+"""Command-line options shared by commands: the dataset's, and those of a training."""
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
@@ -13,19 +13,16 @@ from training.learning.augment import Augmentation
 from training.learning.recipes import RECIPES, Recipe, recipe_for
 
 
-def training_options(
-    leave_out: Collection[str] = (), needs_dataset: bool = True
-) -> argparse.ArgumentParser:
-    """Create the parent of a training command's parser: data, weights and recipe.
+def dataset_options(required: bool = True) -> argparse.ArgumentParser:
+    """Create the parent of the parser of a command that reads a dataset.
 
     Args:
-        leave_out: fields of the recipe that the command sets itself.
-        needs_dataset: whether `--dataset` is required.
+        required: whether `--dataset` is required.
     """
     parser = CommandParser(add_help=False)
     parser.add_argument(
         "--dataset",
-        required=needs_dataset,
+        required=required,
         choices=sorted(DATASETS),
         help="demo: generated sounds; folder: your own recordings in --data-dir",
     )
@@ -38,6 +35,19 @@ def training_options(
         default="soundfile",
         help="decoder of sound files (tfio: tensorflow-io); default: soundfile",
     )
+    return parser
+
+
+def training_options(
+    leave_out: Collection[str] = (), needs_dataset: bool = True
+) -> argparse.ArgumentParser:
+    """Create the parent of a training command's parser: data, weights and recipe.
+
+    Args:
+        leave_out: fields of the recipe that the command sets itself.
+        needs_dataset: whether `--dataset` is required.
+    """
+    parser = CommandParser(add_help=False, parents=[dataset_options(needs_dataset)])
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's recipe")
     presets = sorted({recipe.preset for recipe in RECIPES.values()})
     parser.add_argument("--preset", choices=presets, help="default: the recipe's preset, or tiny")

@@ -1,4 +1,4 @@
-"""Weights of one's own trained model, as the start of another training."""
+"""One's own trained model: the model itself, and its weights as the start of another training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,55 @@ from pathlib import Path
 import keras
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC
+from training.datasets import AudioDataset
 from training.runs.run import Run
+
+
+def run_of(source: Path) -> Run:
+    """Return the run of a model.
+
+    Args:
+        source: run directory, or a file in it.
+    """
+    return Run(source if source.is_dir() else source.parent)
+
+
+def seen_clips(source: Path, dataset: AudioDataset) -> set[str]:
+    """Return the names of the clips that a model was trained on, as far as its run lists them.
+
+    Args:
+        source: run directory, or a file in it.
+        dataset: labelled clips; one of equal name and another size is another clip.
+    """
+    before = run_of(source).trained_on()
+    return {
+        name for name, entry in dataset.listing().items() if before.get(name, [])[2:] == entry[2:]
+    }
+
+
+def load_own_model(source: Path) -> SemanticAC:
+    """Load a trained model, without its optimizer.
+
+    Args:
+        source: a `.keras` file, or a run directory that holds `model.keras`.
+
+    Raises:
+        CheckpointError: if there is no such file, or it holds another kind of model.
+    """
+    path = Run(source).model if source.is_dir() else source
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} does not exist. `weights` must be a .keras file, or a run directory that "
+            "holds model.keras (not one with --no-export)."
+        )
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(model, SemanticAC):
+        raise CheckpointError(f"{path} must hold a SemanticAC. Received: {type(model).__name__}")
+    return model
 
 
 def load_own_weights(model: SemanticAC, source: Path) -> None:
@@ -20,23 +68,11 @@ def load_own_weights(model: SemanticAC, source: Path) -> None:
         source: a `.keras` file, or a run directory that holds `model.keras`.
 
     Raises:
-        CheckpointError: if there is no such file, or its model does not fit; names what differs.
+        CheckpointError: as `load_own_model`, or if the model does not fit; names what differs.
     """
-    path = Run(source).model if source.is_dir() else source
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path} does not exist. `weights` must be a .keras file, or a run directory that "
-            "holds model.keras (not one with --no-export)."
-        )
-    try:
-        other = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
-    if not isinstance(other, SemanticAC):
-        raise CheckpointError(f"{path} must hold a SemanticAC. Received: {type(other).__name__}")
+    other = load_own_model(source)
     if differences := list(_differences(other, model)):
-        raise CheckpointError(f"{path} does not fit this model: {'; '.join(differences)}")
+        raise CheckpointError(f"{source} does not fit this model: {'; '.join(differences)}")
     for (_, theirs), (_, mine) in zip(_parts(other), _parts(model), strict=True):
         if not isinstance(mine, ClassVectors) or other.labels == model.labels:
             mine.set_weights(theirs.get_weights())

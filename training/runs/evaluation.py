@@ -96,6 +96,12 @@ class Evaluation:
         """Share of clips classified correctly."""
         return float(np.mean(self.predicted == self.truth))
 
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the accuracy, if the clips are independent (binomial)."""
+        share = self.accuracy
+        return float(np.sqrt(share * (1 - share) / len(self.truth)))
+
     def confusion(self) -> IntArray:
         """Return the confusion matrix: counts (K, K) by true and predicted label.
 

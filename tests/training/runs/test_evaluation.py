@@ -22,6 +22,13 @@ def test_lists_the_mistakes():
     assert round(probability, 3) == 0.8
 
 
+def test_standard_error_is_that_of_a_share_of_independent_clips():
+    probabilities = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
+    evaluation = Evaluation(("a", "b"), tuple("wxyz"), np.array([0, 0, 0, 0]), probabilities)
+    assert evaluation.accuracy == 0.75
+    assert round(evaluation.standard_error, 4) == 0.2165
+
+
 def test_lists_the_most_confused_pairs():
     probabilities = np.eye(3, dtype=np.float32)[[1, 1, 0, 2, 2, 2, 0]]
     truth = np.array([0, 0, 0, 1, 1, 2, 2])

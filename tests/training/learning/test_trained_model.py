@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+
+from semanticac_keras import CheckpointError, SemanticAC
+from training.learning.trained_model import model_from, own_path, short_name
+
+
+@pytest.fixture
+def run(micro, tmp_path):
+    """A run directory with a model of the labels a and b."""
+    keras.utils.set_random_seed(1)
+    SemanticAC.from_preset(micro, ["a", "b"], prompt="this is {label}").save(
+        tmp_path / "model.keras"
+    )
+    return tmp_path
+
+
+def test_new_labels_take_the_place_of_the_old_ones(run):
+    before = keras.saving.load_model(run / "model.keras", compile=False)
+    model = model_from(str(run), ["dog", "rain", "siren"])
+    assert (model.labels, model.prompt) == (("dog", "rain", "siren"), "this is {label}")
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model.label_embeddings),
+        before.encode_text(["this is dog", "this is rain", "this is siren"]),
+        atol=1e-6,
+    )
+    for mine, theirs in zip(
+        model.audio_tower.get_weights(), before.audio_tower.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    model = model_from(str(run / "model.keras"), ["dog", "rain"], "sound of {label}")
+    assert model.prompts == ("sound of dog", "sound of rain")
+
+
+def test_anything_else_is_a_published_model(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        SemanticAC,
+        "from_pretrained",
+        lambda source, labels, prompt=None: calls.append((source, labels, prompt)),
+        raising=False,
+    )
+    model_from("clap-htsat-unfused", ["dog", "rain"])
+    model_from(str(run / "clap.safetensors"), ["dog"], "sound of {label}")
+    assert calls == [
+        ("clap-htsat-unfused", ["dog", "rain"], None),
+        (str(run / "clap.safetensors"), ["dog"], "sound of {label}"),
+    ]
+
+
+@pytest.mark.parametrize("texts", ["none", "random"])
+def test_a_model_that_reads_no_labels_is_refused_in_one_line(texts, micro, tmp_path):
+    SemanticAC.from_preset(micro, ["a", "b"], texts=texts).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match=f'm.keras was trained with texts="{texts}"') as error:
+        model_from(str(tmp_path / "m.keras"), ["dog", "rain"])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_wrong_labels_and_prompts_are_refused_before_anything_is_loaded():
+    with pytest.raises(ValueError, match=r"`prompt` must contain {label}"):
+        model_from("nowhere.keras", ["dog"], "a dog")
+    with pytest.raises(ValueError, match="`labels` must be distinct"):
+        model_from("nowhere.keras", ["dog", "dog"])
+    with pytest.raises(CheckpointError, match=r"nowhere\.keras does not exist"):
+        model_from("nowhere.keras", ["dog"])
+
+
+def test_labels_that_the_tokenizer_refuses(run):
+    with pytest.raises(ValueError, match="`labels` must differ after tokenization"):
+        model_from(str(run), ["Dog", "dog"])
+    with pytest.raises(ValueError, match=r"a text must fit 64 tokens\."):
+        model_from(str(run), ["dog", 100 * "bark "])
+
+
+def test_what_counts_as_ones_own(run, tmp_path):
+    assert own_path(str(run)) == run
+    assert own_path("gone.keras").name == "gone.keras"
+    (tmp_path / "interrupted").mkdir()
+    assert own_path(str(tmp_path / "interrupted")) is None
+    (tmp_path / "interrupted" / "history.csv").touch()
+    assert own_path(str(tmp_path / "interrupted")) == tmp_path / "interrupted"
+
+
+def test_names_for_results():
+    assert [short_name(source) for source in ("clap", "runs/a.1/", "b/m.keras")] == [
+        *("clap", "a.1", "m"),
+    ]

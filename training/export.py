@@ -1,0 +1,132 @@
+"""Export a trained model with other labels: `python -m training.export --weights runs/a …`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from edge.config.options import CommandParser
+from edge.inference.bundle import BundleError, Quantization, read_contract
+from semanticac_keras import CheckpointError, ExportError, export_tflite
+from semanticac_keras.checkpoints.registry import REGISTRY
+from semanticac_keras.download import DownloadError
+from training.learning.own_weights import run_of
+from training.learning.trained_model import model_from, own_path, short_name
+
+_PROGRAM = "training.export"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; `sys.argv`'s by default.
+
+    Returns:
+        Exit status: 0, 1 after an error at run time, 130 after an interrupt.
+
+    Raises:
+        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        labels = _labels(arguments)
+        contract = export_tflite(
+            model_from(arguments.weights, labels, arguments.prompt),
+            arguments.out,
+            arguments.quantization,
+            training={"weights": short_name(arguments.weights), "labels": "set without training"},
+            licence=_licence(arguments.weights),
+        )
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
+        return 130
+    except (CheckpointError, DownloadError, ExportError, OSError, ValueError) as error:
+        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    for label, text in zip(contract.labels, contract.prompts, strict=True):
+        print(f"label: {label} ({text!r})")
+    print(
+        "largest difference of a probability from Keras, on test signals: "
+        f"{contract.parity['max_score_difference']:.1e}"
+    )
+    print(f"device: semanticac-edge --model {arguments.out} --mic")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog=f"python -m {_PROGRAM}",
+        description="Write a bundle for semanticac-edge that listens for the given labels, without "
+        "training. A sound gets the label whose text is nearest to it.",
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="SRC",
+        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
+        "directory or a .keras file",
+    )
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument(
+        "--labels", metavar="TEXT", help='two or more labels, such as "dog; smoke alarm; speech"'
+    )
+    labels.add_argument(
+        "--labels-file", type=Path, metavar="FILE", help="text file of labels, one a line"
+    )
+    parser.add_argument(
+        "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=get_args(Quantization),
+        default="float32",
+        help="weights of the exported model; default: float32",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="bundle to write; replaced if it exists and the export succeeds",
+    )
+    return parser
+
+
+def _labels(arguments: argparse.Namespace) -> list[str]:
+    """Return the labels of the command line or its file.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if there are fewer than two labels, or the file is not UTF-8.
+    """
+    if arguments.labels_file is None:
+        parts = arguments.labels.split(";")
+    else:
+        parts = arguments.labels_file.read_text(encoding="utf-8").splitlines()
+    labels = [part.strip() for part in parts if part.strip()]
+    if len(labels) < 2:
+        raise ValueError(
+            "a bundle needs at least two labels, because a model chooses between them. "
+            f"Received: {', '.join(labels) or 'none'}. Add other sounds of the place, such as "
+            '"speech".'
+        )
+    return labels
+
+
+def _licence(weights: str) -> str:
+    """Return the licence of a registered model, or of the bundle beside one's own."""
+    if weights in REGISTRY:
+        return REGISTRY[weights].licence
+    path = own_path(weights)
+    if path is None:
+        return "unknown"
+    try:
+        return read_contract(run_of(path).directory / "model.tflite").licence
+    except BundleError:
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""A trained model with other labels, without training: one's own, or a published one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from semanticac_keras import CheckpointError, ClassVectors, SemanticAC, prompts
+from training.learning.own_weights import load_own_model
+from training.runs.run import Run
+
+
+def own_path(source: str) -> Path | None:
+    """Return the path of one's own model, or None if the source is a published one.
+
+    Args:
+        source: a `.keras` file, a run directory, or anything else.
+    """
+    path = Path(source).expanduser()
+    run = Run(path)
+    return path if path.suffix == ".keras" or run.model.exists() or run.history.exists() else None
+
+
+def model_from(source: str, labels: Sequence[str], prompt: str | None = None) -> SemanticAC:
+    """Load a trained model and set its labels.
+
+    Args:
+        source: one's own model, a `.keras` file or a run directory; or a published one, see
+            `SemanticAC.from_pretrained`.
+        labels: class names, distinct.
+        prompt: text around a label, with `{label}`; the model's own if not given.
+
+    Raises:
+        CheckpointError: if the model cannot be loaded, or does not read its labels as texts.
+        ValueError: if the labels or the prompt are invalid, or the tokenizer refuses a text or
+            takes two of them for the same.
+    """
+    prompts.fill("{label}" if prompt is None else prompt, labels)  # before anything is loaded
+    path = own_path(source)
+    if path is None:
+        return SemanticAC.from_pretrained(source, labels, prompt=prompt)
+    model = load_own_model(path)
+    if model.random_texts or isinstance(model.text_encoder, ClassVectors):
+        texts = "random" if model.random_texts else "none"
+        raise CheckpointError(
+            f'{path} was trained with texts="{texts}", so new labels mean nothing to it. Name a '
+            "model that was trained on the texts of its labels."
+        )
+    model.set_labels(labels, prompt)
+    return model
+
+
+def short_name(source: str) -> str:
+    """Return a model's name for results: the source's, without directories and `.keras`."""
+    return Path(source).resolve().name.removesuffix(".keras")
