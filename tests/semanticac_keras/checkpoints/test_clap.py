@@ -1,13 +1,14 @@
 """A whole CLAP comes from one directory; anything else is refused in one line."""
 
+import hashlib
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import CSCM, AudioTower, SemanticAC
-from semanticac_keras.checkpoints import CheckpointError, load_audio_checkpoint
+from semanticac_keras import CSCM, AudioTower, SemanticAC, SubwordTokenizer
+from semanticac_keras.checkpoints import CheckpointError, load_audio_checkpoint, registry
 from tests.bert_files import write_weights
 from tests.clap_files import CONFIG, FRONT_END, LOG_SCALE, PREPROCESSOR, write_clap
 
@@ -176,6 +177,48 @@ def test_each_mismatch_of_laion_s_weights_is_reported(key, value, message, tmp_p
     (tmp_path / "preprocessor_config.json").unlink()
     write_weights(state, tmp_path)
     assert message in refusal(tmp_path)
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch):
+    """The registered name, with a small model's files, and the digests asked for in downloads."""
+    directory, digests = tmp_path / "published", []
+    directory.mkdir()
+    write_clap(directory)
+    tokenizer = SubwordTokenizer.from_directory(directory)
+    (directory / "tokenizer.json").write_text(tokenizer.definition)
+
+    def download(url, path, sha256, progress):
+        content = (directory / url.rpartition("/")[2].replace(".bin", ".st")).read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        digests.append(sha256)
+        return hashlib.sha256(content).hexdigest()
+
+    (directory / "model.safetensors").rename(directory / "pytorch_model.st")
+    monkeypatch.setattr(registry, "download", download)
+    monkeypatch.setenv("SEMANTICAC_CACHE", str(tmp_path / "cache"))
+    return directory, digests
+
+
+def test_registered_files_are_trusted_once_then_pinned(registered):
+    directory, digests = registered
+    with pytest.warns(UserWarning, match="no digest of clap-htsat-unfused is published") as caught:
+        registry.fetch("clap-htsat-unfused")
+    assert len(caught) == len(digests) == 4
+    assert not any(digests)
+    model = SemanticAC.from_pretrained("clap-htsat-unfused", LABELS)  # a warning is an error
+    file = directory / "config.json"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in digests[4:]
+    assert model.front_end == FRONT_END
+
+
+def test_a_web_page_instead_of_settings_is_not_trusted(registered):
+    directory, digests = registered
+    (directory / "config.json").write_text("<html>")
+    for _ in range(2):
+        assert "config.json is damaged" in refusal("clap-htsat-unfused")
+    assert digests == [None, None]
 
 
 def test_wrong_labels_are_refused_before_anything_is_read():
