@@ -22,7 +22,7 @@ from semanticac_keras.checkpoints.loading import (
 )
 from semanticac_keras.checkpoints.registry import resolve
 from semanticac_keras.checkpoints.sentence import clap_text_arguments, read_tokenizer
-from semanticac_keras.checkpoints.settings import choice, read_settings, size
+from semanticac_keras.checkpoints.settings import choice, read_settings, section, size
 from semanticac_keras.checkpoints.stored import CheckpointError, CheckpointFile
 from semanticac_keras.heads import PooledMLP
 from semanticac_keras.htsat import HTSATEncoder
@@ -104,8 +104,8 @@ def load_clap(source: str | Path, tokenizer: SubwordTokenizer | None = None) -> 
     if tokenizer is None:
         tokenizer = read_tokenizer(path.parent, text["context_length"], text["vocabulary_size"])
     front_end = _front_end(path.with_name("preprocessor_config.json"))
-    audio = _audio_arguments(settings, config, front_end)
     try:
+        audio = _audio_arguments(settings, config, front_end)
         encoder = HTSATEncoder(**audio, name="audio_encoder")
         head = PooledMLP(text["mlp_dim"], name="pooled_mlp")
         tower = AudioTower(front_end, encoder, head, whole_repeats=True, name="audio")
@@ -113,7 +113,7 @@ def load_clap(source: str | Path, tokenizer: SubwordTokenizer | None = None) -> 
         text_encoder = BertEncoder(
             **text, pad_id=tokenizer.pad_id, frozen=True, dtype="float32", name="text_encoder"
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{settings} fits no encoder: {error}") from error
     log_scale = keras.Variable(0.0, dtype="float32", trainable=False)
     with open_checkpoint(path) as file:
@@ -137,10 +137,10 @@ def _config(path: Path) -> tuple[Path, dict[str, Any]]:
 
 def _audio_arguments(file: Path, config: dict[str, Any], front_end: FrontEnd) -> dict[str, Any]:
     """Read the size of an audio encoder, as arguments of `HTSATEncoder`."""
-    audio = {**_AUDIO_DEFAULTS, **config.get("audio_config", {})}
+    audio = {**_AUDIO_DEFAULTS, **section(file, config, "audio_config")}
     if audio.get("enable_fusion"):
         raise CheckpointError(
-            f"{file}: `enable_fusion` must be false: feature fusion is not supported. "
+            f"{file}: `enable_fusion` must be false, because HTS-AT has no feature fusion. "
             "Use clap-htsat-unfused"
         )
     patch = size(file, audio, "patch_size")

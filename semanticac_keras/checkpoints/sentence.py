@@ -6,7 +6,13 @@ from typing import Any
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.loading import load_text_checkpoint
 from semanticac_keras.checkpoints.registry import REGISTRY, resolve_directory
-from semanticac_keras.checkpoints.settings import choice, read_json, read_settings, size
+from semanticac_keras.checkpoints.settings import (
+    choice,
+    read_json,
+    read_settings,
+    section,
+    size,
+)
 from semanticac_keras.checkpoints.stored import CheckpointError
 from semanticac_keras.subword_tokenizer import SubwordTokenizer, TokenizerError
 
@@ -130,7 +136,7 @@ def clap_text_arguments(file: Path, config: dict[str, Any]) -> dict[str, Any]:
         CheckpointError: if a value is not supported.
     """
     choice(file, config, "projection_hidden_act", ("relu",), "relu")
-    text = {**_CLAP_DEFAULTS, **config.get("text_config", {})}
+    text = {**_CLAP_DEFAULTS, **section(file, config, "text_config")}
     return {
         **_arguments(file, text, _CLAP),
         "pooling": "pooler",

@@ -33,6 +33,18 @@ def read_json(file: Path) -> Any:
         raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
+def section(file: Path, config: dict[str, Any], key: str) -> dict[str, Any]:
+    """Look up an object of settings, which may be missing or null.
+
+    Raises:
+        CheckpointError: if the value is something else.
+    """
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{file}: `{key}` must be an object. Received: {value!r:.40}")
+    return value
+
+
 def size(file: Path, config: dict[str, Any], key: str) -> int:
     """Look up a positive integer.
 
