@@ -13,7 +13,14 @@ from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.cscm import CSCM
 from semanticac_keras.export import ExportError, export_tflite
-from semanticac_keras.heads import HEADS, FlattenDense, MeanPooling, SeqLSTM, SeqTransformer
+from semanticac_keras.heads import (
+    HEADS,
+    FlattenDense,
+    MeanPooling,
+    PooledMLP,
+    SeqLSTM,
+    SeqTransformer,
+)
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import contrastive_loss
@@ -43,6 +50,7 @@ __all__ = [
     "HTSATEncoder",
     "LogMel",
     "MeanPooling",
+    "PooledMLP",
     "SemanticAC",
     "SeqLSTM",
     "SeqTransformer",

@@ -23,6 +23,7 @@ class Tower(keras.Model):
         front_end: sample rate and window length of the sound, see `AudioTower`.
         encoder: model from its inputs to a token map (B, rows, columns, d).
         head: layer from the token map to a vector, such as `CSCM`.
+        whole_repeats: see `AudioTower`.
 
     Attributes:
         takes_waveforms: whether `inputs_of` returns the windows themselves.
@@ -30,8 +31,16 @@ class Tower(keras.Model):
 
     takes_waveforms = True
 
-    def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
+    def __init__(
+        self,
+        front_end,
+        encoder: keras.Model,
+        head: keras.Layer,
+        whole_repeats: bool = False,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
+        self.whole_repeats = whole_repeats
         self.front_end = (
             front_end if isinstance(front_end, FrontEnd) else FrontEnd.from_json(front_end)
         )
@@ -58,6 +67,12 @@ class Tower(keras.Model):
         vectors = self.head(token_map, training=training)
         return l2_normalize(ops.cast(vectors, "float32"))
 
+    def windows_of(
+        self, waveforms: FloatArray | Sequence[npt.ArrayLike]
+    ) -> tuple[FloatArray, IntArray]:
+        """Cut waveforms of any lengths into windows, see `window_batch`."""
+        return window_batch(waveforms, self.front_end.window_samples, self.whole_repeats)
+
     def inputs_of(self, windows: FloatArray) -> FloatArray:
         """Return the call inputs of windows (n, window_samples); computed on the host."""
         return windows
@@ -77,6 +92,7 @@ class Tower(keras.Model):
             "front_end": self.front_end.to_json(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "head": keras.saving.serialize_keras_object(self.head),
+            "whole_repeats": self.whole_repeats,
             "name": self.name,
         }
 
@@ -97,6 +113,9 @@ class AudioTower(Tower):
         front_end: `FrontEnd` that the log-mels are computed with, or its `to_json()` form.
         encoder: model from log-mels to a token map, such as `HTSATEncoder`.
         head: layer from a token map to a vector, such as `CSCM`.
+        whole_repeats: how `SemanticAC.predict` and others fill a window with a shorter waveform:
+            repeat it, and cut the last repeat; or, if true, repeat it only whole and append
+            silence, as CLAP does.
 
     Call arguments:
         inputs: float32 waveforms (B, samples) in [-1, 1], exactly one window long, or log-mels
@@ -110,8 +129,15 @@ class AudioTower(Tower):
             neither form or is not float.
     """
 
-    def __init__(self, front_end, encoder: keras.Model, head: keras.Layer, **kwargs):
-        super().__init__(front_end, encoder, head, **kwargs)
+    def __init__(
+        self,
+        front_end,
+        encoder: keras.Model,
+        head: keras.Layer,
+        whole_repeats: bool = False,
+        **kwargs,
+    ):
+        super().__init__(front_end, encoder, head, whole_repeats, **kwargs)
         log_mel_shape = (self.front_end.num_frames, self.front_end.num_mels)
         if (encoder.num_frames, encoder.num_mels) != log_mel_shape:
             raise ValueError(
@@ -140,11 +166,14 @@ class AudioTower(Tower):
 
     def with_parts(self, encoder: keras.Model, head: keras.Layer) -> Self:
         """Create a tower of the same kind with another encoder and head."""
-        return type(self)(self.front_end, encoder, head)
+        return type(self)(self.front_end, encoder, head, self.whole_repeats)
 
 
 def fit_to_window(
-    waveform: FloatArray, window_samples: int, hop_samples: int | None = None
+    waveform: FloatArray,
+    window_samples: int,
+    hop_samples: int | None = None,
+    whole_repeats: bool = False,
 ) -> FloatArray:
     """Cut a waveform into windows.
 
@@ -155,10 +184,14 @@ def fit_to_window(
         waveform: float32 (samples,), not empty.
         window_samples: samples in a window.
         hop_samples: samples between the starts of two windows; a window if not given.
+        whole_repeats: repeat a short waveform only whole, and append silence, as CLAP does.
 
     Returns:
         float32 (n, window_samples).
     """
+    if waveform.size < window_samples and whole_repeats:
+        repeated = np.tile(waveform, window_samples // waveform.size)
+        return np.pad(repeated, (0, window_samples - repeated.size))[None]
     if waveform.size < window_samples:
         return np.resize(waveform, window_samples)[None]
     hop_samples = hop_samples or window_samples
@@ -169,13 +202,16 @@ def fit_to_window(
 
 
 def window_batch(
-    waveforms: FloatArray | Sequence[npt.ArrayLike], window_samples: int
+    waveforms: FloatArray | Sequence[npt.ArrayLike],
+    window_samples: int,
+    whole_repeats: bool = False,
 ) -> tuple[FloatArray, IntArray]:
     """Cut several waveforms into windows, and note which waveform each came from.
 
     Args:
         waveforms: float (B, samples), or B float arrays (samples,) of any lengths; mono.
         window_samples: samples in a window.
+        whole_repeats: see `fit_to_window`.
 
     Returns:
         float32 windows (n, window_samples), and waveform indices (n,) in 0 .. B - 1.
@@ -193,7 +229,9 @@ def window_batch(
                 f"waveform {i}: {waveform.dtype} of shape {waveform.shape}"
             )
         check_samples(waveform, f"waveform {i}")
-        cut = fit_to_window(waveform.astype(np.float32, copy=False), window_samples)
+        cut = fit_to_window(
+            waveform.astype(np.float32, copy=False), window_samples, whole_repeats=whole_repeats
+        )
         windows.append(cut)
         owners.extend([i] * len(cut))
     if not windows:

@@ -22,7 +22,7 @@ from edge.inference.bundle import BundleContract, Inputs, Quantization, write_bu
 from edge.inference.interpreter import Interpreter, measure_probe
 from edge.inference.streaming import StreamingClassifier
 from edge.types import FloatArray
-from semanticac_keras.audio_tower import AudioTower, Tower, window_batch
+from semanticac_keras.audio_tower import AudioTower, Tower
 from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
@@ -244,7 +244,7 @@ def _float32_tower(tower: Tower, method: Literal["rfft", "dft"]) -> Tower:
 
 def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
     """Measure the largest differences between the Keras model and the edge runtime."""
-    windows, _ = window_batch(clips, model.front_end.window_samples)
+    windows, _ = model.audio_tower.windows_of(clips)
     scores, embeddings = _predict_in_float32(model, windows)
     classifier = StreamingClassifier(Interpreter(bundle))
     results = []

@@ -89,6 +89,33 @@ class MeanPooling(_Projected):
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
+class PooledMLP(MeanPooling):
+    """MLP over the mean token: dense, ReLU, dense, both of the output's size.
+
+    Args:
+        output_dim: size C of the shared embedding space.
+
+    Call arguments:
+        x: (B, rows, columns, d).
+
+    Returns:
+        (B, output_dim).
+
+    Source: Wu et al. 2023, "LAION-CLAP", section 3.1.
+    """
+
+    def build(self, input_shape):
+        self.hidden = keras.layers.Dense(
+            self.output_dim, activation="relu", dtype=self.dtype_policy, name="hidden"
+        )
+        self.hidden.build((None, input_shape[-1]))
+        self._build_projection(self.output_dim)
+
+    def _pool(self, tokens):
+        return self.hidden(super()._pool(tokens))
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
 class SeqLSTM(MeanPooling):
     """Linear projection of the mean of tokens plus the outputs of an LSTM over them.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from keras import ops
 
 from edge.types import FloatArray, IntArray
-from semanticac_keras.audio_tower import check_float, check_samples, window_batch
+from semanticac_keras.audio_tower import Tower, check_float, check_samples
 from semanticac_keras.sound_files import load_audio
 
 _FILES_AT_ONCE = 64
@@ -79,16 +79,14 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
-def as_windows(
-    x: Any, y: Any, sample_weight: Any, window_samples: int, num_labels: int
-) -> Examples:
+def as_windows(x: Any, y: Any, sample_weight: Any, tower: Tower, num_labels: int) -> Examples:
     """Cut labelled waveforms into windows, and check the labels.
 
     Args:
         x: waveforms as for `window_batch`, or log-mels, a dataset or None, which stay as they are.
         y: int labels (B,) in 0 .. K - 1 or float label shares (B, K); None with a dataset.
         sample_weight: weight of each waveform, (B,), or None.
-        window_samples: samples in a window.
+        tower: cuts the waveforms into its windows.
         num_labels: number of labels, K.
 
     Returns:
@@ -108,10 +106,10 @@ def as_windows(
         raise ValueError(
             f"`y` must have a label for each of {len(x):,} waveforms. Received: {number}"
         )
-    if is_array(x) and x.shape[1] == window_samples:
+    if is_array(x) and x.shape[1] == tower.front_end.window_samples:
         check_samples(ops.convert_to_numpy(x), "waveforms")
         return Examples(x, y, sample_weight)
-    windows, owners = window_batch(x, window_samples)
+    windows, owners = tower.windows_of(x)
     weights = None if sample_weight is None else np.asarray(sample_weight)[owners]
     return Examples(windows, y[owners], weights)
 

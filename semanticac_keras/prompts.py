@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 # The best of the three prompts that the paper compares (Table 4).
 DEFAULT_PROMPT = "an audio clip of {label}"
+# The one of Hugging Face's pipeline for CLAP.
+CLAP_PROMPT = "This is a sound of {label}."
 
 # Single letters could not name all of 36 labels such as ten digits and 26 letters.
 _MIN_RANDOM_LENGTH = 3

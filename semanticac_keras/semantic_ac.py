@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
@@ -13,8 +14,9 @@ from keras import ops
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray
 from semanticac_keras import presets, prompts
-from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner, window_batch
+from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner
 from semanticac_keras.bert_encoder import BertEncoder
+from semanticac_keras.checkpoints.clap import load_clap
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
@@ -222,6 +224,46 @@ class SemanticAC(keras.Model):
             name=preset,
         )
         model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=["accuracy"])
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        labels: Sequence[str],
+        prompt: str | None = None,
+        tokenizer: SubwordTokenizer | None = None,
+    ) -> Self:
+        """Create a model from a published CLAP, which classifies without training.
+
+        It has CLAP's front end (48 kHz, windows of 10 s), both towers with their MLPs, and the
+        logit scale of audio clips. The text encoder is frozen: `fit`, which needs `compile` before,
+        trains the audio tower and the logit scale.
+
+        Args:
+            source: `"clap-htsat-unfused"`, which is downloaded once; a directory as published at
+                Hugging Face, with `config.json`, `model.safetensors` or `pytorch_model.bin`, and
+                the tokenizer's files; or a `.pt` file of LAION-CLAP, with RoBERTa's tokenizer
+                files beside it.
+            labels: class names.
+            prompt: text around a label, with `{label}`; if not given, CLAP's, "This is a sound of
+                {label}."
+            tokenizer: RoBERTa's, if the source has no files of it.
+
+        Raises:
+            CheckpointError: if files are not available or damaged, or are of another kind of model,
+                such as CLAP with feature fusion.
+            ValueError: if the labels or the prompt are invalid.
+
+        Source: Wu et al. 2023, "LAION-CLAP", section 3.
+        """
+        prompt = prompts.CLAP_PROMPT if prompt is None else prompt
+        prompts.fill(prompt, labels)  # refuses a wrong prompt before anything is read
+        clap = load_clap(os.fspath(source), tokenizer)
+        model = cls(
+            clap.audio_tower, clap.text_encoder, clap.tokenizer, labels, prompt, name="clap"
+        )
+        model.logit_scale.assign(clap.log_scale)
         return model
 
     @property
@@ -463,8 +505,7 @@ class SemanticAC(keras.Model):
 
     def _examples(self, x, y, sample_weight) -> Examples:
         x = loaded(x, self.front_end.sample_rate_hz)
-        window_samples = self.front_end.window_samples
-        examples = as_windows(x, y, sample_weight, window_samples, len(self.labels))
+        examples = as_windows(x, y, sample_weight, self.audio_tower, len(self.labels))
         if is_waveforms(examples.x):
             windows = ops.convert_to_numpy(examples.x)
             return examples._replace(x=self.audio_tower.inputs_of(windows))
@@ -500,7 +541,7 @@ class SemanticAC(keras.Model):
         self.refresh_labels()
         if not is_waveforms(x):
             return softmax(self._logits(x, batch_size, options))
-        windows, owners = window_batch(x, self.front_end.window_samples)
+        windows, owners = self.audio_tower.windows_of(x)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
         logits = self._logits(self.audio_tower.inputs_of(windows), batch_size, options)
@@ -532,7 +573,7 @@ class SemanticAC(keras.Model):
         if not is_waveforms(x):
             with weights_kept(self.audio_tower):
                 return self.audio_tower.predict(x, batch_size=batch_size, verbose=verbose)
-        windows, owners = window_batch(x, self.front_end.window_samples)
+        windows, owners = self.audio_tower.windows_of(x)
         if not len(windows):
             return np.zeros((0, self.audio_tower.embedding_dim), np.float32)
         with weights_kept(self.audio_tower):

@@ -64,6 +64,16 @@ _CLAP_UNUSED = (
     "logit_scale_t",
 )
 _AUDIO_ANCHOR = "patch_embed.proj.weight"
+_HUGGING_FACE_HTSAT = (
+    ("bn0.", "batch_norm."),
+    (".norm1.", ".layernorm_before."),
+    (".norm2.", ".layernorm_after."),
+    ("attn.qkv.", ("attention.self.query.", "attention.self.key.", "attention.self.value.")),
+    ("attn.proj.", "attention.output.dense."),
+    ("attn.relative", "attention.self.relative"),
+    ("mlp.fc1.", "intermediate.dense."),
+    ("mlp.fc2.", "output.dense."),
+)
 
 AUDIO_LAYOUTS = (
     Layout(
@@ -91,19 +101,7 @@ AUDIO_LAYOUTS = (
         name="Hugging Face CLAP",
         prefixes=("audio_model.audio_encoder.", "audio_encoder."),
         anchor=_AUDIO_ANCHOR,
-        renames=(
-            ("bn0.", "batch_norm."),
-            (".norm1.", ".layernorm_before."),
-            (".norm2.", ".layernorm_after."),
-            (
-                "attn.qkv.",
-                ("attention.self.query.", "attention.self.key.", "attention.self.value."),
-            ),
-            ("attn.proj.", "attention.output.dense."),
-            ("attn.relative", "attention.self.relative"),
-            ("mlp.fc1.", "intermediate.dense."),
-            ("mlp.fc2.", "output.dense."),
-        ),
+        renames=_HUGGING_FACE_HTSAT,
         unused=(
             "audio_model.audio_encoder.batch_norm.num_batches_tracked",
             "audio_encoder.batch_norm.num_batches_tracked",
@@ -171,7 +169,8 @@ TEXT_LAYOUTS = (
 _BERT_ANCHOR = "embeddings.LayerNorm.weight"
 _BERT_RENAMES = ((".self.qkv.", (".self.query.", ".self.key.", ".self.value.")),)
 # The pooler, where pooling does without; heads for other tasks; constants.
-_BERT_UNUSED = ("pooler.*", "embeddings.position_ids", "embeddings.token_type_ids")
+_BERT_CONSTANTS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_BERT_UNUSED = ("pooler.*", *_BERT_CONSTANTS)
 _BERT_PREFIXES = ("", "bert.", "roberta.")
 _BERT_ALL_UNUSED = (
     *(f"{prefix}{pattern}" for prefix in _BERT_PREFIXES for pattern in _BERT_UNUSED),
@@ -213,6 +212,52 @@ BERT_LAYOUTS = (
             "audio_model.*",
             "audio_projection.*",
             "logit_scale_a",
+            "logit_scale_t",
+        ),
+    ),
+)
+
+# CLAP as a whole. The original names are LAION's, but for the layers of the MLPs.
+_CLAP_ANCHOR = f"audio_branch.{_AUDIO_ANCHOR}"
+
+LAION_CLAP = Layout(
+    name="LAION-CLAP",
+    prefixes=("module.", ""),
+    anchor=_CLAP_ANCHOR,
+    renames=(
+        *_BERT_RENAMES,
+        ("projection.linear1.", "projection.0."),
+        ("projection.linear2.", "projection.2."),
+    ),
+    unused=tuple(
+        f"{module}{pattern}"
+        for module in ("module.", "")
+        for pattern in (
+            *(f"audio_branch.{name}" for name in _HTSAT_UNUSED),
+            *(f"text_branch.{name}" for name in _BERT_CONSTANTS),
+            # For training: MLPs of another loss, and the scale from text to audio.
+            "audio_transform.*",
+            "text_transform.*",
+            "logit_scale_t",
+        )
+    ),
+)
+
+CLAP_LAYOUTS = (
+    LAION_CLAP,
+    Layout(
+        name="Hugging Face CLAP",
+        prefixes=("",),
+        anchor=_CLAP_ANCHOR,
+        renames=(
+            *_HUGGING_FACE_HTSAT,
+            *_BERT_RENAMES,
+            ("audio_branch.", "audio_model.audio_encoder."),
+            ("text_branch.", "text_model."),
+        ),
+        unused=(
+            "audio_model.audio_encoder.batch_norm.num_batches_tracked",
+            *(f"text_model.{name}" for name in _BERT_CONSTANTS),
             "logit_scale_t",
         ),
     ),

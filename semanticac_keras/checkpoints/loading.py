@@ -7,16 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.files import open_checkpoint
 from semanticac_keras.checkpoints.hub import hub_preset
-from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, BERT_LAYOUTS, TEXT_LAYOUTS, Layout
+from semanticac_keras.checkpoints.layouts import (
+    AUDIO_LAYOUTS,
+    BERT_LAYOUTS,
+    CLAP_LAYOUTS,
+    TEXT_LAYOUTS,
+    Layout,
+)
 from semanticac_keras.checkpoints.registry import resolve
 from semanticac_keras.checkpoints.slots import (
+    AUDIO_BRANCH,
     Slot,
     audio_constants,
     audio_slots,
     bert_slots,
+    clap_slots,
     text_slots,
 )
 from semanticac_keras.checkpoints.stored import Array, CheckpointError, CheckpointFile, StoredTensor
@@ -24,6 +33,7 @@ from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.text_encoder import TextEncoder
 
 _HUB_PREFIX = "hub:"
+_FUSION_PARTS = ("fusion_model.", "mel_conv2d.")
 _SHOWN_PROBLEMS = 8
 
 
@@ -43,8 +53,8 @@ def load_audio_checkpoint(encoder: HTSATEncoder, source: str | Path) -> None:
             match the encoder exactly; the encoder then stays unchanged.
     """
     with open_checkpoint(resolve(source)) as file:
-        values = _values(file, match_audio(encoder, file))
-    _assign(values)
+        values = values_of(file, match_audio(encoder, file))
+    assign(values)
 
 
 def load_text_checkpoint(text_encoder: TextEncoder | BertEncoder, source: str | Path) -> None:
@@ -71,11 +81,11 @@ def load_text_checkpoint(text_encoder: TextEncoder | BertEncoder, source: str | 
     """
     if isinstance(source, str) and source.startswith(_HUB_PREFIX):
         file = hub_preset(source.removeprefix(_HUB_PREFIX))
-        values = _values(file, match_text(text_encoder, file))
+        values = values_of(file, match_text(text_encoder, file))
     else:
         with open_checkpoint(resolve(source)) as file:
-            values = _values(file, match_text(text_encoder, file))
-    _assign(values)
+            values = values_of(file, match_text(text_encoder, file))
+    assign(values)
 
 
 @dataclass(frozen=True)
@@ -116,14 +126,45 @@ def match_audio(encoder: HTSATEncoder, file: CheckpointFile) -> Match:
     """Match a file with an audio encoder.
 
     Raises:
-        CheckpointError: if no audio layout fits, or the encoder has a convolutional stem.
+        CheckpointError: if no audio layout fits, the file has weights of a fusion, or the encoder
+            has a convolutional stem.
     """
+    expect_no_fusion(file)
     if encoder.stem_channels:
         raise CheckpointError(
             "has a patch embedding, but the encoder has a convolutional stem. Use a preset without "
             "`stem_channels`, such as base"
         )
     return _match(file, AUDIO_LAYOUTS, audio_slots(encoder), audio_constants(encoder))
+
+
+def match_clap(
+    audio_tower: AudioTower, text_encoder: BertEncoder, log_scale: Any, file: CheckpointFile
+) -> Match:
+    """Match a file with both towers of CLAP and the variable of its logit scale.
+
+    Raises:
+        CheckpointError: if no layout of CLAP fits.
+    """
+    constants = {
+        f"{AUDIO_BRANCH}.{key}": values
+        for key, values in audio_constants(audio_tower.encoder).items()
+    }
+    return _match(file, CLAP_LAYOUTS, clap_slots(audio_tower, text_encoder, log_scale), constants)
+
+
+def expect_no_fusion(file: CheckpointFile) -> None:
+    """Refuse CLAP's variant with feature fusion.
+
+    Raises:
+        CheckpointError: if the file has weights of the fusion.
+    """
+    for key in file.tensors:
+        if any(part in key for part in _FUSION_PARTS):
+            raise CheckpointError(
+                f"its audio branch has feature fusion (`{key}`), which HTS-AT has not. "
+                "Use a checkpoint without fusion, such as clap-htsat-unfused"
+            )
 
 
 def match_text(text_encoder: TextEncoder | BertEncoder, file: CheckpointFile) -> Match:
@@ -159,7 +200,8 @@ def _match(
     problems = []
     for slot, keys in weights:
         shape = slot.shape[::-1] if slot.key in layout.transposed else slot.shape
-        shape = (shape[0] // len(keys), *shape[1:])
+        if len(keys) > 1:
+            shape = (shape[0] // len(keys), *shape[1:])
         for key in keys:
             if problem := _weight_problem(file.tensors.get(key), shape, slot.first_rows):
                 problems.append(f"`{key}` {problem}")
@@ -187,15 +229,20 @@ def _weight_problem(
     return f"has shape {stored.shape}, expected {shape}" if stored.shape != shape else None
 
 
-def _values(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
-    """Read the new values of each variable of the encoder."""
+def values_of(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
+    """Read the new value of each variable.
+
+    Raises:
+        CheckpointError: if the file does not match, or its values are not finite.
+    """
     if match.problems:
         raise CheckpointError(
-            f"{match.layout.name} weights do not fit this encoder: {listed(match.problems)}"
+            f"{match.layout.name} weights do not fit this model: {listed(match.problems)}"
         )
     values = []
     for slot, keys in match.weights:
-        original = np.concatenate([file.tensors[key].read() for key in keys])
+        parts = [file.tensors[key].read() for key in keys]
+        original = np.concatenate(parts) if len(parts) > 1 else parts[0]
         if not np.isfinite(original).all():
             raise CheckpointError(f"`{keys[0]}` must be finite. Received: NaN or infinite values")
         if slot.key in match.layout.transposed:
@@ -204,7 +251,7 @@ def _values(file: CheckpointFile, match: Match) -> list[tuple[Any, Array]]:
     return values
 
 
-def _assign(values: Sequence[tuple[Any, Array]]) -> None:
+def assign(values: Sequence[tuple[Any, Array]]) -> None:
     """Assign all values. They are read before, so that a failure leaves the encoder unchanged."""
     for variable, array in values:
         variable.assign(array)

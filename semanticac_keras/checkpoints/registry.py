@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from semanticac_keras.checkpoints.files import open_checkpoint
+from semanticac_keras.checkpoints.settings import read_json
 from semanticac_keras.checkpoints.stored import CheckpointError
 from semanticac_keras.download import DownloadError, cache_dir, download, file_sha256
 
@@ -17,7 +18,7 @@ class Entry:
     """Published checkpoint.
 
     Args:
-        tower: encoder that it is for, or `"tagger"`, which takes the place of one.
+        tower: encoder that it is for, or both; or `"tagger"`, which takes the place of one.
         file_name: file name in the cache.
         page: web page of the checkpoint.
         url: download address; None if it must be downloaded by hand.
@@ -25,19 +26,19 @@ class Entry:
         licence: licence of the weights, as stated by the publisher.
         note: remarks for the user.
         companions: other files that belong to it, beside it at the same address, each with its
-            hexadecimal digest.
+            hexadecimal digest, or None.
         package: installed Python package that may have all of these files in its directory
             `model`, and spares the download.
     """
 
-    tower: Literal["audio", "text", "tagger"]
+    tower: Literal["audio", "text", "both", "tagger"]
     file_name: str
     page: str
     url: str | None
     sha256: str | None
     licence: str
     note: str
-    companions: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, str | None] = field(default_factory=dict)
     package: str | None = None
 
     @property
@@ -73,16 +74,18 @@ REGISTRY: dict[str, Entry] = {
         note="HTS-AT trained on AudioSet, the paper's initial weights; 32 kHz",
     ),
     "clap-htsat-unfused": Entry(
-        tower="audio",
-        file_name="clap-htsat-unfused.safetensors",
+        tower="both",
+        file_name="clap-htsat-unfused/pytorch_model.bin",
         page="https://huggingface.co/laion/clap-htsat-unfused",
+        # This revision, the latest seen, has no safetensors.
         url=(
             "https://huggingface.co/laion/clap-htsat-unfused/resolve/"
-            f"{_CLAP_REVISION}/model.safetensors"
+            f"{_CLAP_REVISION}/pytorch_model.bin"
         ),
         sha256=None,
         licence="Apache-2.0",
-        note="LAION-CLAP's HTS-AT; 48 kHz and a hop of 480, not the paper's front end",
+        note="LAION-CLAP's HTS-AT and RoBERTa; 48 kHz and a hop of 480, not the paper's front end",
+        companions=dict.fromkeys(("config.json", "preprocessor_config.json", "tokenizer.json")),
     ),
     "yamnet": Entry(
         tower="tagger",
@@ -214,38 +217,45 @@ def fetch(name: str, progress: bool = True) -> Path:
     if (packaged := entry.packaged_path) is not None:
         _verify_package(entry, packaged.parent)
         return packaged
-    pin = entry.path.with_name(f"{entry.path.name}.sha256")
-    expected = entry.sha256 or (pin.read_text().strip() if pin.is_file() else None)
-    if entry.url is None:
-        digest = _by_hand(name, entry, expected)
-    else:
-        try:
-            for companion, sha256 in entry.companions.items():
-                url = entry.url.removesuffix(entry.path.name) + companion
-                path = entry.path.parent / companion
-                download(url, path, sha256=sha256, progress=progress)
-            digest = download(entry.url, entry.path, sha256=expected, progress=progress)
-        except DownloadError as error:
-            raise CheckpointError(f"{name} cannot be fetched: {error}") from error
-    if expected is None:
-        _check_kind(entry)
-        pin.write_text(f"{digest}\n")
-        warnings.warn(
-            f"no digest of {name} is published: {entry.path} is trusted without verification. "
-            f"Its SHA-256 {digest} is stored in {pin.name} and required from now on.",
-            stacklevel=2,
-        )
+    try:
+        for companion, sha256 in entry.companions.items():
+            url = (entry.url or "").removesuffix(entry.path.name) + companion
+            _obtain(name, entry.path.parent / companion, url, sha256, progress)
+        _obtain(name, entry.path, entry.url, entry.sha256, progress)
+    except DownloadError as error:
+        raise CheckpointError(f"{name} cannot be fetched: {error}") from error
     return entry.path
 
 
-def _check_kind(entry: Entry) -> None:
+def _obtain(name: str, path: Path, url: str | None, sha256: str | None, progress: bool) -> None:
+    """Download a file unless it is there, verify it, and pin its digest if none is published."""
+    pin = path.with_name(f"{path.name}.sha256")
+    expected = sha256 or (pin.read_text().strip() if pin.is_file() else None)
+    if url is None:
+        digest = _by_hand(name, REGISTRY[name], expected)
+    else:
+        digest = download(url, path, sha256=expected, progress=progress)
+    if expected is None:
+        _expect_readable(path)
+        pin.write_text(f"{digest}\n")
+        warnings.warn(
+            f"no digest of {name} is published: {path} is trusted without verification. "
+            f"Its SHA-256 {digest} is stored in {pin.name} and required from now on.",
+            stacklevel=3,
+        )
+
+
+def _expect_readable(path: Path) -> None:
     """Refuse a web page or a partial file."""
-    if entry.tower != "tagger":
-        with open_checkpoint(entry.path):
-            return
-    with entry.path.open("rb") as file:
-        if file.read(8)[4:] != b"TFL3":
-            raise CheckpointError(f"{entry.path} is not a TFLite file. Fetch it again")
+    if path.suffix == ".json":
+        read_json(path)
+    elif path.suffix == ".tflite":
+        with path.open("rb") as file:
+            if file.read(8)[4:] != b"TFL3":
+                raise CheckpointError(f"{path} is not a TFLite file. Fetch it again")
+    else:
+        with open_checkpoint(path):
+            pass
 
 
 def _verify_package(entry: Entry, directory: Path) -> None:

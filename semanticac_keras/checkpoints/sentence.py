@@ -1,12 +1,18 @@
 """Published sentence encoders: encoder, weights and tokenizer from one directory."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.loading import load_text_checkpoint
 from semanticac_keras.checkpoints.registry import REGISTRY, resolve_directory
+from semanticac_keras.checkpoints.settings import (
+    choice,
+    read_json,
+    read_settings,
+    section,
+    size,
+)
 from semanticac_keras.checkpoints.stored import CheckpointError
 from semanticac_keras.subword_tokenizer import SubwordTokenizer, TokenizerError
 
@@ -63,17 +69,11 @@ def load_sentence_encoder(
     """
     directory = resolve_directory(source)
     arguments = encoder_arguments(directory)
-    try:
-        tokenizer = SubwordTokenizer.from_directory(
-            directory, _longest_text(directory, arguments["context_length"])
-        )
-    except TokenizerError as error:
-        raise CheckpointError(str(error)) from error
-    if tokenizer.vocabulary_size > arguments["vocabulary_size"]:
-        raise CheckpointError(
-            f"{directory}: the tokenizer must have at most {arguments['vocabulary_size']} tokens, "
-            f"as config.json says. Received: {tokenizer.vocabulary_size}"
-        )
+    tokenizer = read_tokenizer(
+        directory,
+        _longest_text(directory, arguments["context_length"]),
+        arguments["vocabulary_size"],
+    )
     arguments |= {"pad_id": tokenizer.pad_id, "output_dim": output_dim, "frozen": frozen}
     if frozen:  # it runs once for each baking of the labels, so that less precision saves nothing
         arguments["dtype"] = "float32"
@@ -83,6 +83,29 @@ def load_sentence_encoder(
         raise CheckpointError(f"{directory / 'config.json'} fits no encoder: {error}") from error
     load_text_checkpoint(encoder, directory)
     return encoder, tokenizer
+
+
+def read_tokenizer(directory: Path, context_length: int, vocabulary_size: int) -> SubwordTokenizer:
+    """Read the tokenizer of an encoder.
+
+    Args:
+        directory: has the tokenizer's files.
+        context_length: maximum tokens of a text.
+        vocabulary_size: number of token ids that the encoder knows.
+
+    Raises:
+        CheckpointError: if the files are not available or damaged, or have more tokens.
+    """
+    try:
+        tokenizer = SubwordTokenizer.from_directory(directory, context_length)
+    except TokenizerError as error:
+        raise CheckpointError(str(error)) from error
+    if tokenizer.vocabulary_size > vocabulary_size:
+        raise CheckpointError(
+            f"{directory}: the tokenizer must have at most {vocabulary_size} tokens, as the "
+            f"encoder has. Received: {tokenizer.vocabulary_size}"
+        )
+    return tokenizer
 
 
 def encoder_arguments(directory: Path) -> dict[str, Any]:
@@ -95,23 +118,41 @@ def encoder_arguments(directory: Path) -> dict[str, Any]:
         CheckpointError: if the file is not available or damaged, or describes another model.
     """
     file = directory / "config.json"
-    config = _read(file)
-    kind = _choice(file, config, "model_type", _KINDS)
-    pooling, mlp_dim = _pooling(directory), None
+    config = read_settings(file)
+    kind = choice(file, config, "model_type", _KINDS)
     if kind == _CLAP:
-        _choice(file, config, "projection_hidden_act", ("relu",), "relu")
-        pooling, mlp_dim = "pooler", config.get("projection_dim", 512)
-        config = {**_CLAP_DEFAULTS, **config.get("text_config", {})}
-    _choice(file, config, "hidden_act", ("gelu",), "gelu")
-    _choice(file, config, "position_embedding_type", ("absolute",), "absolute")
-    offset = 0 if kind == "bert" else _size(file, config, "pad_token_id") + 1
+        return clap_text_arguments(file, config)
+    return {**_arguments(file, config, kind), "pooling": _pooling(directory)}
+
+
+def clap_text_arguments(file: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Read the size of CLAP's text tower, as arguments of `BertEncoder`.
+
+    Args:
+        file: file that the settings are from, for messages.
+        config: content of CLAP's `config.json`.
+
+    Raises:
+        CheckpointError: if a value is not supported.
+    """
+    choice(file, config, "projection_hidden_act", ("relu",), "relu")
+    text = {**_CLAP_DEFAULTS, **section(file, config, "text_config")}
     return {
-        **{argument: _size(file, config, key) for argument, key in _SIZES.items()},
-        "context_length": _size(file, config, "max_position_embeddings") - offset,
+        **_arguments(file, text, _CLAP),
+        "pooling": "pooler",
+        "mlp_dim": size(file, {"projection_dim": 512, **config}, "projection_dim"),
+    }
+
+
+def _arguments(file: Path, config: dict[str, Any], kind: str) -> dict[str, Any]:
+    choice(file, config, "hidden_act", ("gelu",), "gelu")
+    choice(file, config, "position_embedding_type", ("absolute",), "absolute")
+    offset = 0 if kind == "bert" else size(file, config, "pad_token_id") + 1
+    return {
+        **{argument: size(file, config, key) for argument, key in _SIZES.items()},
+        "context_length": size(file, config, "max_position_embeddings") - offset,
         "position_offset": offset,
         "epsilon": float(config.get("layer_norm_eps", 1e-12)),
-        "pooling": pooling,
-        "mlp_dim": mlp_dim,
     }
 
 
@@ -120,7 +161,7 @@ def _pooling(directory: Path) -> str:
     file = directory / "modules.json"
     if not file.is_file():
         return "mean"
-    modules = _parsed(file)
+    modules = read_json(file)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError(f"{file} must hold a list of objects. Received: {modules!r:.40}")
     paths = {str(module.get("type")).split(".")[-1]: module.get("path") for module in modules}
@@ -131,7 +172,9 @@ def _pooling(directory: Path) -> str:
         )
     file = directory / str(paths["Pooling"]) / "config.json"
     modes = [
-        key for key, used in _read(file).items() if key.startswith("pooling_") and used is True
+        key
+        for key, used in read_settings(file).items()
+        if key.startswith("pooling_") and used is True
     ]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise CheckpointError(
@@ -145,40 +188,5 @@ def _longest_text(directory: Path, context_length: int) -> int:
     file = directory / "sentence_bert_config.json"
     if not file.is_file():
         return context_length
-    config = {"max_seq_length": context_length, **_read(file)}
-    return min(context_length, _size(file, config, "max_seq_length"))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    value = _parsed(file)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file} must hold an object. Received: {value!r:.40}")
-    return value
-
-
-def _parsed(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (RecursionError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
-
-
-def _size(file: Path, config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{file}: `{key}` must be a positive integer. Received: {value}")
-    return value
-
-
-def _choice(
-    file: Path, config: dict[str, Any], key: str, choices: tuple[str, ...], default: str = ""
-) -> str:
-    value = config.get(key, default)
-    if value not in choices:
-        raise CheckpointError(
-            f"{file}: `{key}` must be {' or '.join(choices)}. Received: {value or 'none'}"
-        )
-    return value
+    config = {"max_seq_length": context_length, **read_settings(file)}
+    return min(context_length, size(file, config, "max_seq_length"))

@@ -5,16 +5,19 @@ conversion to the Keras variable. PyTorch stores dense kernels as (out, in), Ker
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.stored import Array
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.swin import SwinBlock
 from semanticac_keras.text_encoder import TextEncoder
+
+AUDIO_BRANCH = "audio_branch"
 
 
 def _as_is(values: Array) -> Array:
@@ -155,6 +158,23 @@ def bert_slots(encoder: BertEncoder) -> list[Slot]:
     for number, layer in enumerate(encoder.mlp, 1):
         slots += _dense(f"projection.linear{number}", layer)
     return slots
+
+
+def clap_slots(audio_tower: AudioTower, text_encoder: BertEncoder, log_scale: Any) -> list[Slot]:
+    """List the weights of both towers of CLAP and its logit scale, named as in LAION's code.
+
+    The layers of the MLPs are named `linear1` and `linear2`, as at Hugging Face.
+    """
+    head = audio_tower.head
+    slots = [
+        replace(slot, key=f"{AUDIO_BRANCH}.{slot.key}") for slot in audio_slots(audio_tower.encoder)
+    ]
+    slots += _dense("audio_projection.linear1", head.hidden)
+    slots += _dense("audio_projection.linear2", head.projection)
+    for slot in bert_slots(text_encoder):
+        part = "text_" if slot.key.startswith("projection.") else "text_branch."
+        slots.append(replace(slot, key=f"{part}{slot.key}"))
+    return [*slots, _vector("logit_scale_a", log_scale)]
 
 
 def _swin_layers(encoder: HTSATEncoder) -> list[tuple[str, Any]]:

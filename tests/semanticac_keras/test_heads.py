@@ -3,9 +3,18 @@ import numpy as np
 import pytest
 from keras import ops
 
-from semanticac_keras import HEADS, MeanPooling, SemanticAC, SeqLSTM, SeqTransformer, export_tflite
+from semanticac_keras import (
+    HEADS,
+    MeanPooling,
+    PooledMLP,
+    SemanticAC,
+    SeqLSTM,
+    SeqTransformer,
+    export_tflite,
+)
 from tests.clips import LABELS
 
+ALL_HEADS = {**HEADS, "pooled_mlp": PooledMLP}
 EAGER = keras.backend.backend() == "tensorflow"
 
 
@@ -24,13 +33,13 @@ def shuffled(x):
     return tokens[:, order].reshape(x.shape)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ALL_HEADS)
 def test_head_is_restored_from_config_and_weights(name):
     x = token_map(3, 2, 4, 16)
-    head = HEADS[name](20)
+    head = ALL_HEADS[name](20)
     expected = apply(head, x)
     assert expected.shape == (3, 20) == head.compute_output_shape(x.shape)
-    copy = HEADS[name].from_config(head.get_config())
+    copy = ALL_HEADS[name].from_config(head.get_config())
     assert copy.get_config() == head.get_config()
     copy.build((None, *x.shape[1:]))
     copy.set_weights(head.get_weights())
@@ -42,6 +51,14 @@ def test_mean_pooling_projects_the_mean_token():
     np.testing.assert_allclose(
         apply(head, x), apply(head.projection, x.mean(axis=(1, 2))), atol=1e-5
     )
+
+
+def test_pooled_mlp_projects_the_rectified_mean_token():
+    x, head = token_map(3, 2, 4, 16), PooledMLP(20)
+    vectors = apply(head, x)
+    kernel, bias = head.hidden.get_weights()
+    hidden = np.maximum(x.mean(axis=(1, 2)) @ kernel + bias, 0.0)
+    np.testing.assert_allclose(vectors, apply(head.projection, hidden), atol=1e-5)
 
 
 def test_seq_lstm_matches_keras_lstm():
@@ -86,10 +103,10 @@ def test_unknown_heads_and_invalid_sizes_are_rejected(micro):
         SeqTransformer(20, num_heads=3).build((None, 2, 4, 16))
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ALL_HEADS)
 def test_every_weight_is_trained_and_saved(name, tmp_path):
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((2, 4, 16)), HEADS[name](20)])
+    model = keras.Sequential([keras.Input((2, 4, 16)), ALL_HEADS[name](20)])
     model.compile(keras.optimizers.Adam(0.003), "mse", run_eagerly=EAGER)
     before = [np.array(ops.convert_to_numpy(weight)) for weight in model.trainable_weights]
     x = token_map(6, 2, 4, 16)
@@ -104,9 +121,9 @@ def test_every_weight_is_trained_and_saved(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ALL_HEADS)
 def test_edge_runtime_agrees_with_keras(tiny_classifier, name, tmp_path):
-    model, waveforms = tiny_classifier(HEADS[name](12, name=name))
+    model, waveforms = tiny_classifier(ALL_HEADS[name](12, name=name))
     contract = export_tflite(model, tmp_path / "m.tflite", clips=waveforms)
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.parity["delegate_partitions"] == 1

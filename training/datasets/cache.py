@@ -11,7 +11,6 @@ import soxr
 
 from edge.files import replacing
 from edge.types import FloatArray, IntArray
-from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.download import cache_dir, check_space, os_reason
 from semanticac_keras.progress import progress_bar
 from semanticac_keras.tagger_tower import TaggerTower
@@ -91,7 +90,7 @@ def load_embeddings(
     Raises:
         DatasetError: if the file cannot be written.
     """
-    windows, owners = window_batch(clips, tower.front_end.window_samples)
+    windows, owners = tower.windows_of(clips)
     grid = repr((tower.contract, tower.front_end.window_samples, owners.tolist()))
     key = _key(dataset) + hashlib.sha256(grid.encode()).digest()
     name = f"{dataset.name}-{tower.contract.sha256[:12]}-{tower.front_end.window_samples}"

@@ -9,7 +9,6 @@ import numpy as np
 
 from edge.types import FloatArray, IntArray
 from semanticac_keras import SemanticAC, TaggerTower
-from semanticac_keras.audio_tower import window_batch
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.cache import load_clips, load_embeddings
@@ -135,7 +134,7 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
     )
     validation = None
     if split.watched.size:
-        windows, owners = window_batch([clips[i] for i in split.watched], front_end.window_samples)
+        windows, owners = job.model.audio_tower.windows_of([clips[i] for i in split.watched])
         shares = one_hot(labels[split.watched][owners], len(job.dataset.labels))
         validation = (batches.inputs(windows), shares)
     return Material(batches, split.train, validation)

@@ -174,11 +174,10 @@ def test_weights_alone_do_not_fit_clip_s_encoder(tmp_path):
 
 
 def test_other_sources_are_refused(tmp_path):
-    with pytest.raises(
-        CheckpointError, match=r"must be a directory or one of minilm\. Received: x"
-    ):
+    message = r"must be a directory or one of clap-htsat-unfused, minilm\. Received: "
+    with pytest.raises(CheckpointError, match=f"{message}x"):
         load_sentence_encoder("x")
-    with pytest.raises(CheckpointError, match="must be a directory or one of minilm"):
+    with pytest.raises(CheckpointError, match=message):
         load_sentence_encoder("clip-rn50")
     assert is_sentence_encoder("minilm")
     assert is_sentence_encoder(tmp_path)
