@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from semanticac_keras import SemanticAC, export_tflite
-from tests.semanticac_keras.test_parity_audio import as_htsat
-from tests.semanticac_keras.test_parity_bert import perturb, write_byte_pairs
 
+# First, because the modules of helpers are skipped without these as well.
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
+
+from tests.semanticac_keras.test_parity_audio import as_htsat  # noqa: E402
+from tests.semanticac_keras.test_parity_bert import perturb, write_byte_pairs  # noqa: E402
 
 LABELS = ("dog", "the sea", "rain on a roof", "é")
 # Shares of the spread of the logits.
