@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -68,3 +69,26 @@ def convert(tmp_path_factory) -> Callable[..., Path]:
 def tiny_tagger() -> Path:
     """A tagger at 32 kHz: windows of 8000 samples to 3 scores, with an embedding of 16 values."""
     return Path(__file__).with_name("data") / "tiny_tagger.tflite"
+
+
+@pytest.fixture(scope="session")
+def tagger_weights() -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the tagger's two dense layers."""
+    rng = np.random.default_rng(0)
+    return (
+        rng.normal(size=(32, 6)).astype(np.float32),
+        rng.normal(size=(6, 5)).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def tagger(convert, tagger_weights) -> Path:
+    """A tagger: windows of 512 samples to 5 scores, with an embedding of 6 values."""
+    tf = pytest.importorskip("tensorflow")
+    to_hidden, to_scores = tagger_weights
+
+    def serve(waveform):
+        hidden = tf.tanh(tf.reshape(waveform, (16, 32)) @ to_hidden)
+        return tf.sigmoid(tf.reduce_mean(hidden, axis=0, keepdims=True) @ to_scores)
+
+    return convert(serve, (512,))

@@ -1,9 +1,7 @@
 """Clips and models at the smallest useful size."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.clips import LABELS, make_clips
@@ -71,26 +69,3 @@ def tiny_classifier():
         return model, make_clips(24, 2560, 8000)[0]
 
     return make
-
-
-@pytest.fixture(scope="session")
-def tagger_weights() -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the tagger's two dense layers."""
-    rng = np.random.default_rng(0)
-    return (
-        rng.normal(size=(32, 6)).astype(np.float32),
-        rng.normal(size=(6, 5)).astype(np.float32),
-    )
-
-
-@pytest.fixture(scope="session")
-def tagger(convert, tagger_weights) -> Path:
-    """A tagger: windows of 512 samples to 5 scores, with an embedding of 6 values."""
-    tf = pytest.importorskip("tensorflow")
-    to_hidden, to_scores = tagger_weights
-
-    def serve(waveform):
-        hidden = tf.tanh(tf.reshape(waveform, (16, 32)) @ to_hidden)
-        return tf.sigmoid(tf.reduce_mean(hidden, axis=0, keepdims=True) @ to_scores)
-
-    return convert(serve, (512,))
