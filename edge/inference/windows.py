@@ -143,7 +143,7 @@ class LogMelWindows:
         self._framed = seen
 
 
-class TaggerWindows:
+class TaggerWindows(SampleWindows):
     """Embeddings of a tagger. Each tagger window is computed at most once, when it is needed.
 
     Args:
@@ -155,27 +155,14 @@ class TaggerWindows:
     def __init__(
         self, tagger: TaggerGraph, samples: "Ring[np.float32]", window_samples: int
     ) -> None:
+        super().__init__(samples, window_samples)
         self._tagger = tagger
-        self._samples = samples
-        self._window_samples = window_samples
         contract = tagger.contract
         self._size, self._hop = contract.window_samples, contract.hop_samples
         self._num_windows = contract.windows_in(window_samples)
         self._embeddings: Ring[np.float32] = Ring(
             self._num_windows, np.float32, (contract.embedding_dim,)
         )
-
-    def is_complete(self, start: int) -> bool:
-        return start + self._window_samples <= self._samples.seen
-
-    def prepare(self, next_start: int) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
-
-    def last_start(self) -> int:
-        return self._samples.seen - self._window_samples
 
     def window(self, start: int) -> FloatArray:
         first, rest = divmod(start, self._hop)
