@@ -51,7 +51,7 @@ _RANGES: tuple[tuple[int, str | None], ...] = (
     (518, None),
 )
 _STARTS = [start for start, _ in _RANGES]
-_EXCERPTS = 5
+_EXCERPTS = 3
 # Below this mean score of the best class, the tagger has no opinion.
 _MIN_SCORE = 0.1
 
@@ -64,7 +64,7 @@ def kind_of_class(sound_class: int) -> str | None:
 def classifier(path: Path) -> tuple[Classify, str]:
     """Return a function from a waveform to its class by a `.tflite` tagger, and the file's digest.
 
-    The function listens to up to five excerpts, evenly spread, and returns -1 where no class stands
+    The function listens to up to three excerpts, evenly spread. It returns -1 where no class stands
     out.
 
     Raises:

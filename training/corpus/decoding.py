@@ -28,6 +28,8 @@ VERSION = 1
 # No more of one file is read: one long recording has little variety.
 MAX_SECONDS = 600.0
 MIN_SECONDS = 0.1
+# Of a piece of music and of a speech, at most this much from its middle.
+LONGEST_SECONDS = {"music": 30.0, "speech": 30.0}
 # Sound this quiet for this long is cut out, but for a margin on both sides.
 SILENCE_DBFS = -65.0
 MAX_SILENCE_SECONDS = 0.5
@@ -63,12 +65,13 @@ class Decoded:
         return hashlib.sha256(self.samples.tobytes()).hexdigest()
 
 
-def decode(folder: Path, path: str, classify: Classify | None = None) -> Decoded:
+def decode(folder: Path, path: str, kind: str, classify: Classify | None = None) -> Decoded:
     """Decode a file, cut its silence, and compute its track and class.
 
     Args:
         folder: root of the source.
         path: path of the file in it.
+        kind: its kind by the manifest.
         classify: a tagger's judgement of a waveform, if any.
 
     Raises:
@@ -76,7 +79,9 @@ def decode(folder: Path, path: str, classify: Classify | None = None) -> Decoded
     """
     file = folder / path
     header = read_header(file)
-    waveform = read_waveform(file, SAMPLE_RATE_HZ, (0.0, min(MAX_SECONDS, header.duration_seconds)))
+    seconds = min(header.duration_seconds, LONGEST_SECONDS.get(kind, MAX_SECONDS))
+    start = (header.duration_seconds - seconds) / 2 if kind in LONGEST_SECONDS else 0.0
+    waveform = read_waveform(file, SAMPLE_RATE_HZ, (start, start + seconds))
     waveform = without_silence(waveform)
     if len(waveform) < MIN_SECONDS * SAMPLE_RATE_HZ:
         raise SoundFileError("silent or too short")

@@ -24,7 +24,7 @@ from training.inspection.fingerprints import (
 
 _NUMBERS = Path(__file__).with_name("excluded_freesound.txt")
 # As Freesound names its files, "123456__author__title.wav", and as others keep the number.
-_IN_NAME = re.compile(r"(?:^|[^0-9])(\d{2,7})_{1,2}(?=[^\d_])|freesound\D{0,12}(\d{2,7})", re.I)
+_IN_NAME = re.compile(r"(?:^|[^0-9])(\d{2,7})_{1,2}(?=[^\d_])|freesound[ _.-]?(\d{2,7})", re.I)
 _IN_CREDITS = re.compile(
     r"freesound\.org/(?:people/[^/\s]+/sounds|s|samplesViewSingle\.php\?id=)/?(\d+)"
     r"|(?:^|[^\w])(\d{2,7})__[A-Za-z]",

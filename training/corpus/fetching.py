@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -121,19 +121,28 @@ def _check_out(source: Source, repository: Path, folder: Path) -> list[str]:
         if mode != "120000" and wanted(source, path):
             blobs[path] = blob
     missing = _fetch_blobs(source, repository, set(blobs.values()))
-    for path, blob in blobs.items():
-        target = folder / path
-        if blob in missing or not target.resolve().is_relative_to(folder.resolve()):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            command = ["git", f"--git-dir={repository}", "cat-file", "blob", blob]
-            subprocess.run(command, stdout=file, check=True, env=_environment())
+    _write_blobs(repository, {p: b for p, b in blobs.items() if b not in missing}, folder)
     return [
         f"{path}: the repository does not hold this file"
         for path, blob in blobs.items()
         if blob in missing
     ]
+
+
+def _write_blobs(repository: Path, blobs: Mapping[str, str], folder: Path) -> None:
+    """Write blobs that the repository has to their paths in a folder."""
+    command = ["git", f"--git-dir={repository}", "cat-file", "--batch"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for path, blob in blobs.items():
+            process.stdin.write(f"{blob}\n".encode())
+            process.stdin.flush()
+            size = int(process.stdout.readline().split()[2])
+            content = process.stdout.read(size + 1)[:size]
+            target = folder / path  # git refuses paths that lead outside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
 
 
 def _fetch_blobs(source: Source, repository: Path, blobs: set[str]) -> set[str]:

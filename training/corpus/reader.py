@@ -126,7 +126,7 @@ class Corpus:
             file = shard_path(self.path, recording.shard)
             try:
                 shard = self._shards[recording.shard] = np.load(file, mmap_mode="r")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise CorpusError(f"{file} cannot be read: {error}. Build it again.") from error
         return shard[recording.start : recording.start + recording.length]
 

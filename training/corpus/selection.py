@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.corpus.classes import kind_of_class
-from training.corpus.decoding import SAMPLE_RATE_HZ
+from training.corpus.decoding import LONGEST_SECONDS, SAMPLE_RATE_HZ
 from training.corpus.store import Stored
 from training.inspection.fingerprints import Fingerprint, similar_pairs
-
-# Of a piece of music and of a speech, at most this much from its middle.
-LONGEST_SECONDS = {"music": 30.0, "speech": 30.0}
 
 # Shorter sounds have too few cells for a fingerprint; only exact copies of them are found.
 _MIN_FINGERPRINT_SECONDS = 1.0
@@ -96,25 +93,34 @@ def within_shares(chosen: Sequence[Chosen], shares: Mapping[str, float]) -> list
     Returns:
         The remaining recordings in their order.
     """
-    seconds: dict[str, float] = defaultdict(float)
-    for one in chosen:
-        seconds[one.kind] += one.length
-    limits = {kind: seconds[kind] for kind in shares}
-    others = sum(length for kind, length in seconds.items() if kind not in shares)
-    for _ in range(100):  # each pass comes closer to the largest lengths that fit together
+    left = list(chosen)
+    order = {id(one): index for index, one in enumerate(chosen)}
+    while True:
+        lengths: dict[str, int] = defaultdict(int)
+        for one in left:
+            lengths[one.kind] += one.length
+        limits = _limits(lengths, shares)
+        excess = [kind for kind in shares if lengths[kind] > limits[kind]]
+        if not excess:
+            return sorted(left, key=lambda one: order[id(one)])
+        used: dict[str, int] = defaultdict(int)
+        kept = []
+        for one in sorted(left, key=_lot):
+            if one.kind in excess and used[one.kind] + one.length > limits[one.kind]:
+                continue
+            used[one.kind] += one.length
+            kept.append(one)
+        left = kept  # shorter than the limits allow: others may now have too large a share
+
+
+def _limits(lengths: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, float]:
+    """Return the largest lengths of kinds that keep to their shares together."""
+    limits: dict[str, float] = {kind: lengths.get(kind, 0) for kind in shares}
+    others = sum(length for kind, length in lengths.items() if kind not in shares)
+    for _ in range(100):  # each pass comes closer
         total = others + sum(limits.values())
         limits = {kind: min(limit, shares[kind] * total) for kind, limit in limits.items()}
-    dropped: set[int] = set()
-    used = dict.fromkeys(shares, 0.0)
-    for index in sorted(range(len(chosen)), key=lambda index: _lot(chosen[index])):
-        one = chosen[index]
-        if one.kind not in shares:
-            continue
-        if used[one.kind] + one.length > limits[one.kind]:
-            dropped.add(index)
-        else:
-            used[one.kind] += one.length
-    return [one for index, one in enumerate(chosen) if index not in dropped]
+    return limits
 
 
 def _of_similar_length(indices: Sequence[int], recordings: Sequence[Stored]) -> list[list[int]]:

@@ -74,7 +74,7 @@ class Source:
     @property
     def key(self) -> str:
         """Digest of all that decides which sounds the source has."""
-        chosen = {**asdict(self), "held_out": None, "note": None, "kind": None, "kinds": None}
+        chosen = {**asdict(self), "held_out": None, "licence": None, "note": None}
         return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     @property

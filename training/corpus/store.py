@@ -1,6 +1,7 @@
 """The decoded sounds of one source, kept on disk so that a stopped build goes on after them."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,7 @@ def store(
     known = None if source.fetch == "folder" else _read(source, key, samples_path, notes_path)
     if known is not None:
         return known
+    _remove_leftovers(source, work)
     check_space(work, _LEAST_FREE_BYTES)
     with fetched(source, work / "downloads", debian_mirror) as (folder, lacking):
         problems = list(lacking)
@@ -143,6 +145,14 @@ def store(
     return stored
 
 
+def _remove_leftovers(source: Source, work: Path) -> None:
+    """Remove what a killed build has left of a source."""
+    for folder in (work / "downloads").glob(f".{source.name}-*"):
+        shutil.rmtree(folder)
+    for file in work.glob(f".*.{source.name}.*"):
+        file.unlink()
+
+
 def _decode(
     source: Source,
     folder: Path,
@@ -155,7 +165,7 @@ def _decode(
 
     def attempt(path: str) -> Decoded | str:
         try:
-            return decode(folder, path, classify)
+            return decode(folder, path, source.kind_of(path), classify)
         except SoundFileError as error:
             return f"{path}: {error}"
 
