@@ -41,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with exiting_on_sigterm():
             _pretrain(arguments)
     except KeyboardInterrupt:
-        print(
-            f"{_PROGRAM}: interrupted; the same command with --resume continues", file=sys.stderr
-        )
+        print(f"{_PROGRAM}: interrupted; the same command with --resume continues", file=sys.stderr)
         return 130
     except (CheckpointError, CorpusError, RunError, TaggerError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)

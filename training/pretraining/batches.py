@@ -12,7 +12,7 @@ import numpy as np
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray, IntArray
 from training.pretraining.spectra import Surroundings, surround, to_decibels, to_power
-from training.pretraining.teacher import HOP_SECONDS, Heard, Targets
+from training.pretraining.teacher import Grid, Heard, Targets
 
 _THREADS = 2
 _AHEAD = 4
@@ -92,7 +92,7 @@ class CropBatches:
     @property
     def num_windows(self) -> int:
         """The teacher's windows in a crop, W."""
-        return windows_in_crop(self.front_end)
+        return self.targets.grid.windows_in(self.front_end.window_seconds)
 
     def _weights(self) -> FloatArray:
         """Return the weight of each window: windows of a rare class weigh more."""
@@ -129,12 +129,12 @@ class CropBatches:
     def _drawn(self, window: int, rng: np.random.Generator) -> "_Crop":
         """Return a random crop that holds a window of the teacher."""
         index, j = self._windows[window]
-        heard = self.targets[int(index)]
+        heard, grid = self.targets[int(index)], self.targets.grid
         spare = self.num_windows - len(heard.scores)
         if spare < 0:
             first = int(j) - int(rng.integers(self.num_windows))
-            return crop_of(heard, min(max(first, 0), -spare), self.front_end)
-        return crop_of(heard, -int(rng.integers(spare + 1)), self.front_end)
+            return crop_of(heard, min(max(first, 0), -spare), self.front_end, grid)
+        return crop_of(heard, -int(rng.integers(spare + 1)), self.front_end, grid)
 
     def _finish(self, crop: "_Crop", other: int, rng: np.random.Generator) -> "_Crop":
         assert self.mixing is not None
@@ -160,27 +160,23 @@ class _Crop(NamedTuple):
     scored: FloatArray
 
 
-def windows_in_crop(front_end: FrontEnd, window_seconds: float = 0.975) -> int:
-    """Return how many of the teacher's windows lie entirely in a window of the student."""
-    return 1 + int((front_end.window_seconds - window_seconds) / HOP_SECONDS)
-
-
 def windows_of(targets: Targets, recordings: IntArray) -> IntArray:
     """Return recording and number of each window of the recordings, (n, 2)."""
     rows = [np.stack([np.full(n, i), np.arange(n)], 1) for i, n in _counts(targets, recordings)]
     return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
 
-def crop_of(heard: Heard, first: int, front_end: FrontEnd) -> "_Crop":
+def crop_of(heard: Heard, first: int, front_end: FrontEnd, grid: Grid) -> "_Crop":
     """Cut a crop out of a recording, or place the recording into it.
 
     Args:
         heard: the recording.
         first: its window that starts the crop; -n lets it start n windows later.
         front_end: front end of the student.
+        grid: times of the teacher's windows.
     """
-    frames, num_windows = front_end.num_frames, windows_in_crop(front_end)
-    hop_frames = round(HOP_SECONDS * front_end.frames_per_second)
+    frames, hop_frames = front_end.num_frames, grid.hop_frames
+    num_windows = grid.windows_in(front_end.window_seconds)
     power = np.zeros((frames, front_end.num_mels), np.float32)
     start = max(0, -first) * hop_frames
     source = to_power(heard.log_mels[max(0, first) * hop_frames :][: frames - start])

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.inference.frontend import FrontEnd
-from edge.types import FloatArray, IntArray
-from training.pretraining.batches import crop_of, windows_in_crop
+from edge.types import FloatArray
+from training.pretraining.batches import crop_of
 from training.pretraining.spectra import to_decibels
 from training.pretraining.student import Student
 from training.pretraining.teacher import Targets
@@ -47,7 +48,7 @@ def held_out_crops(
     Returns:
         Recording and first window of each crop.
     """
-    length = windows_in_crop(front_end)
+    length = targets.grid.windows_in(front_end.window_seconds)
     crops = [
         (int(i), first)
         for i in recordings
@@ -70,9 +71,8 @@ def agreement(
     """
     mine, theirs, cosines = [], [], []
     for start in range(0, len(crops), _AT_ONCE):
-        cut = [
-            crop_of(targets[i], first, front_end) for i, first in crops[start : start + _AT_ONCE]
-        ]
+        some = crops[start : start + _AT_ONCE]
+        cut = [crop_of(targets[i], first, front_end, targets.grid) for i, first in some]
         log_mels = np.stack([to_decibels(crop.power, front_end) for crop in cut])
         logits, _, embeddings = (np.asarray(part) for part in student.predict_on_batch(log_mels))
         heard = np.stack([crop.heard for crop in cut]) > 0
@@ -98,9 +98,9 @@ def agreement(
     )
 
 
-def average_precision(scores: FloatArray, present: IntArray) -> float:
+def average_precision(scores: FloatArray, present: npt.NDArray[np.bool_]) -> float:
     """Return the mean of the precision at the rank of each example in which a class is present."""
-    hits = np.asarray(present, bool)[np.argsort(-scores, kind="stable")]
+    hits = present[np.argsort(-scores, kind="stable")]
     ranks = np.flatnonzero(hits) + 1
     return float((np.arange(1, len(ranks) + 1) / ranks).mean())
 

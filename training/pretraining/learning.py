@@ -1,7 +1,7 @@
 """The pretraining loop, from the first step or from a checkpoint."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
@@ -59,10 +59,10 @@ class Plan:
     ema_momentum: float = 0.999
     drop_path: float = 0.0
     seed: int = 0
-    mixing: Mixing = Mixing()
-    surroundings: Surroundings = Surroundings()
+    mixing: Mixing = field(default_factory=Mixing)
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
-    def optimizer_(self) -> keras.optimizers.Optimizer:
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
         """Create the optimiser with its schedule."""
         recipe = Recipe(
             preset=self.preset,
@@ -98,9 +98,9 @@ def pretrain(
         tune_for_cpu()
     keras.utils.set_random_seed(plan.seed)
     tower = create_tower(plan.preset, text_vectors.shape[1], plan.drop_path)
-    student = Student(tower, text_vectors, targets.embedding_dim, name="student")
+    student = Student(tower, text_vectors, targets.embedding_dim, targets.grid, name="student")
     front_end = tower.front_end
-    student.compile(plan.optimizer_(), jit_compile=False)
+    student.compile(plan.make_optimizer(), jit_compile=False)
     student.optimizer.build(student.trainable_variables)
     batches = CropBatches(
         targets,
@@ -111,9 +111,7 @@ def pretrain(
         plan.mixing,
         plan.surroundings,
     )
-    crops = held_out_crops(
-        targets, corpus.indices("held-out").tolist(), front_end, _HELD_OUT_CROPS
-    )
+    crops = held_out_crops(targets, corpus.indices("held-out").tolist(), front_end, _HELD_OUT_CROPS)
     first = _restore(student, run, plan.steps_per_epoch)
     rows = run.read_history()[:first]
     bar = ProgressBar(plan.epochs, first)

@@ -7,10 +7,9 @@ from keras import ops
 from edge.types import FloatArray
 from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.losses import l2_normalize
-from training.pretraining.batches import windows_in_crop
-from training.pretraining.teacher import HOP_SECONDS
+from training.pretraining.teacher import Grid
 
-_TEACHER_SECONDS = 0.975
+_EMBEDDING_WEIGHT = 10.0
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -26,6 +25,7 @@ class Student(keras.Model):
         tower: the audio tower.
         text_vectors: unit vectors of the classes' texts, (K, C).
         embedding_dim: size D of the teacher's embedding.
+        grid: times of the teacher's windows.
 
     Call arguments:
         log_mels: float32 (B, frames, mels).
@@ -36,7 +36,7 @@ class Student(keras.Model):
     Source: Zhai et al. 2023, "SigLIP".
     """
 
-    def __init__(self, tower: AudioTower, text_vectors, embedding_dim: int, **kwargs):
+    def __init__(self, tower: AudioTower, text_vectors, embedding_dim: int, grid: Grid, **kwargs):
         super().__init__(**kwargs)
         self.tower = tower
         vectors = np.asarray(text_vectors, np.float32)
@@ -52,7 +52,7 @@ class Student(keras.Model):
         )
         rows, self.num_columns = tower.encoder.output_grid
         self.column_dim = rows * tower.encoder.output_dim
-        self.overlap = _overlap(self.num_columns, tower.front_end.window_seconds)
+        self.overlap = _overlap(self.num_columns, tower.front_end.window_seconds, grid)
         self.to_text = keras.layers.Dense(vectors.shape[1], dtype="float32", name="to_text")
         self.to_embedding = keras.layers.Dense(embedding_dim, dtype="float32", name="to_embedding")
         self.to_text.build((None, None, self.column_dim))
@@ -94,10 +94,7 @@ class Student(keras.Model):
         window_loss = _mean_where(each, scored)
         cosine = ops.sum(l2_normalize(predicted) * l2_normalize(embeddings), axis=-1)
         embedding_loss = _mean_where(1.0 - cosine, heard)
-        return crop_loss + window_loss + EMBEDDING_WEIGHT * embedding_loss
-
-
-EMBEDDING_WEIGHT = 10.0
+        return crop_loss + window_loss + _EMBEDDING_WEIGHT * embedding_loss
 
 
 def _cross_entropy(logits, shares):
@@ -112,11 +109,10 @@ def _mean_where(values, mask):
     return ops.sum(values * mask) / ops.maximum(ops.sum(mask), 1.0)
 
 
-def _overlap(num_columns: int, window_seconds: float) -> FloatArray:
-    """Return the weight of each column in each window of the teacher, (W, columns), rows sum to 1."""
-    edges = np.linspace(0.0, window_seconds, num_columns + 1)
-    windows = 1 + int((window_seconds - _TEACHER_SECONDS) / HOP_SECONDS)
-    starts = HOP_SECONDS * np.arange(windows)[:, None]
-    ends = np.minimum(edges[1:], starts + _TEACHER_SECONDS)
+def _overlap(num_columns: int, seconds: float, grid: Grid) -> FloatArray:
+    """Return the share of each column in each window of the teacher, (W, columns)."""
+    edges = np.linspace(0.0, seconds, num_columns + 1)
+    starts = grid.hop_seconds * np.arange(grid.windows_in(seconds))[:, None]
+    ends = np.minimum(edges[1:], starts + grid.window_seconds)
     shares = np.maximum(0.0, ends - np.maximum(edges[:-1], starts))
     return (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)

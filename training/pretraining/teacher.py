@@ -1,11 +1,12 @@
 """What a teacher makes of a corpus, computed once and kept on disk beside the log-mels."""
 
+import hashlib
 import json
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,45 @@ from training.corpus.reader import Corpus
 from training.pretraining.spectra import Bytes, to_bytes
 from training.runs.files import RunError, writing
 
-HOP_SECONDS = 0.5
 # Recordings are kept in parts of this length, so that an interrupted command loses little.
 _PART_SECONDS = 600.0
 _RECEIPT = "targets.json"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Times of a teacher's windows, which start at frames of the student.
+
+    Args:
+        window_seconds: length of a window.
+        hop_seconds: time between the starts of two windows.
+        hop_frames: the same in frames of the student.
+    """
+
+    window_seconds: float
+    hop_seconds: float
+    hop_frames: int
+
+    @classmethod
+    def of(cls, teacher: Tagger, front_end: FrontEnd) -> "Grid":
+        """Let the windows of a teacher overlap by about half.
+
+        Raises:
+            RunError: if a window of the teacher is longer than the student's.
+        """
+        window_seconds = teacher.window_samples / teacher.sample_rate_hz
+        if window_seconds > front_end.window_seconds:
+            raise RunError(
+                f"{teacher.path.name} hears {window_seconds:g} s at once, and the student "
+                f"{front_end.window_seconds:g} s. Choose a preset with longer windows."
+            )
+        hop_frames = max(1, round(window_seconds / 2 * front_end.frames_per_second))
+        return cls(window_seconds, hop_frames / front_end.frames_per_second, hop_frames)
+
+    def windows_in(self, seconds: float) -> int:
+        """Return how many windows lie entirely in a time, at least 1."""
+        spare = seconds - self.window_seconds + 1e-6
+        return 1 + max(0, int(spare / self.hop_seconds))
 
 
 @dataclass(frozen=True)
@@ -33,7 +69,7 @@ class Heard:
 
     Args:
         log_mels: bytes of the log-mels (frames, mels), see `spectra.to_bytes`.
-        scores: the teacher's scores (W, K), float16, of windows that start `HOP_SECONDS` apart.
+        scores: the teacher's scores (W, K), float16, of windows on a `Grid`.
         embeddings: the teacher's embeddings (W, D), float16.
     """
 
@@ -50,6 +86,7 @@ class Targets:
         corpus: the same corpus.
 
     Attributes:
+        grid: times of the teacher's windows.
         num_scores: K.
         embedding_dim: D.
         num_windows: windows of each recording, int (n,).
@@ -60,9 +97,10 @@ class Targets:
 
     def __init__(self, directory: Path, corpus: Corpus) -> None:
         receipt = _read_receipt(directory)
-        self.parts = _parts(corpus)
         if receipt.get("recordings") != _listing(corpus):
             raise RunError(f"{directory} holds the targets of another corpus.")
+        self.grid = Grid(**receipt["grid"])
+        self.parts = _parts(corpus)
         self._maps = [_load(directory, number) for number in range(len(self.parts))]
         self._where: dict[int, tuple[int, int, int, int, int]] = {}
         for number, part in enumerate(self.parts):
@@ -104,10 +142,11 @@ def compute_targets(
     Raises:
         RunError: if the directory holds other targets, or cannot be written.
     """
+    grid = Grid.of(teacher, front_end)
     receipt = {
         "teacher": {"name": teacher.path.name, "sha256": teacher.sha256},
         "front_end": front_end.to_json(),
-        "hop_seconds": HOP_SECONDS,
+        "grid": asdict(grid),
         "recordings": _listing(corpus),
     }
     directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +162,7 @@ def compute_targets(
     parts = _parts(corpus)
     left = [n for n in range(len(parts)) if not (directory / _name(n)).exists()]
     with progress_bar("Hearing the corpus", len(left), enabled=progress) as advance:
-        for number, heard in _ahead(left, parts, corpus, teacher, front_end):
+        for number, heard in _ahead(left, parts, corpus, teacher, front_end, grid):
             _save(directory / _name(number), heard)
             advance(1)
     return Targets(directory, corpus)
@@ -135,12 +174,13 @@ def _ahead(
     corpus: Corpus,
     teacher: Tagger,
     front_end: FrontEnd,
+    grid: Grid,
 ) -> Iterator[tuple[int, list[Heard]]]:
     """Yield the targets of parts; threads compute the next recordings meanwhile."""
 
     def hear(index: int) -> Heard:
         waveform = corpus.samples(index).astype(np.float32) / 32_768.0
-        return _hear(waveform, corpus.sample_rate_hz, teacher, front_end)
+        return _hear(waveform, corpus.sample_rate_hz, teacher, front_end, grid)
 
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
@@ -160,14 +200,14 @@ def _ahead(
 
 
 def _hear(
-    waveform: FloatArray, sample_rate_hz: int, teacher: Tagger, front_end: FrontEnd
+    waveform: FloatArray, sample_rate_hz: int, teacher: Tagger, front_end: FrontEnd, grid: Grid
 ) -> Heard:
     """Compute the targets of one recording; a short one is heard with silence after it."""
     sound = resample(waveform, sample_rate_hz, teacher.sample_rate_hz)
-    size, hop = teacher.window_samples, round(HOP_SECONDS * teacher.sample_rate_hz)
-    count = max(1, 1 + (len(sound) - size) // hop)
-    sound = np.pad(sound, (0, max(0, size + (count - 1) * hop - len(sound))))
-    windows = [teacher.hear_window(sound[hop * j : hop * j + size]) for j in range(count)]
+    count = grid.windows_in(len(sound) / teacher.sample_rate_hz)
+    starts = np.rint(np.arange(count) * grid.hop_seconds * teacher.sample_rate_hz).astype(int)
+    sound = np.pad(sound, (0, max(0, starts[-1] + teacher.window_samples - len(sound))))
+    windows = [teacher.hear_window(sound[i : i + teacher.window_samples]) for i in starts]
     scores, embeddings = (np.stack(rows) for rows in zip(*windows, strict=True))
     log_mels = log_mel(resample(waveform, sample_rate_hz, front_end.sample_rate_hz), front_end)
     return Heard(to_bytes(log_mels), scores.astype(np.float16), embeddings.astype(np.float16))
@@ -188,8 +228,6 @@ def _parts(corpus: Corpus) -> list[list[int]]:
 
 def _listing(corpus: Corpus) -> str:
     """Return a digest of the recordings: names, order and lengths."""
-    import hashlib
-
     lines = (f"{r.source}\t{r.path}\t{r.shard}\t{r.start}\t{r.length}" for r in corpus.recordings)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -213,9 +251,9 @@ def _save(counts_path: Path, heard: Sequence[Heard]) -> None:
     )
     number = counts_path.name.split("-")[0]
     for name, array in zip(_ARRAYS, arrays, strict=True):
-        with writing(counts_path.with_name(f"{number}-{name}.npy")) as temporary:
-            with temporary.open("wb") as file:
-                np.save(file, array)
+        path = counts_path.with_name(f"{number}-{name}.npy")
+        with writing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, array)
 
 
 def _load(directory: Path, part: int) -> tuple[Any, Any, Any, IntArray]:
