@@ -110,9 +110,7 @@ class ClassProfile(keras.Model):
         rest = 1.0 - ops.sum(ops.square(shares), axis=-1, keepdims=True)
         return ops.concatenate([shares, ops.sqrt(ops.maximum(rest, 0.0))], axis=-1)
 
-    def nearest(
-        self, embeddings: npt.ArrayLike, count: int = 3
-    ) -> list[list[tuple[str, float]]]:
+    def nearest(self, embeddings: npt.ArrayLike, count: int = 3) -> list[list[tuple[str, float]]]:
         """Name the classes with the largest shares of profiles.
 
         Args:

@@ -46,8 +46,8 @@ TextTower = TextEncoder | BertEncoder | ClassVectors | ClassProfile
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
-# Nothing is trained on a tagger's scores, so this is a constant: near the lowest cross entropy of two
-# labelled sets of recordings, with 10 and 20 labels.
+# Nothing is trained on a tagger's scores, so this is a constant, near the lowest cross entropy on
+# two labelled sets of recordings, with 10 and 20 labels.
 CLASS_NAMES_LOG_SCALE = math.log(20.0)
 
 

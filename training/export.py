@@ -11,6 +11,7 @@ from edge.inference.bundle import BundleError, Quantization, read_contract
 from semanticac_keras import CheckpointError, ExportError, export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.download import DownloadError
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.own_weights import run_of
 from training.learning.trained_model import model_from, own_path, short_name
 
@@ -31,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        labels = _labels(arguments)
+        model = model_from(
+            arguments.weights, _labels(arguments), arguments.prompt, ClassNames.of(arguments)
+        )
         contract = export_tflite(
-            model_from(arguments.weights, labels, arguments.prompt),
+            model,
             arguments.out,
             arguments.quantization,
             training={"weights": short_name(arguments.weights), "labels": "set without training"},
@@ -45,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CheckpointError, DownloadError, ExportError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    near = nearest_names(model)
     for label, text in zip(contract.labels, contract.prompts, strict=True):
-        print(f"label: {label} ({text!r})")
+        print(f"label: {label} ({text!r}{'; nearest: ' + near[label] if near else ''})")
     print(
         "largest difference of a probability from Keras, on test signals: "
         f"{contract.parity['max_score_difference']:.1e}"
@@ -60,13 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {_PROGRAM}",
         description="Write a bundle for semanticac-edge that listens for the given labels, without "
         "training. A sound gets the label whose text is nearest to it.",
+        parents=[class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file",
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(

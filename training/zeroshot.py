@@ -18,6 +18,7 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
 from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.options import dataset_options
 from training.learning.own_weights import run_of, seen_clips
 from training.learning.texts import Texts, average_texts, read_texts
@@ -72,14 +73,15 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {_PROGRAM}",
         description="Classify each clip of a dataset once, by the text that is nearest to it, "
         "without training. Write accuracy, confusions and the exact command to a report.",
-        parents=[dataset_options()],
+        parents=[dataset_options(), class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file, which must not have been trained on these clips",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file, which must not have been trained on these "
+        "clips",
     )
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
@@ -127,7 +129,8 @@ def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) ->
     texts: Texts = tuple((label,) for label in dataset.labels)
     if arguments.texts is not None:
         texts = read_texts(arguments.texts, dataset.labels)
-    model = model_from(arguments.weights, [first for first, *_ in texts], arguments.prompt)
+    names = ClassNames.of(arguments)
+    model = model_from(arguments.weights, [first for first, *_ in texts], arguments.prompt, names)
     if any(len(group) > 1 for group in texts):
         average_texts(model, texts)
     evaluation = _evaluate(model, dataset)
@@ -138,6 +141,10 @@ def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) ->
         "prompt": model.prompt,
         "texts": dict(zip(dataset.labels, texts, strict=True)),
     }
+    if near := nearest_names(model):
+        near = dict(zip(dataset.labels, near.values(), strict=True))
+        sources = {name: value and str(value) for name, value in vars(names).items()}
+        settings |= {"class_names": sources, "nearest_classes": near}
     published = PUBLISHED.get((arguments.weights, dataset.name), ())
     results = {
         **settings,
@@ -216,7 +223,11 @@ def _write_report(
     directory: Path, dataset: AudioDataset, evaluation: Evaluation, results: dict[str, Any]
 ) -> None:
     """Write `report.md` and its pictures."""
-    texts = results["texts"].items()
+    header = ["label", "text"]
+    rows = [[label, "; ".join(group)] for label, group in results["texts"].items()]
+    if near := results.get("nearest_classes"):
+        header.append("nearest class names, and their shares")
+        rows = [[*row, near[row[0]]] for row in rows]
     lines = [
         f"# {dataset.name} by text alone: {evaluation.accuracy:.1%}",
         "",
@@ -233,7 +244,7 @@ def _write_report(
         "",
         f"In the prompt `{results['prompt']}`:",
         "",
-        *table(("label", "text"), [(label, "; ".join(group)) for label, group in texts]),
+        *table(header, rows),
         "",
         "## Data",
         "",

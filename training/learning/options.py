@@ -57,13 +57,7 @@ def training_options(
         help="path or name of pretrained weights for the audio encoder, or of a tagger (yamnet, or "
         "a .tflite file), which takes its place",
     )
-    parser.add_argument(
-        "--tagger-rate",
-        type=positive_int,
-        default=16_000,
-        metavar="HZ",
-        help="sample rate of the tagger's input; default: 16000",
-    )
+    add_tagger_rate(parser)
     parser.add_argument(
         "--text-weights",
         metavar="SRC",
@@ -85,6 +79,17 @@ def training_options(
             if item.name not in ("preset", "augmentation", *leave_out):
                 recipe.add_argument(flag(item.name), **argument_keywords(item, kind))
     return parser
+
+
+def add_tagger_rate(parser: argparse._ActionsContainer) -> None:
+    """Add `--tagger-rate`, which a tagger's file does not record."""
+    parser.add_argument(
+        "--tagger-rate",
+        type=positive_int,
+        default=16_000,
+        metavar="HZ",
+        help="sample rate of the tagger's input; default: 16000",
+    )
 
 
 def parse_passing_on(
