@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ _WINDOWS_AT_ONCE = 64
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class ClassOdds(keras.layers.Layer):
-    """Head from a tagger's scores to one value for each class: sqrt(odds / background odds).
+    """Head from a tagger's scores to one value for each class: a root of odds / background odds.
 
     The odds of a class are the mean of s / (1 - s) over the tagger's windows, with scores s in
     [1e-5, 1 - 1e-5]. The background odds are what the class usually has; 1 until they are set, see
@@ -26,17 +27,25 @@ class ClassOdds(keras.layers.Layer):
 
     Args:
         num_classes: number of scores K.
+        root: 2, or 4, which is better without a background: there, classes that often have a high
+            score weigh too much.
 
     Call arguments:
         x: float32 scores (B, T, 1, K).
 
     Returns:
         float32 (B, K + 1).
+
+    Raises:
+        ValueError: if `root` is neither 2 nor 4.
     """
 
-    def __init__(self, num_classes: int, **kwargs):
+    def __init__(self, num_classes: int, root: Literal[2, 4] = 2, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
+        if root not in (2, 4):
+            raise ValueError(f"`root` must be 2 or 4. Received: {root}")
         self.num_classes = num_classes
+        self.root = root
         self.output_dim = num_classes + 1
 
     def build(self, input_shape):
@@ -48,7 +57,10 @@ class ClassOdds(keras.layers.Layer):
     def call(self, x, training=False):
         _, rows, columns, classes = x.shape
         odds = self.odds(ops.reshape(x, (-1, rows * columns, classes)))
-        return ops.pad(ops.sqrt(odds / self.background), ((0, 0), (0, 1)))
+        values = ops.sqrt(odds / self.background)
+        if self.root == 4:
+            values = ops.sqrt(values)
+        return ops.pad(values, ((0, 0), (0, 1)))
 
     def odds(self, scores):
         """Average the odds of scores (B, T, K) over the windows: float32 (B, K)."""
@@ -59,7 +71,7 @@ class ClassOdds(keras.layers.Layer):
         return (input_shape[0], self.output_dim)
 
     def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes}
+        return {**super().get_config(), "num_classes": self.num_classes, "root": self.root}
 
 
 def measure_background(

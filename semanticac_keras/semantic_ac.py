@@ -318,9 +318,8 @@ class SemanticAC(keras.Model):
             text_encoder, tokenizer = load_sentence_encoder("minilm")
         elif tokenizer is None:
             raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
-        tower = TaggerTower.from_tagger(
-            tagger, ClassOdds(tagger.num_scores, name="class_odds"), scores=True, name="audio"
-        )
+        head = ClassOdds(tagger.num_scores, root=2 if background else 4, name="class_odds")
+        tower = TaggerTower.from_tagger(tagger, head, scores=True, name="audio")
         if background:
             measure_background(tower, background)
         profile = ClassProfile.from_names(
