@@ -99,7 +99,8 @@ class EmbeddingMap(keras.Model):
 class TaggerTower(Tower):
     """A frozen tagger, which runs on the host, and a head on its embeddings.
 
-    `SemanticAC`'s methods take sound, as with an `AudioTower`. The Keras layers take embeddings.
+    `SemanticAC`'s methods take sound, as with an `AudioTower`. The Keras layers take embeddings,
+    or the tagger's scores in their place.
     Each window of the model holds T whole windows of the tagger. A saved model contains the tagger.
 
     Args:

@@ -1,15 +1,15 @@
 """A tagger that answers labels by its class names, from the command line."""
 
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import soundfile
 
-from semanticac_keras import CheckpointError, SemanticAC, TaggerError
+from semanticac_keras import CheckpointError, SemanticAC, Tagger, TaggerError
 from semanticac_keras.sound_files import SoundFileError
-from training.learning import class_names
 from training.learning.class_names import (
     ClassNames,
     class_name_options,
@@ -30,7 +30,7 @@ def test_options_of_the_command_line(tmp_path):
     assert ClassNames.of(parser.parse_args([])) == ClassNames()
     line = ["--tagger-labels", "a.csv", "--tagger-rate", "48000", "--text-weights", "encoder"]
     names = ClassNames.of(parser.parse_args([*line, "--background", str(tmp_path)]))
-    assert names == ClassNames(class_names.Path("a.csv"), 48_000, "encoder", tmp_path)
+    assert names == ClassNames(Path("a.csv"), 48_000, "encoder", tmp_path)
     assert names.given() == ["--tagger-labels", "--text-weights", "--background"]
 
 
@@ -65,7 +65,7 @@ def test_the_background_is_every_sound_file_in_a_directory(tiny_tagger, names, t
         ClassNames(names.labels, names.rate_hz, names.text_weights, room),
     )
     expected = SemanticAC.from_tagger(
-        class_names.Tagger(tiny_tagger, 32_000),
+        Tagger(tiny_tagger, 32_000),
         model.text_encoder.class_names,
         model.labels,
         text_encoder=model.text_encoder.encoder,
