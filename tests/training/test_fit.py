@@ -181,6 +181,7 @@ def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatc
         (["--epochs", "0"], "`epochs` must be at least 1"),
         (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
         (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
+        (["--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
         (["--fold", "none", "--validation-fold", "1"], "leave out --validation-fold"),
         (["--weights", "nowhere.keras"], "nowhere.keras does not exist"),
@@ -266,6 +267,23 @@ def test_without_a_held_out_fold_nothing_claims_an_accuracy(
     for text in ("No clip was held out", "training.crossval", "training windows"):
         assert text in report
     assert (run / "history.csv").read_text().startswith("epoch,accuracy,loss,seconds\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_several_texts_of_a_label(arguments, no_conversion, tmp_path, capsys):
+    texts, run = tmp_path / "texts.toml", tmp_path / "run"
+    texts.write_text('hiss = ["steam", "a tyre"]')
+    line = [*arguments, "--epochs", "1", "--prompt", "{label}"]
+    assert command.main([*line, "--label-texts", str(texts)]) == 0
+    assert keras.saving.load_model(run / "model.keras").prompts == ("steam; a tyre", "low hum")
+    assert "| hiss | steam; a tyre |" in (run / "report.md").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["label_texts"] == {"hiss": ["steam", "a tyre"], "low hum": ["low hum"]}
+    (run / "metrics.json").unlink()
+    capsys.readouterr()
+    assert command.main([*line, "--resume", str(run)]) == 1
+    assert "label_texts was {'hiss'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
