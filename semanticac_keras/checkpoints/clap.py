@@ -50,7 +50,7 @@ _AUDIO_FIXED: dict[str, Any] = {
     "qkv_bias": True,
     "layer_norm_eps": 1e-5,
 }
-_FRONT_END = FrontEnd(sample_rate_hz=48_000, hop_length=480)
+FRONT_END = FrontEnd(sample_rate_hz=48_000, hop_length=480)
 _FRONT_END_KEYS = {
     "sample_rate_hz": "sampling_rate",
     "n_fft": "fft_window_size",
@@ -201,11 +201,11 @@ def _sizes(file: Path, config: dict[str, Any], key: str) -> tuple[int, ...]:
 def _front_end(file: Path) -> FrontEnd:
     """Read the front end, if the model has a file of it; CLAP's otherwise."""
     if not file.is_file():
-        return _FRONT_END
+        return FRONT_END
     config = read_settings(file)
     choice(file, config, "truncation", ("rand_trunc",), "rand_trunc")
     choice(file, config, "padding", ("repeatpad",), "repeatpad")
-    values = _FRONT_END.to_json()
+    values = FRONT_END.to_json()
     values |= {name: config[key] for name, key in _FRONT_END_KEYS.items() if key in config}
     try:
         return FrontEnd.from_json(values)

@@ -30,7 +30,7 @@ from training.learning.text_warmup import decorrelate_labels
 
 # Share of a tagger's values that are dropped while training, and channels inside CSCM on them.
 _TAGGER_DROPOUT = 0.3
-_TAGGER_HIDDEN_DIM = 128
+TAGGER_HIDDEN_DIM = 128
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
             "training, apart from --mixup; use --recipe tagger"
         )
     tagger = Tagger(resolve(weights.audio), weights.tagger_rate_hz)
-    head = head_from_preset(recipe.head, recipe.preset, _TAGGER_HIDDEN_DIM)
+    head = head_from_preset(recipe.head, recipe.preset, TAGGER_HIDDEN_DIM)
     return TaggerTower.from_tagger(tagger, head, dropout=_TAGGER_DROPOUT, name="audio")
 
 
