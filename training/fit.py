@@ -125,7 +125,8 @@ def fit(job: Job) -> int:
     evaluation = None
     if split.test.size:
         test_clips = [learned.clips[i] for i in split.test]
-        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run)
+        embeddings = learned.embeddings and learned.embeddings.of(split.test)
+        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run, embeddings)
         figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
         evaluation.save(run.predictions)
     if job.quantization is not None:

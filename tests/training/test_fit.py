@@ -20,6 +20,7 @@ from training.datasets import load_dataset
 from training.learning.batches import TrainingBatches
 from training.learning.callbacks import Recorder
 from training.runs import outcome
+from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
 from training.runs.run import Run
@@ -397,12 +398,18 @@ def tagger_arguments(micro_arguments, tiny_tagger, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
-def test_a_tagger_becomes_the_audio_tower(tagger_arguments, tmp_path):
+def test_a_tagger_becomes_the_audio_tower(tagger_arguments, folder, tmp_path):
     assert command.main([*tagger_arguments, "--epochs", "2", "--mixup", "0.1"]) == 0
     contract = read_contract(tmp_path / "run" / "model.tflite")
     assert (contract.inputs, contract.tagger.name) == ("embeddings", "tiny_tagger.tflite")
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.front_end.window_seconds == 5.0
+    evaluation = Evaluation.load(tmp_path / "run" / "predictions.npz")
+    dataset = load_dataset("folder", folder, progress=False)
+    held_out = [i for i, clip in enumerate(dataset.clips) if clip.name in evaluation.names]
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    heard = model.predict(dataset.load(held_out, 32_000), verbose=0)
+    np.testing.assert_allclose(evaluation.probabilities, heard, atol=1e-5)
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert "val_accuracy" in rows[0]
     assert len(rows) == 3
