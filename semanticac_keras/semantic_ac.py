@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, Self, get_args
 
 import keras
@@ -29,7 +30,8 @@ from semanticac_keras.inputs import (
     is_waveforms,
     loaded,
 )
-from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
+from semanticac_keras.losses import TARGETS, Targets, contrastive_loss, l2_normalize
+from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
@@ -86,8 +88,11 @@ class SemanticAC(keras.Model):
             `"diagonal"`.
         random_texts: replace each label in its text by random letters: a control experiment that
             measures what the meaning of the labels contributes.
-        token_ids: int (K, L), token ids of the labels' texts; tokenised here if not given. A saved
+        token_ids: int (N, L), token ids of the labels' texts; tokenised here if not given. A saved
             model stores them and needs no vocabulary to predict.
+        label_texts: texts that replace a label's name in its prompt, one or several, for some of
+            the labels. The vector of several is the mean of their unit vectors, scaled to unit
+            length.
 
     Call arguments:
         inputs: float32 waveforms (B, samples) in [-1, 1], one window long, or log-mels
@@ -97,8 +102,8 @@ class SemanticAC(keras.Model):
         float32 logits, (B, K).
 
     Raises:
-        ValueError: if the embedding sizes of the towers differ, or the labels, prompt or targets
-            are invalid.
+        ValueError: if the embedding sizes of the towers differ, or the labels, their texts, the
+            prompt or the targets are invalid.
 
     Source: SemanticAC, section 2.
     """
@@ -114,6 +119,7 @@ class SemanticAC(keras.Model):
         label_smoothing: float = 0.0,
         random_texts: bool = False,
         token_ids: npt.ArrayLike | None = None,
+        label_texts: LabelTexts | None = None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -145,8 +151,9 @@ class SemanticAC(keras.Model):
         self._predicts_waveforms = True
         self._training_runs = False
         self._baked_from: tuple[float, ...] = ()
+        self._texts: tuple[tuple[str, ...], ...] = ()
         self.built = True
-        self._set_labels(labels, prompt, token_ids)
+        self._set_labels(labels, prompt, label_texts, token_ids)
 
     @classmethod
     def from_preset(
@@ -163,6 +170,7 @@ class SemanticAC(keras.Model):
         tokenizer: Tokenizer | None = None,
         text_encoder: TextTower | None = None,
         audio_tower: Tower | None = None,
+        label_texts: LabelTexts | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
@@ -181,15 +189,17 @@ class SemanticAC(keras.Model):
             head: similarity head, one of `semanticac_keras.heads.HEADS`.
             texts: `"labels"`; `"random"`, which replaces each label in its text by random letters;
                 or `"none"`, learned class vectors without a text encoder, which ignores `prompt`
-                and `tokenizer`.
+                and `tokenizer` and has no `label_texts`.
             tokenizer: callable from texts to token ids; the preset's if not given.
             text_encoder: model from token ids to vectors of the preset's embedding size; the
                 preset's if not given. It needs its own `tokenizer`.
             audio_tower: tower in place of the preset's, such as a `TaggerTower`; `spec_augment`,
                 `conv_stem` and `head` have no effect on it.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
-            ValueError: if an option is unknown, or the labels or prompt are invalid.
+            ValueError: if an option is unknown, or the labels, their texts or the prompt are
+                invalid.
         """
         if texts not in get_args(Texts):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
@@ -221,6 +231,7 @@ class SemanticAC(keras.Model):
             targets=targets,
             label_smoothing=label_smoothing,
             random_texts=texts == "random",
+            label_texts=label_texts,
             name=preset,
         )
         model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=["accuracy"])
@@ -233,6 +244,7 @@ class SemanticAC(keras.Model):
         labels: Sequence[str],
         prompt: str | None = None,
         tokenizer: SubwordTokenizer | None = None,
+        label_texts: LabelTexts | None = None,
     ) -> Self:
         """Create a model from a published CLAP, which classifies without training.
 
@@ -249,19 +261,27 @@ class SemanticAC(keras.Model):
             prompt: text around a label, with `{label}`; if not given, CLAP's, "This is a sound of
                 {label}."
             tokenizer: RoBERTa's, if the source has no files of it.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
             CheckpointError: if files are not available or damaged, or are of another kind of model,
                 such as CLAP with feature fusion.
-            ValueError: if the labels or the prompt are invalid.
+            ValueError: if the labels, their texts or the prompt are invalid.
 
         Source: Wu et al. 2023, "LAION-CLAP", section 3.
         """
         prompt = prompts.CLAP_PROMPT if prompt is None else prompt
-        prompts.fill(prompt, labels)  # refuses a wrong prompt before anything is read
+        # Refuse wrong texts before anything is read.
+        prompts.fill(prompt, list(prompts.texts_by_label(labels, label_texts)))
         clap = load_clap(os.fspath(source), tokenizer)
         model = cls(
-            clap.audio_tower, clap.text_encoder, clap.tokenizer, labels, prompt, name="clap"
+            clap.audio_tower,
+            clap.text_encoder,
+            clap.tokenizer,
+            labels,
+            prompt,
+            label_texts=label_texts,
+            name="clap",
         )
         model.logit_scale.assign(clap.log_scale)
         return model
@@ -272,37 +292,64 @@ class SemanticAC(keras.Model):
         return self.audio_tower.front_end
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """Texts of the labels, one each."""
-        return prompts.fill(self.prompt, self.labels, self.random_texts)
+    def label_texts(self) -> dict[str, tuple[str, ...]]:
+        """Texts that are filled into the prompt, by label: its name if it has no others."""
+        return dict(zip(self.labels, self._texts, strict=True))
 
-    def set_labels(self, labels: Sequence[str], prompt: str | None = None) -> None:
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The text of each label in the prompt; several are joined by "; "."""
+        texts = iter(self._filled(self.prompt, self._texts))
+        return tuple("; ".join(islice(texts, len(group))) for group in self._texts)
+
+    def _filled(self, prompt: str, texts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """Fill the texts of all labels into the prompt."""
+        return prompts.fill(prompt, [text for group in texts for text in group], self.random_texts)
+
+    def set_labels(
+        self,
+        labels: Sequence[str],
+        prompt: str | None = None,
+        label_texts: LabelTexts | None = None,
+    ) -> None:
         """Replace the classes. Their number may change; the weights of both towers do not.
 
         Args:
             labels: class names, distinct.
             prompt: text around a label, with `{label}`; the current prompt if not given.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
-            ValueError: if the labels or the prompt are invalid, two texts are equal to the
-                tokenizer, or the model has learned class vectors; the current classes are kept.
+            ValueError: if the labels, their texts or the prompt are invalid, two texts are equal to
+                the tokenizer, or the model has learned class vectors; the current classes are kept.
         """
-        self._set_labels(labels, self.prompt if prompt is None else prompt, None)
+        self._set_labels(labels, self.prompt if prompt is None else prompt, label_texts, None)
 
     def _set_labels(
-        self, labels: Sequence[str], prompt: str, token_ids: npt.ArrayLike | None
+        self,
+        labels: Sequence[str],
+        prompt: str,
+        label_texts: LabelTexts | None,
+        token_ids: npt.ArrayLike | None,
     ) -> None:
-        texts = prompts.fill(prompt, labels, self.random_texts)
+        by_label = prompts.texts_by_label(labels, label_texts)
+        texts = tuple(by_label.values())
+        filled = self._filled(prompt, texts)
         if token_ids is None:
-            token_ids = self.tokenizer(texts)
-            _expect_distinct(labels, token_ids)
+            token_ids = self.tokenizer(filled)
+            _expect_distinct([text for group in texts for text in group], token_ids)
         token_ids = np.asarray(token_ids, np.int32)
-        if len(token_ids) != len(texts):
-            raise ValueError(f"`token_ids` must have {len(texts)} rows. Received: {len(token_ids)}")
-        self.labels = tuple(label.strip() for label in labels)
+        if len(token_ids) != len(filled):
+            raise ValueError(
+                f"`token_ids` must have {len(filled)} rows. Received: {len(token_ids)}"
+            )
+        resized = [len(group) for group in texts] != [len(group) for group in self._texts]
+        self.labels = tuple(by_label)
         self.prompt = prompt
+        self._texts = texts
         self._token_ids = token_ids
-        if self.label_embeddings is None or self.label_embeddings.shape[0] != len(self.labels):
+        self.train_function = None  # was traced with the earlier texts
+        if resized:
             # K is part of the weights' shape: replace them and the functions traced with them.
             self._replace_label_weights()
         self.bake_labels()
@@ -312,16 +359,20 @@ class SemanticAC(keras.Model):
         for weight in (self.label_embeddings, self.label_features):
             if weight is not None:
                 self._untrack_variable(weight)
-        self.label_embeddings = self._label_weight(self.text_encoder.output_dim, "label_embeddings")
+        self.label_embeddings = self._label_weight(
+            (len(self.labels), self.text_encoder.output_dim), "label_embeddings"
+        )
         # What a frozen text encoder makes of the texts need not be computed in each step.
         if feature_dim := getattr(self.text_encoder, "feature_dim", None):
-            self.label_features = self._label_weight(feature_dim, "label_features")
+            self.label_features = self._label_weight(
+                (len(self._token_ids), feature_dim), "label_features"
+            )
         self._tracker.lock()
-        self.train_function = self.test_function = self.predict_function = None
+        self.test_function = self.predict_function = None
 
-    def _label_weight(self, size: int, name: str) -> keras.Variable:
+    def _label_weight(self, shape: tuple[int, int], name: str) -> keras.Variable:
         return self.add_weight(
-            shape=(len(self.labels), size),
+            shape=shape,
             initializer="zeros",
             trainable=False,
             dtype="float32",
@@ -363,8 +414,14 @@ class SemanticAC(keras.Model):
         The part of a `BertEncoder` that is frozen ran when the labels were baked.
         """
         if self.label_features is not None:
-            return self.text_encoder.project(self.label_features, normalize=True)
-        return self._embed_texts(self._token_ids)
+            vectors = self.text_encoder.project(self.label_features, normalize=True)
+        else:
+            vectors = self._embed_texts(self._token_ids)
+        lengths = [len(group) for group in self._texts]
+        if max(lengths) == 1:
+            return vectors
+        owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        return l2_normalize(ops.segment_sum(vectors, owners, num_segments=len(lengths)))
 
     def call(self, inputs, training=False):
         return self.compare(self.audio_tower(inputs, training=training), training)
@@ -620,6 +677,7 @@ class SemanticAC(keras.Model):
             "label_smoothing": self.label_smoothing,
             "random_texts": self.random_texts,
             "token_ids": self._token_ids.tolist(),
+            "label_texts": {label: list(texts) for label, texts in self.label_texts.items()},
             "name": self.name,
         }
 
@@ -692,15 +750,15 @@ def weights_kept(model: keras.Model) -> Iterator[None]:
         raise
 
 
-def _expect_distinct(labels: Sequence[str], token_ids: npt.ArrayLike) -> None:
-    """Reject labels whose texts are equal to the tokenizer, such as "Dog" and "dog"."""
+def _expect_distinct(texts: Sequence[str], token_ids: npt.ArrayLike) -> None:
+    """Reject texts that are equal to the tokenizer, such as "Dog" and "dog"."""
     first: dict[bytes, str] = {}
-    for label, ids in zip(labels, np.asarray(token_ids), strict=True):
-        earlier = first.setdefault(ids.tobytes(), label)
-        if earlier != label:
+    for text, ids in zip(texts, np.asarray(token_ids), strict=True):
+        earlier = first.setdefault(ids.tobytes(), text)
+        if earlier != text:
             raise ValueError(
-                "`labels` must differ after tokenization, which may ignore case and spaces. "
-                f"Received: {earlier!r} and {label!r}"
+                "`labels` must differ after tokenization, and so must their texts; it may ignore "
+                f"case and spaces. Received: {earlier!r} and {text!r}"
             )
 
 

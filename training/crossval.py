@@ -16,7 +16,13 @@ from training.learning.options import chosen_recipe, parse_passing_on, positive_
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    provenance_section,
+    table,
+    texts_section,
+)
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
 
@@ -215,6 +221,7 @@ def _write_report(
         "",
         *provenance_section(made),
         *copies_section(dataset),
+        *texts_section(recipe["prompt"], config.get("label_texts")),
     ]
     figures = {}
     for protocol, result in results.items():
@@ -234,6 +241,7 @@ def _write_report(
     summary = {
         "dataset": dataset.name,
         "recipe": recipe,
+        "label_texts": config.get("label_texts"),
         "weights": config["weights"],
         "parameters": json.loads(first_run.metrics.read_text())["parameters"],
         "runs_at_once": at_once,

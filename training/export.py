@@ -11,7 +11,9 @@ from edge.inference.bundle import BundleError, Quantization, read_contract
 from semanticac_keras import CheckpointError, ExportError, export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.download import DownloadError
+from training.learning.options import LABEL_TEXTS
 from training.learning.own_weights import run_of
+from training.learning.texts import read_texts
 from training.learning.trained_model import model_from, own_path, short_name
 
 _PROGRAM = "training.export"
@@ -32,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         labels = _labels(arguments)
+        texts = read_texts(arguments.label_texts, labels)
         contract = export_tflite(
-            model_from(arguments.weights, labels, arguments.prompt),
+            model_from(arguments.weights, labels, arguments.prompt, texts),
             arguments.out,
             arguments.quantization,
             training={"weights": short_name(arguments.weights), "labels": "set without training"},
@@ -78,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
     )
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     parser.add_argument(
         "--quantization",
         choices=get_args(Quantization),

@@ -24,6 +24,7 @@ from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, training_options
 from training.learning.own_weights import seen_clips
+from training.learning.texts import read_texts
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
         split = checked_split(arguments, dataset, fold)
         check_learnable(split, recipe)
+        texts = read_texts(arguments.label_texts, dataset.labels)
         weights = Weights(
             arguments.audio_weights,
             arguments.text_weights,
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _check_directory(arguments, dataset, fold, lock)
                 print_warnings(_PROGRAM, dataset)
             with devices.scope():
-                model = build_model(dataset.labels, recipe, weights)
+                model = build_model(dataset.labels, recipe, weights, texts)
             if devices.leads:
                 run = _open_run(arguments, dataset, fold, lock)
             else:
@@ -123,7 +125,8 @@ def fit(job: Job) -> int:
     evaluation = None
     if split.test.size:
         test_clips = [learned.clips[i] for i in split.test]
-        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run)
+        embeddings = learned.embeddings and learned.embeddings.of(split.test)
+        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run, embeddings)
         figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
         evaluation.save(run.predictions)
     if job.quantization is not None:
@@ -190,6 +193,7 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         "fold": fold if fold != NO_FOLD else None,
         "validation_fold": arguments.validation_fold,
         "recipe": asdict(chosen_recipe(arguments)),
+        "label_texts": read_texts(arguments.label_texts, dataset.labels),
         "weights": {
             "audio": arguments.audio_weights,
             **({} if arguments.tagger_rate == 16_000 else {"tagger_rate": arguments.tagger_rate}),

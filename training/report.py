@@ -14,7 +14,13 @@ from training.datasets import AudioDataset
 from training.runs.compare import compare
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    provenance_section,
+    table,
+    texts_section,
+)
 from training.runs.plots import plot_curves
 from training.runs.run import Run
 
@@ -84,6 +90,7 @@ def write_report(
         "",
         *([] if evaluation is None else _held_out(evaluation, run.directory)),
         *(["## Export", "", _export(figures), ""] if "export" in figures else []),
+        *texts_section(config["recipe"]["prompt"], config.get("label_texts")),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),

@@ -18,14 +18,20 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
 from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
-from training.learning.options import dataset_options
+from training.learning.options import LABEL_TEXTS, dataset_options
 from training.learning.own_weights import run_of, seen_clips
-from training.learning.texts import Texts, average_texts, read_texts
+from training.learning.texts import read_texts
 from training.learning.trained_model import model_from, own_path, short_name
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    provenance_section,
+    table,
+    texts_section,
+)
 from training.runs.published import LABEL, PUBLISHED
 from training.runs.results import Spread
 from training.runs.run import Run, RunError, free_directory, provenance, write_json
@@ -84,13 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
     )
-    parser.add_argument(
-        "--texts",
-        type=Path,
-        metavar="FILE",
-        help='TOML file of texts that replace labels in the prompt: "label" = "text", or a list '
-        "of texts, whose embeddings are averaged",
-    )
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     parser.add_argument(
         "--out", type=Path, help="directory of the results; default: a new one in runs/"
     )
@@ -124,19 +124,15 @@ def _training(weights: str, dataset: AudioDataset) -> str:
 def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Classify all clips, write the results, and return the contents of `zeroshot.json`."""
     training = _training(arguments.weights, dataset)  # refuses before anything is loaded
-    texts: Texts = tuple((label,) for label in dataset.labels)
-    if arguments.texts is not None:
-        texts = read_texts(arguments.texts, dataset.labels)
-    model = model_from(arguments.weights, [first for first, *_ in texts], arguments.prompt)
-    if any(len(group) > 1 for group in texts):
-        average_texts(model, texts)
+    texts = read_texts(arguments.label_texts, dataset.labels)
+    model = model_from(arguments.weights, dataset.labels, arguments.prompt, texts)
     evaluation = _evaluate(model, dataset)
     settings = {
         "dataset": dataset.name,
         "decoder": arguments.decoder,
         "weights": arguments.weights,
         "prompt": model.prompt,
-        "texts": dict(zip(dataset.labels, texts, strict=True)),
+        "texts": model.label_texts,
     }
     published = PUBLISHED.get((arguments.weights, dataset.name), ())
     results = {
@@ -216,7 +212,6 @@ def _write_report(
     directory: Path, dataset: AudioDataset, evaluation: Evaluation, results: dict[str, Any]
 ) -> None:
     """Write `report.md` and its pictures."""
-    texts = results["texts"].items()
     lines = [
         f"# {dataset.name} by text alone: {evaluation.accuracy:.1%}",
         "",
@@ -229,12 +224,7 @@ def _write_report(
         "",
         *_accuracy_section(results),
         *evaluation_section(evaluation, directory),
-        "## Texts",
-        "",
-        f"In the prompt `{results['prompt']}`:",
-        "",
-        *table(("label", "text"), [(label, "; ".join(group)) for label, group in texts]),
-        "",
+        *texts_section(results["prompt"], results["texts"]),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),

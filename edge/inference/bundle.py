@@ -101,7 +101,7 @@ class BundleContract:
         inputs: the graph's input: `"log_mel"` (1, frames, mels), `"waveform"` (1, samples) or
             `"embeddings"` (1, tagger windows, D).
         labels: class names, in the order of the `scores` and `cosines` outputs.
-        prompts: the text that each label's embedding was computed from.
+        prompts: the text that each label's embedding was computed from; several are joined by "; ".
         embedding_dim: size of the `embedding` output.
         logit_scale: factor on the cosine similarities before the softmax.
         quantization: `"float32"`, `"float16"` or `"dynamic_int8"`.

@@ -294,6 +294,61 @@ def test_labels_can_be_replaced(nano, clips, tmp_path):
     np.testing.assert_array_equal(predict(loaded, clips[0]), predict(model, clips[0]))
 
 
+TEXTS = {LABELS[0]: ["a saw", "a drill", "a mill"], LABELS[2]: "static"}
+
+
+def average(model):
+    """Vectors of `TEXTS`, computed by the text encoder."""
+    names = ["a saw", "a drill", "a mill", LABELS[1], "static"]
+    vectors = model.encode_text([f"an audio clip of {name}" for name in names])
+    mean = vectors[:3].sum(axis=0)
+    return np.stack([mean / np.linalg.norm(mean), vectors[3], vectors[4]])
+
+
+def test_the_vector_of_several_texts_is_their_mean_scaled_to_unit_length(micro):
+    model = build(micro, label_texts=TEXTS)
+    expected = average(model)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.label_embeddings), expected, atol=1e-6)
+    assert model.label_texts[LABELS[0]] == ("a saw", "a drill", "a mill")
+    assert model.prompts == (
+        "an audio clip of a saw; an audio clip of a drill; an audio clip of a mill",
+        f"an audio clip of {LABELS[1]}",
+        "an audio clip of static",
+    )
+    audio = np.eye(2, 12, dtype=np.float32)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.compare(audio, training=True)),
+        audio @ expected.T / 0.07,
+        atol=1e-4,
+    )
+    model.set_labels(LABELS)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.label_embeddings), bake(model), atol=1e-6)
+    with pytest.raises(ValueError, match=r"and so must their texts.* 'a saw' and 'A Saw'"):
+        model.set_labels(LABELS, label_texts={LABELS[0]: ["a saw", "A Saw"]})
+
+
+@pytest.mark.slow
+def test_several_texts_of_a_label_are_trained_and_saved(nano, clips, tmp_path):
+    model = build(nano, label_texts=TEXTS)
+    before = ops.convert_to_numpy(model.label_embeddings)
+    model.fit(*clips, epochs=1, verbose=0)
+    trained = ops.convert_to_numpy(model.label_embeddings)
+    assert np.abs(trained - before).max() > 1e-4
+    np.testing.assert_allclose(trained, average(model), atol=1e-5)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert (loaded.label_texts, loaded.prompts) == (model.label_texts, model.prompts)
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded.label_embeddings), trained)
+    loaded.bake_labels()
+    np.testing.assert_allclose(ops.convert_to_numpy(loaded.label_embeddings), trained, atol=1e-6)
+
+
+def test_a_training_step_is_traced_again_after_a_change_of_the_texts(untrained):
+    untrained.make_train_function()
+    untrained.set_labels(LABELS)
+    assert untrained.train_function is None
+
+
 def test_invalid_labels_keep_the_current_ones(untrained):
     model = untrained
     for labels in (["a", "a"], [], ["x" * 80], "cat", ["Dog", "cat", "dog"]):

@@ -78,11 +78,13 @@ def test_a_bundle_listens_for_the_new_labels_and_streams_as_it_reads_files(run, 
 
 def test_labels_from_a_file_and_a_prompt(run, tmp_path, exported):
     (tmp_path / "labels.txt").write_text("dog\n\n  smoke alarm \n", encoding="utf-8")
+    (tmp_path / "texts.toml").write_text('dog = ["dog", "puppy"]', encoding="utf-8")
     line = ["--weights", str(run), "--labels-file", str(tmp_path / "labels.txt")]
-    assert export.main([*line, "--prompt", "a {label}", "--out", "home.tflite"]) == 0
+    line += ["--label-texts", str(tmp_path / "texts.toml"), "--prompt", "a {label}"]
+    assert export.main([*line, "--out", "home.tflite"]) == 0
     (call,) = exported
     labels, texts, path, quantization, _ = call
-    assert (labels, texts) == (("dog", "smoke alarm"), ("a dog", "a smoke alarm"))
+    assert (labels, texts) == (("dog", "smoke alarm"), ("a dog; a puppy", "a smoke alarm"))
     assert (str(path), quantization) == ("home.tflite", "float32")
 
 
@@ -91,7 +93,7 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
     monkeypatch.setattr(
         SemanticAC,
         "from_pretrained",
-        lambda source, labels, prompt=None: SemanticAC.from_preset(micro, labels),
+        lambda source, labels, **_: SemanticAC.from_preset(micro, labels),
         raising=False,
     )
     contracts = {run / "model.tflite": SimpleNamespace(licence="CC0")}
@@ -111,6 +113,7 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
         (["--labels", "Dog; dog"], "`labels` must differ after tokenization"),
         (["--labels-file", "nowhere.txt"], "nowhere.txt"),
         (["--labels", "dog; cat", "--prompt", "a"], "`prompt` must contain {label}"),
+        (["--labels", "dog; cat", "--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--labels", "dog; cat", "--weights", "nowhere.keras"], "nowhere.keras does not exist"),
     ],
 )

@@ -20,6 +20,7 @@ from training.datasets import load_dataset
 from training.learning.batches import TrainingBatches
 from training.learning.callbacks import Recorder
 from training.runs import outcome
+from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
 from training.runs.run import Run
@@ -181,6 +182,7 @@ def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatc
         (["--epochs", "0"], "`epochs` must be at least 1"),
         (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
         (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
+        (["--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
         (["--fold", "none", "--validation-fold", "1"], "leave out --validation-fold"),
         (["--weights", "nowhere.keras"], "nowhere.keras does not exist"),
@@ -266,6 +268,23 @@ def test_without_a_held_out_fold_nothing_claims_an_accuracy(
     for text in ("No clip was held out", "training.crossval", "training windows"):
         assert text in report
     assert (run / "history.csv").read_text().startswith("epoch,accuracy,loss,seconds\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_several_texts_of_a_label(arguments, no_conversion, tmp_path, capsys):
+    texts, run = tmp_path / "texts.toml", tmp_path / "run"
+    texts.write_text('hiss = ["steam", "a tyre"]')
+    line = [*arguments, "--epochs", "1", "--prompt", "{label}"]
+    assert command.main([*line, "--label-texts", str(texts)]) == 0
+    assert keras.saving.load_model(run / "model.keras").prompts == ("steam; a tyre", "low hum")
+    assert "| hiss | steam; a tyre |" in (run / "report.md").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["label_texts"] == {"hiss": ["steam", "a tyre"], "low hum": ["low hum"]}
+    (run / "metrics.json").unlink()
+    capsys.readouterr()
+    assert command.main([*line, "--resume", str(run)]) == 1
+    assert "label_texts was {'hiss'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -379,12 +398,18 @@ def tagger_arguments(micro_arguments, tiny_tagger, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
-def test_a_tagger_becomes_the_audio_tower(tagger_arguments, tmp_path):
+def test_a_tagger_becomes_the_audio_tower(tagger_arguments, folder, tmp_path):
     assert command.main([*tagger_arguments, "--epochs", "2", "--mixup", "0.1"]) == 0
     contract = read_contract(tmp_path / "run" / "model.tflite")
     assert (contract.inputs, contract.tagger.name) == ("embeddings", "tiny_tagger.tflite")
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.front_end.window_seconds == 5.0
+    evaluation = Evaluation.load(tmp_path / "run" / "predictions.npz")
+    dataset = load_dataset("folder", folder, progress=False)
+    held_out = [i for i, clip in enumerate(dataset.clips) if clip.name in evaluation.names]
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    heard = model.predict(dataset.load(held_out, 32_000), verbose=0)
+    np.testing.assert_allclose(evaluation.probabilities, heard, atol=1e-5)
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert "val_accuracy" in rows[0]
     assert len(rows) == 3

@@ -20,6 +20,7 @@ from semanticac_keras import (
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.heads import head_from_preset
+from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.semantic_ac import Tokenizer
 from semanticac_keras.tagger import Tagger
 from training.learning.augment import Augmentation
@@ -29,7 +30,7 @@ from training.learning.text_warmup import decorrelate_labels
 
 # Share of a tagger's values that are dropped while training, and channels inside CSCM on them.
 _TAGGER_DROPOUT = 0.3
-_TAGGER_HIDDEN_DIM = 128
+TAGGER_HIDDEN_DIM = 128
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,22 @@ class Weights:
     tagger_rate_hz: int = 16_000
 
 
-def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
+def build_model(
+    labels: Sequence[str],
+    recipe: Recipe,
+    weights: Weights,
+    label_texts: LabelTexts | None = None,
+) -> SemanticAC:
     """Build the model to train, and set Keras' global seed and precision to the recipe's.
 
     Args:
         labels: class names.
         recipe: settings of the model and its training.
         weights: sources of pretrained weights.
+        label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
 
     Raises:
-        ValueError: if the weights do not suit the recipe or the preset.
+        ValueError: if the weights or the texts do not suit the recipe or the preset.
         CheckpointError: if weights cannot be loaded.
     """
     keras.utils.set_random_seed(recipe.seed)
@@ -73,6 +80,8 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         raise ValueError("--weights has both towers; leave out --audio-weights, --text-weights")
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
+    if recipe.texts == "none" and label_texts:
+        raise ValueError('texts="none" has no text encoder; leave out --label-texts')
     if recipe.texts != "none":
         prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
     text_encoder, tokenizer = _text_tower(recipe, weights)
@@ -90,6 +99,7 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         tokenizer=tokenizer,
         text_encoder=text_encoder,
         audio_tower=audio_tower,
+        label_texts=label_texts,
     )
     if weights.model:
         load_own_weights(model, weights.model)
@@ -115,7 +125,7 @@ def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
             "training, apart from --mixup; use --recipe tagger"
         )
     tagger = Tagger(resolve(weights.audio), weights.tagger_rate_hz)
-    head = head_from_preset(recipe.head, recipe.preset, _TAGGER_HIDDEN_DIM)
+    head = head_from_preset(recipe.head, recipe.preset, TAGGER_HIDDEN_DIM)
     return TaggerTower.from_tagger(tagger, head, dropout=_TAGGER_DROPOUT, name="audio")
 
 

@@ -12,6 +12,13 @@ from training.datasets import DATASETS, Decoder
 from training.learning.augment import Augmentation
 from training.learning.recipes import RECIPES, Recipe, recipe_for
 
+LABEL_TEXTS: dict[str, Any] = {
+    "type": Path,
+    "metavar": "FILE",
+    "help": 'TOML file of texts that replace labels in the prompt: "label" = "text", or a list of '
+    "texts, whose vectors are averaged",
+}
+
 
 def dataset_options(required: bool = True) -> argparse.ArgumentParser:
     """Create the parent of the parser of a command that reads a dataset.
@@ -77,6 +84,7 @@ def training_options(
         help="start from your own model: a run directory or a .keras file; its labels may differ",
     )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     recipe = parser.add_argument_group(
         "changes to the recipe", "Fields of training.learning.recipes.Recipe, documented there."
     )

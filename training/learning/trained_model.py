@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC, prompts
+from semanticac_keras.prompts import LabelTexts
 from training.learning.own_weights import load_own_model
 from training.runs.run import Run
 
@@ -19,7 +20,12 @@ def own_path(source: str) -> Path | None:
     return path if path.suffix == ".keras" or run.model.exists() or run.history.exists() else None
 
 
-def model_from(source: str, labels: Sequence[str], prompt: str | None = None) -> SemanticAC:
+def model_from(
+    source: str,
+    labels: Sequence[str],
+    prompt: str | None = None,
+    label_texts: LabelTexts | None = None,
+) -> SemanticAC:
     """Load a trained model and set its labels.
 
     Args:
@@ -27,16 +33,17 @@ def model_from(source: str, labels: Sequence[str], prompt: str | None = None) ->
             `SemanticAC.from_pretrained`.
         labels: class names, distinct.
         prompt: text around a label, with `{label}`; the model's own if not given.
+        label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
 
     Raises:
         CheckpointError: if the model cannot be loaded, or does not read its labels as texts.
-        ValueError: if the labels or the prompt are invalid, or the tokenizer refuses a text or
-            takes two of them for the same.
+        ValueError: if the labels, their texts or the prompt are invalid, or the tokenizer refuses a
+            text or takes two of them for the same.
     """
     prompts.fill("{label}" if prompt is None else prompt, labels)  # before anything is loaded
     path = own_path(source)
     if path is None:
-        return SemanticAC.from_pretrained(source, labels, prompt=prompt)
+        return SemanticAC.from_pretrained(source, labels, prompt=prompt, label_texts=label_texts)
     model = load_own_model(path)
     if model.random_texts or isinstance(model.text_encoder, ClassVectors):
         texts = "random" if model.random_texts else "none"
@@ -44,7 +51,7 @@ def model_from(source: str, labels: Sequence[str], prompt: str | None = None) ->
             f'{path} was trained with texts="{texts}", so new labels mean nothing to it. Name a '
             "model that was trained on the texts of its labels."
         )
-    model.set_labels(labels, prompt)
+    model.set_labels(labels, prompt, label_texts)
     return model
 
 

@@ -11,7 +11,7 @@ from edge.types import FloatArray, IntArray
 from semanticac_keras import SemanticAC, TaggerTower
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
-from training.datasets.cache import load_clips, load_embeddings
+from training.datasets.cache import Embeddings, load_clips, load_embeddings
 from training.datasets.split import Split
 from training.learning.batches import (
     Batch,
@@ -69,11 +69,13 @@ class Material(NamedTuple):
         batches: batches for training.
         clips: index into the dataset of each of the batches' clips, (n,).
         validation: inputs and label shares to watch, if there are any.
+        embeddings: a tagger's embeddings of all clips of the dataset, if there is one.
     """
 
     batches: Batches
     clips: IntArray
     validation: Batch | None
+    embeddings: Embeddings | None = None
 
 
 class Learned(NamedTuple):
@@ -83,11 +85,13 @@ class Learned(NamedTuple):
         clips: waveforms of all clips of the dataset at the model's rate.
         clips_per_epoch: number of clips trained on in each epoch.
         finished: False after an interrupt; the model is usable all the same.
+        embeddings: a tagger's embeddings of all clips, if there is one.
     """
 
     clips: list[FloatArray]
     clips_per_epoch: int
     finished: bool
+    embeddings: Embeddings | None
 
 
 def learn(job: Job) -> Learned:
@@ -112,7 +116,8 @@ def learn(job: Job) -> Learned:
         # As an object, it gets its variables before the step is traced, see `build_optimizer`.
         model.compile(optimizer, metrics=[Accuracy()])
         finished = _train(job, material)
-    return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
+    clips_per_epoch = batches.steps_per_epoch * batches.batch_size
+    return Learned(clips, clips_per_epoch, finished, material.embeddings)
 
 
 def _sounds(job: Job, clips: list[FloatArray]) -> Material:
@@ -144,12 +149,13 @@ def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Materi
     """Prepare a training on a tagger's embeddings of all windows."""
     recipe, num_labels = job.recipe, len(job.dataset.labels)
     labels = np.array([clip.label for clip in job.dataset.clips])
-    embeddings, owners = load_embeddings(job.dataset, tower, clips, progress=True)
+    embeddings = load_embeddings(job.dataset, tower, clips, progress=True)
+    windows, owners = embeddings
     train, watched = (
         np.flatnonzero(np.isin(owners, part)) for part in (job.split.train, job.split.watched)
     )
     batches = EmbeddingBatches(
-        embeddings[train],
+        windows[train],
         labels[owners[train]],
         num_labels,
         recipe.batch_size,
@@ -158,8 +164,8 @@ def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Materi
     )
     validation = None
     if watched.size:
-        validation = (embeddings[watched], one_hot(labels[owners[watched]], num_labels))
-    return Material(batches, owners[train], validation)
+        validation = (windows[watched], one_hot(labels[owners[watched]], num_labels))
+    return Material(batches, owners[train], validation, embeddings)
 
 
 def _train(job: Job, material: Material) -> bool:

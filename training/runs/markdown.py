@@ -72,6 +72,19 @@ def evaluation_section(
     ]
 
 
+def texts_section(prompt: str, label_texts: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """Tabulate the texts of labels; empty without any.
+
+    Args:
+        prompt: text around each, with `{label}`.
+        label_texts: one or more texts by label.
+    """
+    if label_texts is None:
+        return []
+    rows = [(label, "; ".join(texts)) for label, texts in label_texts.items()]
+    return ["## Texts", "", f"In the prompt `{prompt}`:", "", *table(("label", "text"), rows), ""]
+
+
 def provenance_section(config: Mapping[str, Any]) -> list[str]:
     """Format the command, versions and git revision.
 

@@ -11,8 +11,10 @@ import soundfile
 from edge import StreamingClassifier
 from edge.types import FloatArray, IntArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras.audio_tower import mean_by_owner
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
+from training.datasets.cache import Embeddings
 from training.datasets.split import Split
 from training.runs.evaluation import Evaluation
 from training.runs.files import cannot_write, writing
@@ -60,6 +62,7 @@ def test(
     split: Split,
     clips: Sequence[FloatArray],
     run: Run,
+    embeddings: Embeddings | None,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Evaluate the last epoch and, with a validation fold, the selected epoch.
 
@@ -69,6 +72,8 @@ def test(
         split: clips for training, validation and test.
         clips: waveforms of the test clips, in their order.
         run: run with the history and the selected weights.
+        embeddings: a tagger's embeddings of the test clips, so that it need not hear them again;
+            None computes what the model needs from `clips`.
 
     Returns:
         Predictions of the final weights, and entries for `metrics.json`.
@@ -78,7 +83,12 @@ def test(
     truth = np.array([clip.label for clip in held_out])
 
     def predict() -> Evaluation:
-        return Evaluation(dataset.labels, names, truth, model.predict(clips, verbose=0))
+        if embeddings is None:
+            probabilities = model.predict(clips, verbose=0)
+        else:
+            by_window = model.predict(embeddings.windows, verbose=0)
+            probabilities = mean_by_owner(by_window, embeddings.owners, len(clips))
+        return Evaluation(dataset.labels, names, truth, probabilities)
 
     evaluation = predict()
     figures: dict[str, Any] = {"accuracy_last_epoch": evaluation.accuracy}

@@ -91,6 +91,14 @@ def test_a_sentence_encoder_has_its_own_vocabulary(micro, tmp_path):
         build_model(LABELS, Recipe(micro), sources)
 
 
+def test_labels_can_have_several_texts(micro):
+    texts = {"dog": ("bark", "howl")}
+    recipe = Recipe(micro, prompt="a {label}")
+    assert build_model(LABELS, recipe, Weights(), texts).prompts == ("a bark; a howl", "a rain")
+    with pytest.raises(ValueError, match="leave out --label-texts"):
+        build_model(LABELS, Recipe(micro, texts="none"), Weights(), texts)
+
+
 def test_weights_without_a_use_are_refused(micro, tmp_path):
     vocabulary = tmp_path / "bpe.txt"
     for sources in (Weights(text="t.ckpt"), Weights(vocabulary=vocabulary)):

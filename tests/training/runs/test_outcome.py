@@ -8,6 +8,7 @@ import soundfile
 
 from semanticac_keras import ExportError, SemanticAC
 from training.datasets import AudioDataset, Clip
+from training.datasets.cache import Embeddings
 from training.datasets.split import Split
 from training.runs import outcome
 from training.runs.run import Run
@@ -70,7 +71,9 @@ def test_speed_is_that_of_the_median_epoch():
 
 
 def test_without_a_validation_fold_the_last_epoch_counts(dataset, run):
-    evaluation, figures = outcome.test(Model(), dataset, Split.of(dataset, 1), [None] * 2, run)
+    evaluation, figures = outcome.test(
+        Model(), dataset, Split.of(dataset, 1), [None] * 2, run, None
+    )
     assert figures == {"accuracy": 0.5, "accuracy_last_epoch": 0.5}
     assert evaluation.names == ("1-0", "1-1")
     assert evaluation.truth.tolist() == [0, 1]
@@ -78,7 +81,9 @@ def test_without_a_validation_fold_the_last_epoch_counts(dataset, run):
 
 def test_a_validation_fold_selects_the_epoch(dataset, run):
     model = Model()
-    evaluation, figures = outcome.test(model, dataset, Split.of(dataset, 1, 2), [None] * 2, run)
+    evaluation, figures = outcome.test(
+        model, dataset, Split.of(dataset, 1, 2), [None] * 2, run, None
+    )
     assert figures == {
         "accuracy": 1.0,
         "accuracy_last_epoch": 0.5,
@@ -89,9 +94,22 @@ def test_a_validation_fold_selects_the_epoch(dataset, run):
     assert model.selected
 
 
+def test_a_tagger_does_not_hear_the_clips_again(dataset, run):
+    class OnEmbeddings:
+        def predict(self, windows, verbose):
+            return windows[:, 0]
+
+    embeddings = Embeddings(
+        np.array([[[0.9, 0.1]], [[0.1, 0.9]], [[0.5, 0.5]]], np.float32), np.array([0, 1, 1])
+    )
+    split = Split.of(dataset, 1)
+    evaluation, _ = outcome.test(OnEmbeddings(), dataset, split, [None] * 2, run, embeddings)
+    np.testing.assert_allclose(evaluation.probabilities, [[0.9, 0.1], [0.3, 0.7]], atol=1e-6)
+
+
 def test_an_interrupt_in_the_first_epoch_selects_nothing(dataset, run):
     run.write_history([])
-    _, figures = outcome.test(Model(), dataset, Split.of(dataset, 1, 2), [None] * 2, run)
+    _, figures = outcome.test(Model(), dataset, Split.of(dataset, 1, 2), [None] * 2, run, None)
     assert figures == {"accuracy": 0.5, "accuracy_last_epoch": 0.5}
 
 
