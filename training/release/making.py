@@ -86,6 +86,7 @@ def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str
             "quantization": contract.quantization,
             "window_seconds": contract.front_end.window_seconds,
             "labels": contract.labels,
+            "exclusive": contract.exclusive,
             "parity": contract.parity,
             "parameters": outcome.sizes(model)["parameters"],
         },
