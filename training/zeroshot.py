@@ -123,7 +123,13 @@ def _training(weights: str, dataset: AudioDataset) -> str:
 
 def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Classify all clips, write the results, and return the contents of `zeroshot.json`."""
-    training = _training(arguments.weights, dataset)  # refuses before anything is loaded
+    # Refuse before anything is loaded.
+    if not dataset.exclusive:
+        raise ValueError(
+            f"{dataset.name} has clips with several labels or none, and a text is chosen for each "
+            "clip. Name clips with one label each."
+        )
+    training = _training(arguments.weights, dataset)
     texts: Texts = tuple((label,) for label in dataset.labels)
     if arguments.texts is not None:
         texts = read_texts(arguments.texts, dataset.labels)
@@ -165,7 +171,7 @@ def _evaluate(model: SemanticAC, dataset: AudioDataset) -> Evaluation:
     return Evaluation(
         dataset.labels,
         tuple(clip.name for clip in dataset.clips),
-        np.array([clip.label for clip in dataset.clips]),
+        dataset.truth(range(len(dataset.clips))),
         np.concatenate(parts),
     )
 

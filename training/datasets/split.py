@@ -72,7 +72,7 @@ class Split:
 
 def _check_labels(dataset: AudioDataset, train: IntArray) -> None:
     """Reject training clips that lack a label."""
-    trained = {dataset.clips[i].label for i in train}
+    trained = {label for i in train for label in dataset.clips[i].labels}
     if absent := [text for label, text in enumerate(dataset.labels) if label not in trained]:
         raise ValueError(
             f"Clips of each label must remain for training. Only held out: {name_some(absent)}. "

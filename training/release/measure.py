@@ -57,7 +57,12 @@ class Listener:
             clips: files with their label index.
             labels: label texts.
         """
-        positives = [Positive(clip.path, labels[clip.label]) for clip in clips if clip.path]
+        positives = [
+            Positive(clip.path, labels[label])
+            for clip in clips
+            for label in clip.labels
+            if clip.path
+        ]
         rate_hz = self.classifier.front_end.sample_rate_hz
         noise = np.random.default_rng(0).normal(scale=10 ** (_QUIET_DBFS / 20), size=rate_hz)
         with tempfile.TemporaryDirectory() as directory:
