@@ -62,7 +62,11 @@ def augment(
 
 
 def mix(
-    inputs: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
+    inputs: FloatArray,
+    shares: FloatArray,
+    alpha: float,
+    rng: np.random.Generator,
+    exclusive: bool = True,
 ) -> tuple[FloatArray, FloatArray]:
     """Mix a batch with a permutation of itself (mixup).
 
@@ -71,6 +75,8 @@ def mix(
         shares: float32 label shares (B, K).
         alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
         rng: random number generator.
+        exclusive: whether a mixture has its labels by their shares. Otherwise it has all labels of
+            both clips, since both sound: the larger target of each.
 
     Returns:
         Mixed inputs (B, ...) and label shares (B, K); each clip keeps the larger share.
@@ -85,6 +91,8 @@ def mix(
         factor = kept.reshape(-1, *[1] * (values.ndim - 1))
         return factor * values + (1.0 - factor) * values[other]
 
+    if not exclusive:
+        return mixed(inputs), np.maximum(shares, shares[other])
     return mixed(inputs), mixed(shares)
 
 

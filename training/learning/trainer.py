@@ -18,7 +18,7 @@ from training.learning.batches import (
     Batches,
     EmbeddingBatches,
     TrainingBatches,
-    one_hot,
+    label_shares,
 )
 from training.learning.callbacks import (
     ProgressBar,
@@ -118,7 +118,7 @@ def learn(job: Job) -> Learned:
 def _sounds(job: Job, clips: list[FloatArray]) -> Material:
     """Prepare a training on augmented waveforms or, on a CPU, their log-mels."""
     recipe, split, front_end = job.recipe, job.split, job.model.front_end
-    labels = np.array([clip.label for clip in job.dataset.clips])
+    labels = job.dataset.truth(range(len(clips)))
     training_clips = clips
     if recipe.training_rate_hz not in (0, front_end.sample_rate_hz):
         training_clips = load_clips(job.dataset, recipe.training_rate_hz, progress=True)
@@ -131,11 +131,12 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
         recipe.augmentation,
         recipe.seed,
         front_end if device_kind() == "cpu" else None,
+        job.model.exclusive,
     )
     validation = None
     if split.watched.size:
         windows, owners = job.model.audio_tower.windows_of([clips[i] for i in split.watched])
-        shares = one_hot(labels[split.watched][owners], len(job.dataset.labels))
+        shares = label_shares(labels[split.watched][owners], len(job.dataset.labels))
         validation = (batches.inputs(windows), shares)
     return Material(batches, split.train, validation)
 
@@ -143,7 +144,7 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
 def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Material:
     """Prepare a training on a tagger's embeddings of all windows."""
     recipe, num_labels = job.recipe, len(job.dataset.labels)
-    labels = np.array([clip.label for clip in job.dataset.clips])
+    labels = job.dataset.truth(range(len(clips)))
     embeddings, owners = load_embeddings(job.dataset, tower, clips, progress=True)
     train, watched = (
         np.flatnonzero(np.isin(owners, part)) for part in (job.split.train, job.split.watched)
@@ -155,10 +156,11 @@ def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Materi
         recipe.batch_size,
         recipe.augmentation.mixup,
         recipe.seed,
+        job.model.exclusive,
     )
     validation = None
     if watched.size:
-        validation = (embeddings[watched], one_hot(labels[owners[watched]], num_labels))
+        validation = (embeddings[watched], label_shares(labels[owners[watched]], num_labels))
     return Material(batches, owners[train], validation)
 
 
