@@ -40,7 +40,7 @@ def _classes(dataset: AudioDataset, sounds: Sequence[Sound]) -> list[list[str]]:
     folds = dataset.folds if len(dataset.folds) <= _MOST_FOLDS else ()
     header = ["class", "clips", "minutes", "min s", "median s", "max s", "dBFS"]
     rows = [[*header, *(f"fold {fold}" for fold in folds)]]
-    by_label = {text: [] for text in dataset.labels}
+    by_label: dict[str, list[int]] = {text: [] for text in dataset.labels}
     for i, clip in enumerate(dataset.clips):
         for label in clip.labels:
             by_label[dataset.labels[label]].append(i)

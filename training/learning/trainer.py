@@ -32,7 +32,7 @@ from training.learning.callbacks import (
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
 from training.learning.interrupts import stopping_between_steps
-from training.learning.metrics import Accuracy
+from training.learning.metrics import Accuracy, MeanAveragePrecision
 from training.learning.recipes import Recipe
 from training.runs.run import Row, Run, RunError, best_epoch
 
@@ -110,7 +110,9 @@ def learn(job: Job) -> Learned:
     with job.devices.scope():
         optimizer = recipe.make_optimizer(batches.steps_per_epoch)
         # As an object, it gets its variables before the step is traced, see `build_optimizer`.
-        model.compile(optimizer, metrics=[Accuracy()])
+        num_labels = len(job.dataset.labels)
+        metric = Accuracy() if job.dataset.exclusive else MeanAveragePrecision(num_labels)
+        model.compile(optimizer, metrics=[metric])
         finished = _train(job, material)
     return Learned(clips, batches.steps_per_epoch * batches.batch_size, finished)
 
