@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with exiting_on_sigterm(), ExitStack() as lock:
             if devices.leads:
                 _check_directory(arguments, dataset, fold, lock)
+                _note_targets(dataset)
                 print_warnings(_PROGRAM, dataset)
             with devices.scope():
                 model = build_model(dataset.labels, recipe, weights)
@@ -96,6 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     ) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+
+
+def _note_targets(dataset: AudioDataset) -> None:
+    """Say why the labels are independent, if the clips require it."""
+    if number := dataset.not_single:
+        print(
+            f"{_PROGRAM}: {number:,} of {len(dataset.clips):,} clips have several labels or none: "
+            "--targets sigmoid",
+            file=sys.stderr,
+        )
 
 
 def fit(job: Job) -> int:

@@ -96,7 +96,12 @@ class AudioDataset:
     @property
     def exclusive(self) -> bool:
         """Whether each clip has exactly one label."""
-        return all(len(clip.labels) == 1 for clip in self.clips)
+        return not self.not_single
+
+    @property
+    def not_single(self) -> int:
+        """Number of clips with several labels or none."""
+        return sum(len(clip.labels) != 1 for clip in self.clips)
 
     @property
     def folds(self) -> tuple[int, ...]:

@@ -123,11 +123,10 @@ def recipe_for_dataset(arguments: argparse.Namespace, dataset: AudioDataset) -> 
         return recipe
     if arguments.targets is None:
         return recipe.override({"targets": "sigmoid"})
-    number = sum(len(clip.labels) != 1 for clip in dataset.clips)
     raise ValueError(
-        f"{number:,} of {len(dataset.clips):,} clips of {dataset.name} have several labels or "
-        f'none, and targets="{recipe.targets}" gives each clip one. Leave out --targets, or use '
-        "sigmoid."
+        f"{dataset.not_single:,} of {len(dataset.clips):,} clips of {dataset.name} have several "
+        f'labels or none, and targets="{recipe.targets}" gives each clip one. Leave out --targets, '
+        "or use sigmoid."
     )
 
 
