@@ -7,6 +7,9 @@ import numpy as np
 
 from edge.types import FloatArray
 
+# Least share at which a clip in a mixture counts as present: 19 dB below the other.
+_AUDIBLE_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -76,7 +79,7 @@ def mix(
         alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
         rng: random number generator.
         exclusive: whether a mixture has its labels by their shares. Otherwise it has all labels of
-            both clips, since both sound: the larger target of each.
+            both clips, the larger target of each, unless one of them is inaudible.
 
     Returns:
         Mixed inputs (B, ...) and label shares (B, K); each clip keeps the larger share.
@@ -92,7 +95,8 @@ def mix(
         return factor * values + (1.0 - factor) * values[other]
 
     if not exclusive:
-        return mixed(inputs), np.maximum(shares, shares[other])
+        audible = (1.0 - kept >= _AUDIBLE_SHARE)[:, np.newaxis]
+        return mixed(inputs), np.where(audible, np.maximum(shares, shares[other]), shares)
     return mixed(inputs), mixed(shares)
 
 
