@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _note_targets(dataset: AudioDataset) -> None:
     """Say why the labels are independent, if the clips require it."""
-    if number := dataset.not_single:
+    if number := dataset.num_not_single:
         print(
             f"{_PROGRAM}: {number:,} of {len(dataset.clips):,} clips have several labels or none: "
             "--targets sigmoid",

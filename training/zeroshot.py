@@ -115,7 +115,7 @@ def _training(weights: str, dataset: AudioDataset) -> str:
     trained_on = run_of(path).trained_on()
     if not trained_on:
         return "The clips that the model was trained on are not listed beside it."
-    before = {label for label, *_ in trained_on.values()}
+    before = {name for text, *_ in trained_on.values() for name in (text, *text.split(";"))}
     shared = [label for label in dataset.labels if label in before]
     names = f" ({name_some(shared)})" if shared else ""
     return f"The model was trained on other clips of {len(shared)} of these labels{names}."

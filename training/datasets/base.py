@@ -96,10 +96,10 @@ class AudioDataset:
     @property
     def exclusive(self) -> bool:
         """Whether each clip has exactly one label."""
-        return not self.not_single
+        return not self.num_not_single
 
     @property
-    def not_single(self) -> int:
+    def num_not_single(self) -> int:
         """Number of clips with several labels or none."""
         return sum(len(clip.labels) != 1 for clip in self.clips)
 

@@ -123,10 +123,10 @@ def recipe_for_dataset(arguments: argparse.Namespace, dataset: AudioDataset) -> 
         return recipe
     if arguments.targets is None:
         return recipe.override({"targets": "sigmoid"})
+    number, total = dataset.num_not_single, len(dataset.clips)
     raise ValueError(
-        f"{dataset.not_single:,} of {len(dataset.clips):,} clips of {dataset.name} have several "
-        f'labels or none, and targets="{recipe.targets}" gives each clip one. Leave out --targets, '
-        "or use sigmoid."
+        f"{number:,} of {total:,} clips of {dataset.name} have several labels or none, and "
+        f'targets="{recipe.targets}" gives each clip one. Leave out --targets, or use sigmoid.'
     )
 
 
