@@ -87,8 +87,8 @@ class SemanticAC(keras.Model):
         prompt: text around a label, with `{label}`.
         targets: form of the loss: `"diagonal"`, `"multi_positive"`, `"prototype"` or `"sigmoid"`,
             see `contrastive_loss`.
-        label_smoothing: how far each target moves from 0 or 1 towards 1 / K, in [0, 1]; not for
-            `"diagonal"`.
+        label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1) with
+            `"sigmoid"`, in [0, 1]; not for `"diagonal"`.
         random_texts: replace each label in its text by random letters: a control experiment that
             measures what the meaning of the labels contributes.
         token_ids: int (K, L), token ids of the labels' texts; tokenised here if not given. A saved
@@ -141,7 +141,7 @@ class SemanticAC(keras.Model):
         self.logit_scale = self._scalar("logit_scale", log_scale, AtMost(MAX_LOG_SCALE))
         self.logit_bias: keras.Variable | None = None
         if not self.exclusive:
-            # One of K labels to begin with, as SigLIP's -10 is one of the texts of a large batch.
+            # A score of 1 / (K + 1), as SigLIP's -10 suits the number of texts of a large batch.
             self.logit_bias = self._scalar("logit_bias", -math.log(max(1, len(labels))))
         self.label_embeddings: keras.Variable | None = None
         self.label_features: keras.Variable | None = None
@@ -189,7 +189,8 @@ class SemanticAC(keras.Model):
             labels: class names.
             prompt: text around a label, with `{label}`.
             targets: form of the loss, see `contrastive_loss`.
-            label_smoothing: how far each target moves from 0 or 1 towards 1 / K, in [0, 1].
+            label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1)
+                with `"sigmoid"`, in [0, 1].
             spec_augment: whether to apply `SpecAugment` to the log-mels while training.
             conv_stem: whether to use the preset's convolutional stem, if it has one, instead of a
                 patch embedding.
@@ -458,7 +459,9 @@ class SemanticAC(keras.Model):
         if len(y.shape) == 1:
             y = ops.one_hot(y, num_labels, dtype="float32")
         rate = self.label_smoothing
-        return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
+        # Independent labels start at this score, see the bias.
+        middle = 1 / num_labels if self.exclusive else 1 / (num_labels + 1)
+        return (1.0 - rate) * ops.cast(y, "float32") + rate * middle
 
     def fit(
         self,

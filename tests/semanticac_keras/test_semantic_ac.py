@@ -148,6 +148,23 @@ def test_one_label_suffices_where_labels_are_independent(nano, clips):
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("targets", "middle"), [("prototype", 1 / 3), ("sigmoid", 1 / 4)])
+def test_label_smoothing_moves_targets_towards_the_score_of_knowing_nothing(nano, targets, middle):
+    model = build(nano, targets=targets, label_smoothing=0.3)
+    y = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
+    logits = np.array([[2, -1, 0], [1, 0, -3]], np.float32)
+
+    def loss(y, **options):
+        result = model.compute_loss(
+            y=ops.convert_to_tensor(y), y_pred=ops.convert_to_tensor(logits), **options
+        )
+        return float(ops.convert_to_numpy(result))
+
+    smoothed = 0.7 * y + 0.3 * middle
+    assert loss(y) == pytest.approx(loss(smoothed, training=False), rel=1e-5)
+    assert loss(y) != pytest.approx(loss(y, training=False))
+
+
 def test_log_mels_and_waveforms_agree(untrained, clips):
     model = untrained
     log_mels = np.stack([log_mel(waveform, model.front_end) for waveform in clips[0]])

@@ -15,7 +15,7 @@ THRESHOLDS = (
     *(0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998, 0.999),
 )
 # An independent score takes nothing from the others, so that a faint sound may be clear at a low
-# one. Below 0.1 a label's own probability speaks against it.
+# one. Up to 0.1, label smoothing may have taught other sounds to score.
 INDEPENDENT_THRESHOLDS = (*(round(0.10 + 0.02 * step, 2) for step in range(10)), *THRESHOLDS)
 
 # The ended events at each threshold.
