@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-_BINS = 1024
+_BINS = 4096
 # log(1 + x) of the largest logit in a bin of its own.
 _LARGEST = math.log1p(110.0)
 
@@ -63,7 +63,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
         """Count targets (B, K) in [0, 1] by their logits (B, K)."""
         finite = ops.all(ops.isfinite(y_pred), axis=-1, keepdims=True)
         logits = ops.where(finite, ops.cast(y_pred, "float32"), -float("inf"))
-        # Finer around zero: about 0.01 there, 0.1 at 10.
+        # Finer around zero: 0.002 there, 0.03 at 10.
         place = ops.sign(logits) * ops.log1p(ops.abs(logits)) / _LARGEST
         bins = ops.clip(ops.floor((place + 1) / 2 * _BINS), 0, _BINS - 1)
         bins = ops.cast(bins, "int32") + _BINS * ops.arange(self.num_labels, dtype="int32")
