@@ -32,6 +32,7 @@ from semanticac_keras.inputs import (
 )
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss, l2_normalize
 from semanticac_keras.prompts import LabelTexts
+from semanticac_keras.scores import sigmoid, softmax
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
@@ -43,6 +44,8 @@ TextTower = TextEncoder | BertEncoder | ClassVectors
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
+# As in SigLIP.
+INITIAL_SIGMOID_LOG_SCALE = math.log(10.0)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -70,7 +73,9 @@ class SemanticAC(keras.Model):
     """Audio classifier whose classes are texts: it predicts the label nearest to the clip.
 
     The model computes logits: cosine similarities between clips and label texts, times a learned
-    scale. `model(x)` and `predict_on_batch` return these logits, `predict` returns probabilities.
+    scale. `model(x)` and `predict_on_batch` return these logits, `predict` returns probabilities:
+    their softmax. With `targets="sigmoid"` the labels are independent: a learned bias is added to
+    the logits, and `predict` returns their sigmoid, so that a clip may have several labels or none.
     Training encodes the texts in each step. Inference uses baked label embeddings, which `fit`
     renews before each validation and at the end of each epoch, so that checkpoints contain
     up-to-date embeddings.
@@ -82,10 +87,10 @@ class SemanticAC(keras.Model):
         tokenizer: callable from texts to token ids; a `ClassIndex` for `ClassVectors`.
         labels: class names, distinct.
         prompt: text around a label, with `{label}`.
-        targets: form of the loss: `"diagonal"`, `"multi_positive"` or `"prototype"`, see
-            `contrastive_loss`.
-        label_smoothing: share of each target spread evenly over all labels, in [0, 1]; not for
-            `"diagonal"`.
+        targets: form of the loss: `"diagonal"`, `"multi_positive"`, `"prototype"` or `"sigmoid"`,
+            see `contrastive_loss`.
+        label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1) with
+            `"sigmoid"`, in [0, 1]; not for `"diagonal"`.
         random_texts: replace each label in its text by random letters: a control experiment that
             measures what the meaning of the labels contributes.
         token_ids: int (N, L), token ids of the labels' texts; tokenised here if not given. A saved
@@ -138,14 +143,12 @@ class SemanticAC(keras.Model):
         self.targets = targets
         self.label_smoothing = label_smoothing
         self.random_texts = random_texts
-        self.logit_scale = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(INITIAL_LOG_SCALE),
-            constraint=AtMost(MAX_LOG_SCALE),
-            dtype="float32",
-            autocast=False,
-            name="logit_scale",
-        )
+        log_scale = INITIAL_LOG_SCALE if self.exclusive else INITIAL_SIGMOID_LOG_SCALE
+        self.logit_scale = self._scalar("logit_scale", log_scale, AtMost(MAX_LOG_SCALE))
+        self.logit_bias: keras.Variable | None = None
+        if not self.exclusive:
+            # A score of 1 / (K + 1), as SigLIP's -10 suits the number of texts of a large batch.
+            self.logit_bias = self._scalar("logit_bias", -math.log(max(1, len(labels))))
         self.label_embeddings: keras.Variable | None = None
         self.label_features: keras.Variable | None = None
         self._predicts_waveforms = True
@@ -154,6 +157,18 @@ class SemanticAC(keras.Model):
         self._texts: tuple[tuple[str, ...], ...] = ()
         self.built = True
         self._set_labels(labels, prompt, label_texts, token_ids)
+
+    def _scalar(
+        self, name: str, value: float, constraint: keras.constraints.Constraint | None = None
+    ) -> keras.Variable:
+        return self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            constraint=constraint,
+            dtype="float32",
+            autocast=False,
+            name=name,
+        )
 
     @classmethod
     def from_preset(
@@ -174,15 +189,16 @@ class SemanticAC(keras.Model):
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
-        The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy. Call
-        `compile` again to change them.
+        The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy, or none
+        with `targets="sigmoid"`. Call `compile` again to change them.
 
         Args:
             preset: one of `semanticac_keras.presets.PRESETS`.
             labels: class names.
             prompt: text around a label, with `{label}`.
             targets: form of the loss, see `contrastive_loss`.
-            label_smoothing: share of each target spread evenly over all labels, in [0, 1].
+            label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1)
+                with `"sigmoid"`, in [0, 1].
             spec_augment: whether to apply `SpecAugment` to the log-mels while training.
             conv_stem: whether to use the preset's convolutional stem, if it has one, instead of a
                 patch embedding.
@@ -234,7 +250,8 @@ class SemanticAC(keras.Model):
             label_texts=label_texts,
             name=preset,
         )
-        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=["accuracy"])
+        metrics = ["accuracy"] if model.exclusive else []
+        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=metrics)
         return model
 
     @classmethod
@@ -285,6 +302,11 @@ class SemanticAC(keras.Model):
         )
         model.logit_scale.assign(clap.log_scale)
         return model
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a clip has exactly one label, so that its scores sum to 1."""
+        return self.targets != "sigmoid"
 
     @property
     def front_end(self) -> FrontEnd:
@@ -438,7 +460,20 @@ class SemanticAC(keras.Model):
         """
         live = training and self.text_encoder.trainable
         texts = self.embed_labels() if live else self.label_embeddings
-        return ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
+        logits = ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
+        return logits if self.logit_bias is None else logits + self.logit_bias
+
+    def scores(self, logits: FloatArray) -> FloatArray:
+        """Turn logits into the scores that `predict` returns.
+
+        Args:
+            logits: float (n, K), such as `predict_on_batch` returns.
+
+        Returns:
+            Probabilities (n, K): the softmax of each row, or each logit's sigmoid if the labels are
+            independent.
+        """
+        return softmax(logits) if self.exclusive else sigmoid(logits)
 
     def _embed_texts(self, token_ids):
         """Encode tokenised texts: float32 unit vectors (n, C)."""
@@ -450,7 +485,7 @@ class SemanticAC(keras.Model):
 
         Args:
             x: unused.
-            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            y: as for `fit`.
             y_pred: float32 logits (B, K).
             sample_weight: optional (B,), weight of each clip.
             training: whether to apply label smoothing.
@@ -481,7 +516,9 @@ class SemanticAC(keras.Model):
         if len(y.shape) == 1:
             y = ops.one_hot(y, num_labels, dtype="float32")
         rate = self.label_smoothing
-        return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
+        # Independent labels start at this score, see the bias.
+        middle = 1 / num_labels if self.exclusive else 1 / (num_labels + 1)
+        return (1.0 - rate) * ops.cast(y, "float32") + rate * middle
 
     def fit(
         self,
@@ -499,7 +536,8 @@ class SemanticAC(keras.Model):
             x: waveforms or log-mels as for `predict`, or a dataset of batches
                 `(x, y)` or `(x, y, sample_weight)`, whose waveforms are one window long. Waveforms
                 of other lengths are cut into windows, which count as clips of their own.
-            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1. With
+                `targets="sigmoid"`, instead of shares, a target in [0, 1] of each label.
             *args: as in Keras.
             callbacks: as in Keras.
             validation_data: `(x, y)` or `(x, y, sample_weight)` in these forms, or a dataset.
@@ -562,7 +600,8 @@ class SemanticAC(keras.Model):
 
     def _examples(self, x, y, sample_weight) -> Examples:
         x = loaded(x, self.front_end.sample_rate_hz)
-        examples = as_windows(x, y, sample_weight, self.audio_tower, len(self.labels))
+        num_labels, exclusive = len(self.labels), self.exclusive
+        examples = as_windows(x, y, sample_weight, self.audio_tower, num_labels, exclusive)
         if is_waveforms(examples.x):
             windows = ops.convert_to_numpy(examples.x)
             return examples._replace(x=self.audio_tower.inputs_of(windows))
@@ -584,7 +623,7 @@ class SemanticAC(keras.Model):
             callbacks: as in Keras.
 
         Returns:
-            float32 (B, K), rows sum to 1.
+            float32 (B, K); rows sum to 1 unless `targets="sigmoid"`.
 
         Raises:
             ValueError: if a waveform is empty, not float, not finite or far outside [-1, 1], or a
@@ -597,12 +636,12 @@ class SemanticAC(keras.Model):
         self._expect(waveforms=is_waveforms(x))
         self.refresh_labels()
         if not is_waveforms(x):
-            return softmax(self._logits(x, batch_size, options))
+            return self.scores(self._logits(x, batch_size, options))
         windows, owners = self.audio_tower.windows_of(x)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
         logits = self._logits(self.audio_tower.inputs_of(windows), batch_size, options)
-        return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
+        return mean_by_owner(self.scores(logits), owners, owners[-1] + 1)
 
     def _logits(self, x, batch_size, options) -> FloatArray:
         with weights_kept(self):
@@ -760,16 +799,3 @@ def _expect_distinct(texts: Sequence[str], token_ids: npt.ArrayLike) -> None:
                 "`labels` must differ after tokenization, and so must their texts; it may ignore "
                 f"case and spaces. Received: {earlier!r} and {text!r}"
             )
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Softmax over the last axis.
-
-    Args:
-        logits: float (n, K).
-
-    Returns:
-        Probabilities (n, K), rows sum to 1.
-    """
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -35,8 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         labels = _labels(arguments)
         texts = read_texts(arguments.label_texts, labels)
+        model = model_from(arguments.weights, labels, arguments.prompt, texts)
+        if model.exclusive and len(labels) < 2:
+            raise ValueError(
+                "this model needs at least two labels, because it chooses between them. Received: "
+                f'{labels[0]}. Add other sounds of the place, such as "speech".'
+            )
         contract = export_tflite(
-            model_from(arguments.weights, labels, arguments.prompt, texts),
+            model,
             arguments.out,
             arguments.quantization,
             training={"weights": short_name(arguments.weights), "labels": "set without training"},
@@ -62,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {_PROGRAM}",
         description="Write a bundle for semanticac-edge that listens for the given labels, without "
-        "training. A sound gets the label whose text is nearest to it.",
+        "training. A sound gets the label whose text is nearest to it or, if the model was trained "
+        "with --targets sigmoid, every label whose text is near.",
     )
     parser.add_argument(
         "--weights",
@@ -73,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
-        "--labels", metavar="TEXT", help='two or more labels, such as "dog; smoke alarm; speech"'
+        "--labels", metavar="TEXT", help='the labels, such as "dog; smoke alarm; speech"'
     )
     labels.add_argument(
         "--labels-file", type=Path, metavar="FILE", help="text file of labels, one a line"
@@ -103,19 +110,15 @@ def _labels(arguments: argparse.Namespace) -> list[str]:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if there are fewer than two labels, or the file is not UTF-8.
+        ValueError: if there is no label, or the file is not UTF-8.
     """
     if arguments.labels_file is None:
         parts = arguments.labels.split(";")
     else:
         parts = arguments.labels_file.read_text(encoding="utf-8").splitlines()
     labels = [part.strip() for part in parts if part.strip()]
-    if len(labels) < 2:
-        raise ValueError(
-            "a bundle needs at least two labels, because a model chooses between them. "
-            f"Received: {', '.join(labels) or 'none'}. Add other sounds of the place, such as "
-            '"speech".'
-        )
+    if not labels:
+        raise ValueError('expected labels, such as "dog; speech". Received: none.')
     return labels
 
 

@@ -115,7 +115,7 @@ def _training(weights: str, dataset: AudioDataset) -> str:
     trained_on = run_of(path).trained_on()
     if not trained_on:
         return "The clips that the model was trained on are not listed beside it."
-    before = {label for label, *_ in trained_on.values()}
+    before = {name for text, *_ in trained_on.values() for name in (text, *text.split(";"))}
     shared = [label for label in dataset.labels if label in before]
     names = f" ({name_some(shared)})" if shared else ""
     return f"The model was trained on other clips of {len(shared)} of these labels{names}."
@@ -123,7 +123,13 @@ def _training(weights: str, dataset: AudioDataset) -> str:
 
 def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Classify all clips, write the results, and return the contents of `zeroshot.json`."""
-    training = _training(arguments.weights, dataset)  # refuses before anything is loaded
+    # Refuse before anything is loaded.
+    if not dataset.exclusive:
+        raise ValueError(
+            f"{dataset.name} has clips with several labels or none, and a text is chosen for each "
+            "clip. Name clips with one label each."
+        )
+    training = _training(arguments.weights, dataset)
     texts = read_texts(arguments.label_texts, dataset.labels)
     model = model_from(arguments.weights, dataset.labels, arguments.prompt, texts)
     evaluation = _evaluate(model, dataset)
@@ -161,7 +167,7 @@ def _evaluate(model: SemanticAC, dataset: AudioDataset) -> Evaluation:
     return Evaluation(
         dataset.labels,
         tuple(clip.name for clip in dataset.clips),
-        np.array([clip.label for clip in dataset.clips]),
+        dataset.truth(range(len(dataset.clips))),
         np.concatenate(parts),
     )
 

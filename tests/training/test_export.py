@@ -76,6 +76,14 @@ def test_a_bundle_listens_for_the_new_labels_and_streams_as_it_reads_files(run, 
     np.testing.assert_allclose(first.scores, model.predict(window[None], verbose=0)[0], atol=0.05)
 
 
+def test_one_label_suffices_if_the_labels_are_independent(micro, tmp_path, exported):
+    model = SemanticAC.from_preset(micro, ["a", "b"], targets="sigmoid")
+    model.save(tmp_path / "model.keras")
+    options = ["--labels", "smoke alarm", "--out", str(tmp_path / "m.tflite")]
+    assert export.main(["--weights", str(tmp_path), *options]) == 0
+    assert exported[0][0] == ("smoke alarm",)
+
+
 def test_labels_from_a_file_and_a_prompt(run, tmp_path, exported):
     (tmp_path / "labels.txt").write_text("dog\n\n  smoke alarm \n", encoding="utf-8")
     (tmp_path / "texts.toml").write_text('dog = ["dog", "puppy"]', encoding="utf-8")
@@ -107,7 +115,7 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--labels", "dog;"], "at least two labels, because a model chooses between them. Rec"),
+        (["--labels", "dog;"], "at least two labels, because it chooses between them. Rec"),
         (["--labels", " ; "], "Received: none"),
         (["--labels", "dog; dog"], "`labels` must be distinct. Repeated: ['dog']"),
         (["--labels", "Dog; dog"], "`labels` must differ after tokenization"),

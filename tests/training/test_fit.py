@@ -9,6 +9,7 @@ import subprocess
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
@@ -141,6 +142,61 @@ def test_recordings_of_any_kind_become_a_model(micro, micro_arguments, tmp_path,
     model = keras.saving.load_model(run / "model.keras")
     assert model.predict(files, verbose=0).shape == (18, 2)
     assert read_contract(run / "model.tflite").labels == ("high", "low")
+
+
+@pytest.fixture
+def several(micro, tmp_path):
+    """Options that train on hums and hisses, both at once, or neither, in four folds."""
+    rng, seconds = np.random.default_rng(0), np.arange(6000) / 8000
+    rows = ["filename,label,fold"]
+    for number in range(48):
+        hums, hisses = number % 2, number // 2 % 2
+        tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
+        sound = hums * tone + (0.1 * hisses + 0.001) * rng.standard_normal(seconds.size)
+        soundfile.write(tmp_path / f"{number}.wav", sound, 8000)
+        label = ";".join(hums * ["low_hum"] + hisses * ["hiss"])
+        rows.append(f"{number}.wav,{label},{1 + number // 12}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    data = ["--dataset", "folder", "--data-dir", str(tmp_path / "clips.csv"), "--preset", micro]
+    return [*data, "--out", str(tmp_path / "run")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("micro_arguments", "eager")
+def test_several_labels_a_clip_become_independent_scores(several, tmp_path, capsys):
+    options = ["--epochs", "8", "--optimizer", "adamw", "--learning-rate", "0.01", "--mixup", "0.1"]
+    assert command.main([*several, *options, "--validation-fold", "2"]) == 0
+    shown = capsys.readouterr()
+    assert "fold 1 of clips: mean average precision" in shown.out
+    assert "24 of 48 clips have several labels or none: --targets sigmoid" in shown.err
+    run = tmp_path / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["mean_average_precision"] > 0.9
+    assert metrics["per_class_f1"].keys() == {"hiss", "low hum"}
+    rows = Run(run).read_history()
+    best = max(row["val_mean_average_precision"] for row in rows)
+    assert metrics["validation"]["mean_average_precision"] == best
+    report = (run / "report.md").read_text()
+    assert "| label | clips | average precision | F1 | precision | recall |" in report
+    assert "selected epoch" in report
+    assert (run / "per_class_f1.png").exists()
+
+    contract = read_contract(run / "model.tflite")
+    assert not contract.exclusive
+    assert contract.training["recipe"]["targets"] == "sigmoid"
+    model = keras.saving.load_model(run / "model.keras")
+    neither, both = (tmp_path / f"{number}.wav" for number in (0, 3))
+    scores = model.predict([neither, both], verbose=0)
+    assert (scores[0] < scores[1]).all()
+
+
+def test_several_labels_a_clip_refuse_targets_of_one(several, micro_arguments, tmp_path, capsys):
+    assert command.main([*several, "--targets", "prototype"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "training.fit: error: 24 of 48 clips of clips have several labels or none, and "
+        'targets="prototype" gives each clip one. Leave out --targets, or use sigmoid.'
+    )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

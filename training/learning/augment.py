@@ -7,6 +7,9 @@ import numpy as np
 
 from edge.types import FloatArray
 
+# Least share at which a clip in a mixture counts as present: 19 dB below the other.
+_AUDIBLE_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -62,7 +65,11 @@ def augment(
 
 
 def mix(
-    inputs: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
+    inputs: FloatArray,
+    shares: FloatArray,
+    alpha: float,
+    rng: np.random.Generator,
+    exclusive: bool = True,
 ) -> tuple[FloatArray, FloatArray]:
     """Mix a batch with a permutation of itself (mixup).
 
@@ -71,6 +78,8 @@ def mix(
         shares: float32 label shares (B, K).
         alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
         rng: random number generator.
+        exclusive: whether a mixture has its labels by their shares. Otherwise it has all labels of
+            both clips, the larger target of each, unless one of them is inaudible.
 
     Returns:
         Mixed inputs (B, ...) and label shares (B, K); each clip keeps the larger share.
@@ -85,6 +94,9 @@ def mix(
         factor = kept.reshape(-1, *[1] * (values.ndim - 1))
         return factor * values + (1.0 - factor) * values[other]
 
+    if not exclusive:
+        audible = (1.0 - kept >= _AUDIBLE_SHARE)[:, np.newaxis]
+        return mixed(inputs), np.where(audible, np.maximum(shares, shares[other]), shares)
     return mixed(inputs), mixed(shares)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from edge.config.options import CommandParser, argument_keywords, flag, typed_fields
 from semanticac_keras.checkpoints.registry import is_tagger
-from training.datasets import DATASETS, Decoder
+from training.datasets import DATASETS, AudioDataset, Decoder
 from training.learning.augment import Augmentation
 from training.learning.recipes import RECIPES, Recipe, recipe_for
 
@@ -118,6 +118,24 @@ def parse_passing_on(
         conflict_handler="resolve",
     )
     return parser.parse_args(argv), own.parse_known_args(argv)[1]
+
+
+def recipe_for_dataset(arguments: argparse.Namespace, dataset: AudioDataset) -> Recipe:
+    """Return the chosen recipe, with independent labels if clips have several or none.
+
+    Raises:
+        ValueError: if a value is not allowed, or the targets suit only clips with one label.
+    """
+    recipe = chosen_recipe(arguments)
+    if dataset.exclusive or recipe.targets == "sigmoid":
+        return recipe
+    if arguments.targets is None:
+        return recipe.override({"targets": "sigmoid"})
+    number, total = dataset.num_not_single, len(dataset.clips)
+    raise ValueError(
+        f"{number:,} of {total:,} clips of {dataset.name} have several labels or none, and "
+        f'targets="{recipe.targets}" gives each clip one. Leave out --targets, or use sigmoid.'
+    )
 
 
 def chosen_recipe(arguments: argparse.Namespace) -> Recipe:

@@ -58,10 +58,11 @@ def load_own_model(source: Path) -> SemanticAC:
 
 
 def load_own_weights(model: SemanticAC, source: Path) -> None:
-    """Take over the weights of both towers and the logit scale, and bake the label embeddings.
+    """Take over the weights of both towers, and bake the label embeddings.
 
-    The labels may differ. Learned class vectors (`texts="none"`) are taken over for equal labels
-    only.
+    The logit scale and bias are taken over from a model that scores alike, exclusively or
+    independently. The labels may differ. Learned class vectors (`texts="none"`) are taken over for
+    equal labels only.
 
     Args:
         model: model that receives the weights.
@@ -76,7 +77,10 @@ def load_own_weights(model: SemanticAC, source: Path) -> None:
     for (_, theirs), (_, mine) in zip(_parts(other), _parts(model), strict=True):
         if not isinstance(mine, ClassVectors) or other.labels == model.labels:
             mine.set_weights(theirs.get_weights())
-    model.logit_scale.assign(other.logit_scale)
+    if other.exclusive == model.exclusive:
+        model.logit_scale.assign(other.logit_scale)
+        if model.logit_bias is not None:
+            model.logit_bias.assign(other.logit_bias)
     model.bake_labels()
 
 

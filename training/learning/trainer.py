@@ -18,7 +18,7 @@ from training.learning.batches import (
     Batches,
     EmbeddingBatches,
     TrainingBatches,
-    one_hot,
+    label_shares,
 )
 from training.learning.callbacks import (
     ProgressBar,
@@ -32,7 +32,7 @@ from training.learning.callbacks import (
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import ONE_DEVICE, Devices, device_kind
 from training.learning.interrupts import stopping_between_steps
-from training.learning.metrics import Accuracy
+from training.learning.metrics import Accuracy, MeanAveragePrecision
 from training.learning.recipes import Recipe
 from training.runs.run import Row, Run, RunError, best_epoch
 
@@ -114,7 +114,9 @@ def learn(job: Job) -> Learned:
     with job.devices.scope():
         optimizer = recipe.make_optimizer(batches.steps_per_epoch)
         # As an object, it gets its variables before the step is traced, see `build_optimizer`.
-        model.compile(optimizer, metrics=[Accuracy()])
+        num_labels = len(job.dataset.labels)
+        metric = Accuracy() if job.dataset.exclusive else MeanAveragePrecision(num_labels)
+        model.compile(optimizer, metrics=[metric])
         finished = _train(job, material)
     clips_per_epoch = batches.steps_per_epoch * batches.batch_size
     return Learned(clips, clips_per_epoch, finished, material.embeddings)
@@ -123,7 +125,7 @@ def learn(job: Job) -> Learned:
 def _sounds(job: Job, clips: list[FloatArray]) -> Material:
     """Prepare a training on augmented waveforms or, on a CPU, their log-mels."""
     recipe, split, front_end = job.recipe, job.split, job.model.front_end
-    labels = np.array([clip.label for clip in job.dataset.clips])
+    labels = job.dataset.truth(range(len(clips)))
     training_clips = clips
     if recipe.training_rate_hz not in (0, front_end.sample_rate_hz):
         training_clips = load_clips(job.dataset, recipe.training_rate_hz, progress=True)
@@ -136,11 +138,12 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
         recipe.augmentation,
         recipe.seed,
         front_end if device_kind() == "cpu" else None,
+        job.model.exclusive,
     )
     validation = None
     if split.watched.size:
         windows, owners = job.model.audio_tower.windows_of([clips[i] for i in split.watched])
-        shares = one_hot(labels[split.watched][owners], len(job.dataset.labels))
+        shares = label_shares(labels[split.watched][owners], len(job.dataset.labels))
         validation = (batches.inputs(windows), shares)
     return Material(batches, split.train, validation)
 
@@ -148,7 +151,7 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
 def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Material:
     """Prepare a training on a tagger's embeddings of all windows."""
     recipe, num_labels = job.recipe, len(job.dataset.labels)
-    labels = np.array([clip.label for clip in job.dataset.clips])
+    labels = job.dataset.truth(range(len(clips)))
     embeddings = load_embeddings(job.dataset, tower, clips, progress=True)
     windows, owners = embeddings
     train, watched = (
@@ -161,10 +164,11 @@ def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Materi
         recipe.batch_size,
         recipe.augmentation.mixup,
         recipe.seed,
+        job.model.exclusive,
     )
     validation = None
     if watched.size:
-        validation = (windows[watched], one_hot(labels[owners[watched]], num_labels))
+        validation = (windows[watched], label_shares(labels[owners[watched]], num_labels))
     return Material(batches, owners[train], validation, embeddings)
 
 

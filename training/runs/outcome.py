@@ -16,10 +16,11 @@ from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
 from training.datasets.cache import Embeddings
 from training.datasets.split import Split
-from training.runs.evaluation import Evaluation
+from training.runs.evaluation import Predictions
 from training.runs.files import cannot_write, writing
 from training.runs.plots import plot_stream
-from training.runs.run import Row, Run, best_epoch
+from training.runs.run import Row, Run, best_epoch, validated
+from training.runs.tagging import predictions_of
 
 _CHECKED_CLIPS = 16
 _EXAMPLE_CLIPS = 6
@@ -63,7 +64,7 @@ def test(
     clips: Sequence[FloatArray],
     run: Run,
     embeddings: Embeddings | None,
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Predictions, dict[str, Any]]:
     """Evaluate the last epoch and, with a validation fold, the selected epoch.
 
     Args:
@@ -78,40 +79,40 @@ def test(
     Returns:
         Predictions of the final weights, and entries for `metrics.json`.
     """
-    held_out = [dataset.clips[i] for i in split.test]
-    names = tuple(clip.name for clip in held_out)
-    truth = np.array([clip.label for clip in held_out])
+    names = tuple(dataset.clips[i].name for i in split.test)
+    truth = dataset.truth(split.test)
 
-    def predict() -> Evaluation:
+    def predict() -> Predictions:
         if embeddings is None:
-            probabilities = model.predict(clips, verbose=0)
+            scores = model.predict(clips, verbose=0)
         else:
             by_window = model.predict(embeddings.windows, verbose=0)
-            probabilities = mean_by_owner(by_window, embeddings.owners, len(clips))
-        return Evaluation(dataset.labels, names, truth, probabilities)
+            scores = mean_by_owner(by_window, embeddings.owners, len(clips))
+        return predictions_of(dataset.labels, names, truth, scores)
 
     evaluation = predict()
-    figures: dict[str, Any] = {"accuracy_last_epoch": evaluation.accuracy}
+    key = evaluation.key
+    figures: dict[str, Any] = {f"{key}_last_epoch": evaluation.quality}
     history = run.read_history()
     selected = None if split.validation_fold is None else best_epoch(history)
     if selected is not None:
         model.load_weights(run.selected(selected))
         evaluation = predict()
-        figures["accuracy_selected_on_validation"] = evaluation.accuracy
+        figures[f"{key}_selected_on_validation"] = evaluation.quality
         figures["validation"] = {
             "fold": split.validation_fold,
             "clips": len(split.validation),
             "epoch": selected,
-            "accuracy": history[selected - 1]["val_accuracy"],
+            key: validated(history[selected - 1]),
         }
-    return evaluation, {"accuracy": evaluation.accuracy, **figures}
+    return evaluation, {key: evaluation.quality, **figures}
 
 
 def export(
     model: SemanticAC,
     dataset: AudioDataset,
+    compared: Sequence[int] | IntArray,
     clips: Sequence[FloatArray],
-    truth: IntArray,
     run: Run,
     receipt: dict[str, Any],
     quantization: Quantization,
@@ -121,8 +122,8 @@ def export(
     Args:
         model: trained model.
         dataset: dataset of the training.
-        clips: waveforms of the test clips, on which the bundle is compared with the model.
-        truth: label index of each of them, (clips,).
+        compared: indices of the test clips, on which the bundle is compared with the model.
+        clips: waveforms of them.
         run: run that receives the bundle.
         receipt: description of the training, for the bundle's contract.
         quantization: quantization of the bundle.
@@ -148,7 +149,7 @@ def export(
     except OSError as error:
         raise cannot_write(bundle, error) from error
     if dataset.name == "demo":
-        _write_example(run.directory, clips, [dataset.labels[i] for i in truth])
+        _write_example(run.directory, clips, [dataset.text(dataset.clips[i]) for i in compared])
     return {"quantization": quantization, **contract.parity}
 
 

@@ -77,3 +77,16 @@ def test_mixup_mixes_clips_and_labels_with_the_same_weights():
     np.testing.assert_allclose(mixed_shares.sum(1), 1, atol=1e-6)
     assert (mixed_shares.diagonal() >= 0.5).all()
     assert mix(waveforms, shares, 0.0, rng())[0] is waveforms
+
+
+def test_a_mixture_has_all_labels_of_both_clips_if_labels_are_independent():
+    targets = np.array([[1, 0, 0], [0, 0.4, 1], [0, 0, 0]], np.float32)
+    shares = []
+    for seed in range(20):
+        mixed, found = mix(np.eye(3, dtype=np.float32), targets, 0.5, rng(seed), exclusive=False)
+        # A clip with less than a tenth cannot be heard.
+        expected = [targets[row >= 0.1].max(axis=0) for row in mixed]
+        np.testing.assert_array_equal(found, expected)
+        shares += mixed[mixed > 0].tolist()
+    assert sum(share < 0.1 for share in shares) > 5
+    assert sum(0.1 <= share < 0.5 for share in shares) > 5
