@@ -111,6 +111,7 @@ class TrainingBatches(Batches):
         seed: seed of the order and of the augmentation.
         front_end: computes the log-mels here, on the host. None passes waveforms to the model,
             which suits an accelerator.
+        whole_repeats: how a short clip is repeated, see `semanticac_keras.AudioTower`.
     """
 
     def __init__(
@@ -123,12 +124,14 @@ class TrainingBatches(Batches):
         augmentation: Augmentation,
         seed: int,
         front_end: FrontEnd | None = None,
+        whole_repeats: bool = False,
     ) -> None:
         super().__init__(labels, num_labels, batch_size, seed)
         self.front_end = front_end
         self.waveforms = waveforms
         self.window_samples = window_samples
         self.augmentation = augmentation
+        self.whole_repeats = whole_repeats
         self._unchanging = self._log_mels_if_unchanging()
 
     def batch(self, number: int) -> Batch:
@@ -137,9 +140,12 @@ class TrainingBatches(Batches):
         if self._unchanging is not None:
             return self._unchanging[chosen], self.shares[chosen]
         rng = np.random.default_rng([self.seed, 1, number])
-        size, changes = self.window_samples, self.augmentation
-        windows = np.stack([augment(self.waveforms[i], size, changes, rng) for i in chosen])
-        waveforms, shares = mix(windows, self.shares[chosen], changes.mixup, rng)
+        changes = self.augmentation
+        views = [
+            augment(self.waveforms[i], self.window_samples, changes, rng, self.whole_repeats)
+            for i in chosen
+        ]
+        waveforms, shares = mix(np.stack(views), self.shares[chosen], changes.mixup, rng)
         return self.inputs(waveforms), shares
 
     def inputs(self, waveforms: FloatArray) -> FloatArray:

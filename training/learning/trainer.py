@@ -131,6 +131,7 @@ def _sounds(job: Job, clips: list[FloatArray]) -> Material:
         recipe.augmentation,
         recipe.seed,
         front_end if device_kind() == "cpu" else None,
+        job.model.audio_tower.whole_repeats,
     )
     validation = None
     if split.watched.size:
