@@ -1,4 +1,4 @@
-"""Similarity heads, from the token map to the shared space: the rows of the paper's Table 3, and CLAP's."""
+"""Similarity heads, from the token map to the shared space: the paper's Table 3, and CLAP's."""
 
 import math
 from typing import Literal

@@ -15,7 +15,7 @@ from training.datasets import DatasetError, load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.augment import Augmentation
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
-from training.learning.recipes import Recipe
+from training.learning.recipes import CLAP, Recipe
 from training.runs.cost import tower_costs
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
@@ -212,7 +212,8 @@ def _train(
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
     recipes = {variant: chosen_recipe(fit.parse(line)) for variant, line in options.items()}
     first = variants[0]
-    if arguments.weights and len({_architecture(recipe) for recipe in recipes.values()}) > 1:
+    architectures = {_architecture(recipe) for recipe in recipes.values()}
+    if arguments.weights and recipes[first].preset != CLAP and len(architectures) > 1:
         raise ValueError(
             f"--weights fits one architecture, and table {arguments.table} compares several"
         )

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +23,7 @@ from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, training_options
 from training.learning.own_weights import seen_clips
+from training.learning.trained_model import own_path
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
@@ -136,7 +136,7 @@ def fit(job: Job) -> int:
             "validation_fold": split.validation_fold,
             **({} if evaluation is None else {"accuracy": evaluation.accuracy}),
             "held_out_clips": len(split.test),
-            "recipe": asdict(job.recipe),
+            "recipe": job.recipe.to_json(),
         }
         compared = split.test if split.test.size else split.train
         figures["export"] = outcome.export(
@@ -189,13 +189,13 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
         "fold": fold if fold != NO_FOLD else None,
         "validation_fold": arguments.validation_fold,
-        "recipe": asdict(chosen_recipe(arguments)),
+        "recipe": chosen_recipe(arguments).to_json(),
         "weights": {
             "audio": arguments.audio_weights,
             **({} if arguments.tagger_rate == 16_000 else {"tagger_rate": arguments.tagger_rate}),
             "text": arguments.text_weights,
             "vocabulary": arguments.bpe_vocab and str(arguments.bpe_vocab),
-            "model": arguments.weights and str(arguments.weights),
+            "model": arguments.weights and str(Path(arguments.weights)),
         },
     }
 
@@ -216,8 +216,9 @@ def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: in
             raise ValueError("--fold none trains on all clips; leave out --validation-fold")
         return Split.whole(dataset)
     split = Split.of(dataset, fold, arguments.validation_fold)
-    if arguments.weights:
-        trained_on = seen_clips(arguments.weights, dataset)
+    own_model = own_path(arguments.weights) if arguments.weights else None
+    if own_model is not None:
+        trained_on = seen_clips(own_model, dataset)
         tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
         if seen := [name for name in tested if name in trained_on]:
             raise ValueError(
