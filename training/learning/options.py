@@ -123,13 +123,12 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
     """
     names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
     values = {name: getattr(arguments, name, None) for name in names}
-    clap = bool(arguments.weights) and is_clap(arguments.weights)
-    if clap and arguments.preset:
-        raise ValueError(
-            f"--weights {arguments.weights} is no run or .keras file of a preset, so that --preset "
-            "does not apply to it; correct the path, or leave out --preset"
-        )
-    if clap:
+    if clap := bool(arguments.weights) and is_clap(arguments.weights):
+        if arguments.preset:
+            raise ValueError(
+                f"--weights {arguments.weights} is no model of a preset; leave out --preset, or "
+                "correct the path"
+            )
         values["preset"] = CLAP
     if arguments.recipe:
         recipe = RECIPES[arguments.recipe]

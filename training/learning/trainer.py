@@ -165,25 +165,26 @@ def _embeddings(job: Job, tower: TaggerTower, clips: list[FloatArray]) -> Materi
 def _train(job: Job, material: Material) -> bool:
     """Train to the last epoch; return False after an interrupt. The model is usable either way."""
     model, recipe, run, batches = job.model, job.recipe, job.run, material.batches
-    phases, first_epoch = _begin(job, batches.steps_per_epoch)
+    steps_per_epoch = batches.steps_per_epoch
+    phases, first_epoch = _begin(job, steps_per_epoch)
     bar = ProgressBar(recipe.epochs, first_epoch)
     rows = run.read_history()[:first_epoch]
     if job.split.validation_fold is not None:
         _restore_selected(model, run, rows)
 
     def names_of(epoch: int, batch: int) -> list[str]:
-        chosen = batches.chosen(epoch * batches.steps_per_epoch + batch)
+        chosen = batches.chosen(epoch * steps_per_epoch + batch)
         return [job.dataset.clips[i].name for i in material.clips[chosen]]
 
     try:
         with stopping_between_steps() as interrupt:
             for phase in phases:
                 if phase is not phases[0]:
-                    phase.begin(model, recipe, batches.steps_per_epoch)
+                    phase.begin(model, recipe, steps_per_epoch)
                 initial_epoch = max(first_epoch, phase.first_epoch)
                 model.fit(
                     job.devices.share(batches.generate(initial_epoch)),
-                    steps_per_epoch=batches.steps_per_epoch,
+                    steps_per_epoch=steps_per_epoch,
                     initial_epoch=initial_epoch,
                     epochs=phase.end,
                     validation_data=material.validation,
@@ -222,10 +223,12 @@ def _begin(job: Job, steps_per_epoch: int) -> tuple[list[Phase], int]:
         with h5py.File(checkpoint) as file:
             stored = len(file["optimizer/vars"])
         while len(job.model.optimizer.variables) != stored:
+            if len(phases) == 1:
+                raise ValueError("its optimizer was made for other weights")
             del phases[0]
             phases[0].begin(job.model, job.recipe, steps_per_epoch)
         job.model.load_weights(checkpoint)
-    except (IndexError, KeyError, OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]  # Keras adds all shapes of a mismatch
         raise RunError(f"{checkpoint} cannot be read: {reason}") from error
     return phases, phases[0].first_epoch + int(job.model.optimizer.iterations) // steps_per_epoch
