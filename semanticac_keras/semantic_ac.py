@@ -193,7 +193,8 @@ class SemanticAC(keras.Model):
         with `targets="sigmoid"`. Call `compile` again to change them.
 
         Args:
-            preset: one of `semanticac_keras.presets.PRESETS`.
+            preset: one of `semanticac_keras.presets.PRESETS`; any name if both towers and the
+                tokenizer are given.
             labels: class names.
             prompt: text around a label, with `{label}`.
             targets: form of the loss, see `contrastive_loss`.
@@ -263,11 +264,12 @@ class SemanticAC(keras.Model):
         tokenizer: SubwordTokenizer | None = None,
         label_texts: LabelTexts | None = None,
     ) -> Self:
-        """Create a model from a published CLAP, which classifies without training.
+        """Create a compiled model from a published CLAP, which classifies without training.
 
         It has CLAP's front end (48 kHz, windows of 10 s), both towers with their MLPs, and the
-        logit scale of audio clips. The text encoder is frozen: `fit`, which needs `compile` before,
-        trains the audio tower and the logit scale.
+        logit scale of audio clips. The text encoder is frozen: `fit` trains the audio tower and the
+        logit scale. The optimiser is AdamW (learning rate 1e-5, weight decay 0.05), the metric
+        accuracy. Call `compile` again to change them.
 
         Args:
             source: `"clap-htsat-unfused"`, which is downloaded once; a directory as published at
@@ -301,6 +303,7 @@ class SemanticAC(keras.Model):
             name="clap",
         )
         model.logit_scale.assign(clap.log_scale)
+        model.compile(keras.optimizers.AdamW(1e-5, weight_decay=0.05), metrics=["accuracy"])
         return model
 
     @property

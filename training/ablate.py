@@ -20,7 +20,7 @@ from training.learning.options import (
     parse_passing_on,
     recipe_for_dataset,
 )
-from training.learning.recipes import Recipe
+from training.learning.recipes import CLAP, Recipe
 from training.runs.cost import tower_costs
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
@@ -219,7 +219,8 @@ def _train(
         variant: recipe_for_dataset(fit.parse(line), dataset) for variant, line in options.items()
     }
     first = variants[0]
-    if arguments.weights and len({_architecture(recipe) for recipe in recipes.values()}) > 1:
+    architectures = {_architecture(recipe) for recipe in recipes.values()}
+    if arguments.weights and recipes[first].preset != CLAP and len(architectures) > 1:
         raise ValueError(
             f"--weights fits one architecture, and table {arguments.table} compares several"
         )

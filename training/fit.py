@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +22,7 @@ from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, recipe_for_dataset, training_options
 from training.learning.own_weights import seen_clips
 from training.learning.texts import read_texts
+from training.learning.trained_model import own_path
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
@@ -150,7 +150,7 @@ def fit(job: Job) -> int:
             "validation_fold": split.validation_fold,
             **({} if evaluation is None else {evaluation.key: evaluation.quality}),
             "held_out_clips": len(split.test),
-            "recipe": asdict(job.recipe),
+            "recipe": job.recipe.to_json(),
         }
         compared = split.test if split.test.size else split.train
         figures["export"] = outcome.export(
@@ -209,14 +209,14 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
         "fold": fold if fold != NO_FOLD else None,
         "validation_fold": arguments.validation_fold,
-        "recipe": asdict(recipe_for_dataset(arguments, dataset)),
+        "recipe": recipe_for_dataset(arguments, dataset).to_json(),
         "label_texts": read_texts(arguments.label_texts, dataset.labels),
         "weights": {
             "audio": arguments.audio_weights,
             **({} if arguments.tagger_rate == 16_000 else {"tagger_rate": arguments.tagger_rate}),
             "text": arguments.text_weights,
             "vocabulary": arguments.bpe_vocab and str(arguments.bpe_vocab),
-            "model": arguments.weights and str(arguments.weights),
+            "model": arguments.weights and str(Path(arguments.weights)),
         },
     }
 
@@ -237,8 +237,9 @@ def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: in
             raise ValueError("--fold none trains on all clips; leave out --validation-fold")
         return Split.whole(dataset)
     split = Split.of(dataset, fold, arguments.validation_fold)
-    if arguments.weights:
-        trained_on = seen_clips(arguments.weights, dataset)
+    own_model = own_path(arguments.weights) if arguments.weights else None
+    if own_model is not None:
+        trained_on = seen_clips(own_model, dataset)
         tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
         if seen := [name for name in tested if name in trained_on]:
             raise ValueError(

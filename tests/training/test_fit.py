@@ -479,6 +479,11 @@ def test_sounds_heard_by_a_tagger_cannot_be_augmented(tagger_arguments, options,
     assert "a tagger's embeddings are computed once" in capsys.readouterr().err
 
 
+def test_a_tagger_has_no_epochs_of_the_head_alone(tagger_arguments, capsys):
+    assert command.main([*tagger_arguments, "--head-epochs", "1"]) == 1
+    assert "a tagger stays as it is in all epochs; leave out" in capsys.readouterr().err
+
+
 def test_a_wrong_tagger_is_one_line(tagger_arguments, tmp_path, capsys):
     (tmp_path / "page.tflite").write_text("<html>")
     assert command.main([*tagger_arguments, "--audio-weights", str(tmp_path / "page.tflite")]) == 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.types import FloatArray
+from semanticac_keras.audio_tower import fit_to_window
 
 # Least share at which a clip in a mixture counts as present: 19 dB below the other.
 _AUDIBLE_SHARE = 0.1
@@ -35,7 +36,11 @@ class Augmentation:
 
 
 def augment(
-    waveform: FloatArray, window_samples: int, augmentation: Augmentation, rng: np.random.Generator
+    waveform: FloatArray,
+    window_samples: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    whole_repeats: bool = False,
 ) -> FloatArray:
     """Return one augmented view of a clip.
 
@@ -44,12 +49,13 @@ def augment(
         window_samples: length of the result.
         augmentation: changes to apply.
         rng: random number generator.
+        whole_repeats: how a short clip is repeated, see `semanticac_keras.AudioTower`.
 
     Returns:
         float32 (window_samples,).
     """
     if waveform.size < window_samples:
-        waveform = np.resize(waveform, window_samples)
+        [waveform] = fit_to_window(waveform, window_samples, whole_repeats=whole_repeats)
     if rng.random() < augmentation.time_flip:
         waveform = waveform[::-1]
     if augmentation.time_scale > 1.0:

@@ -123,6 +123,7 @@ class TrainingBatches(Batches):
         front_end: computes the log-mels here, on the host. None passes waveforms to the model,
             which suits an accelerator.
         exclusive: see `Batches`.
+        whole_repeats: how a short clip is repeated, see `semanticac_keras.AudioTower`.
     """
 
     def __init__(
@@ -136,12 +137,14 @@ class TrainingBatches(Batches):
         seed: int,
         front_end: FrontEnd | None = None,
         exclusive: bool = True,
+        whole_repeats: bool = False,
     ) -> None:
         super().__init__(labels, num_labels, batch_size, seed, exclusive)
         self.front_end = front_end
         self.waveforms = waveforms
         self.window_samples = window_samples
         self.augmentation = augmentation
+        self.whole_repeats = whole_repeats
         self._unchanging = self._log_mels_if_unchanging()
 
     def batch(self, number: int) -> Batch:
@@ -150,10 +153,12 @@ class TrainingBatches(Batches):
         if self._unchanging is not None:
             return self._unchanging[chosen], self.shares[chosen]
         rng = np.random.default_rng([self.seed, 1, number])
-        size, changes = self.window_samples, self.augmentation
-        windows = np.stack([augment(self.waveforms[i], size, changes, rng) for i in chosen])
-        shares = self.shares[chosen]
-        waveforms, shares = mix(windows, shares, changes.mixup, rng, self.exclusive)
+        changes, shares = self.augmentation, self.shares[chosen]
+        views = [
+            augment(self.waveforms[i], self.window_samples, changes, rng, self.whole_repeats)
+            for i in chosen
+        ]
+        waveforms, shares = mix(np.stack(views), shares, changes.mixup, rng, self.exclusive)
         return self.inputs(waveforms), shares
 
     def inputs(self, waveforms: FloatArray) -> FloatArray:

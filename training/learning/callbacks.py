@@ -191,7 +191,9 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar = create_progress("percent")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Draw the bar."""
+        """Draw the bar, once for all phases."""
+        if self.bar.tasks:
+            return
         steps = self.params["steps"] or 1
         self.task = self.bar.add_task(
             "training", total=self.epochs * steps, completed=self.first_epoch * steps

@@ -10,7 +10,8 @@ from edge.config.options import CommandParser, argument_keywords, flag, typed_fi
 from semanticac_keras.checkpoints.registry import is_tagger
 from training.datasets import DATASETS, AudioDataset, Decoder
 from training.learning.augment import Augmentation
-from training.learning.recipes import RECIPES, Recipe, recipe_for
+from training.learning.recipes import CLAP, RECIPES, Recipe, recipe_for
+from training.learning.trained_model import is_clap
 
 LABEL_TEXTS: dict[str, Any] = {
     "type": Path,
@@ -55,8 +56,10 @@ def training_options(
         needs_dataset: whether `--dataset` is required.
     """
     parser = CommandParser(add_help=False, parents=[dataset_options(needs_dataset)])
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's recipe")
-    presets = sorted({recipe.preset for recipe in RECIPES.values()})
+    parser.add_argument(
+        "--recipe", choices=sorted(RECIPES), help="default: that of the weights or the preset"
+    )
+    presets = sorted({recipe.preset for recipe in RECIPES.values()} - {CLAP})
     parser.add_argument("--preset", choices=presets, help="default: the recipe's preset, or tiny")
     parser.add_argument(
         "--audio-weights",
@@ -79,9 +82,9 @@ def training_options(
     )
     parser.add_argument(
         "--weights",
-        type=Path,
-        metavar="RUN",
-        help="start from your own model: a run directory or a .keras file; its labels may differ",
+        metavar="SRC",
+        help="start from a pretrained model: a path or name, such as clap-htsat-unfused; or your "
+        "own, a run directory or a .keras file; its labels may differ",
     )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
     parser.add_argument("--label-texts", **LABEL_TEXTS)
@@ -139,17 +142,26 @@ def recipe_for_dataset(arguments: argparse.Namespace, dataset: AudioDataset) -> 
 
 
 def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the named recipe, a tagger's or the preset's, with the fields set on the command line.
+    """Return the recipe that is named or follows from weights or preset, with the fields set.
 
     Raises:
         ValueError: if a value is not allowed.
     """
     names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
     values = {name: getattr(arguments, name, None) for name in names}
+    if clap := bool(arguments.weights) and is_clap(arguments.weights):
+        if arguments.preset:
+            raise ValueError(
+                f"--weights {arguments.weights} is no model of a preset; leave out --preset, or "
+                "correct the path"
+            )
+        values["preset"] = CLAP
     if arguments.recipe:
         recipe = RECIPES[arguments.recipe]
     elif arguments.audio_weights and is_tagger(arguments.audio_weights):
         recipe = RECIPES["tagger"]
+    elif clap:
+        recipe = RECIPES["finetune"]
     else:
         recipe = recipe_for(arguments.preset or "tiny")
     return recipe.override(

@@ -1,11 +1,12 @@
-"""A trained model with other labels, without training: one's own, or a published one."""
+"""A trained model with other labels: one's own, or a published one."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC, prompts
 from semanticac_keras.prompts import LabelTexts
-from training.learning.own_weights import load_own_model
+from training.learning.own_weights import load_own_model, run_of
+from training.learning.recipes import CLAP
 from training.runs.run import Run
 
 
@@ -17,7 +18,18 @@ def own_path(source: str) -> Path | None:
     """
     path = Path(source).expanduser()
     run = Run(path)
-    return path if path.suffix == ".keras" or run.model.exists() or run.history.exists() else None
+    is_run = any(file.exists() for file in (run.model, run.history, run.clips))
+    return path if path.suffix == ".keras" or is_run else None
+
+
+def is_clap(source: str) -> bool:
+    """Return whether a source is a published model, or one's own that began as one.
+
+    Args:
+        source: as for `model_from`.
+    """
+    path = own_path(source)
+    return path is None or run_of(path).preset == CLAP
 
 
 def model_from(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -47,7 +46,7 @@ def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str
         "licence": dataset.licence,
         "citation": dataset.citation,
     }
-    settings = {"data": data, "recipe": asdict(recipe)}
+    settings = {"data": data, "recipe": recipe.to_json()}
     if run.config.exists():
         run.check_same(settings)
         if run.metrics.exists():

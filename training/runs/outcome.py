@@ -1,5 +1,6 @@
 """Results of a training: metrics, predictions and the exported bundle."""
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -96,7 +97,10 @@ def test(
     history = run.read_history()
     selected = None if split.validation_fold is None else best_epoch(history)
     if selected is not None:
-        model.load_weights(run.selected(selected))
+        with warnings.catch_warnings():
+            # Epochs of another phase of the training had another optimizer.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model.load_weights(run.selected(selected))
         evaluation = predict()
         figures[f"{key}_selected_on_validation"] = evaluation.quality
         figures["validation"] = {

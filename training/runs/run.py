@@ -67,6 +67,14 @@ class Run:
         """Metrics of the run; the file exists only if the run is finished."""
         return self.directory / "metrics.json"
 
+    @property
+    def preset(self) -> str | None:
+        """The recipe's preset; None without a recipe."""
+        if not self.config.exists():
+            return None
+        recipe = json.loads(self.config.read_text()).get("recipe", {})
+        return recipe.get("preset")
+
     def selected(self, epoch: int) -> Path:
         """Weights after an epoch that was the best so far on the validation fold."""
         return self.directory / f"selected-{epoch}.weights.h5"

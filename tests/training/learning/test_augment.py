@@ -26,6 +26,11 @@ def test_a_shorter_clip_is_repeated():
     )
 
 
+def test_a_shorter_clip_can_be_repeated_whole_before_silence():
+    result = augment(RAMP[:300] + 1, 1000, Augmentation(), rng(), whole_repeats=True)
+    np.testing.assert_array_equal(result, [*np.tile(RAMP[:300] + 1, 3), *np.zeros(100)])
+
+
 def test_time_flip_has_its_probability():
     flipped = [
         augment(RAMP, 1000, Augmentation(time_flip=0.3), rng(seed))[0] == 999 for seed in range(500)

@@ -62,6 +62,15 @@ def test_fewer_clips_than_a_batch_make_one_batch():
     assert waveforms.dtype == shares.dtype == np.float32
 
 
+def test_short_clips_are_repeated_as_the_tower_repeats_them():
+    clips = [np.full(300, 0.5, np.float32)] * 2
+    for whole, silent in ((False, 0), (True, 100)):
+        waveforms, _ = TrainingBatches(
+            clips, np.arange(2), 2, 2, 1000, Augmentation(), 0, whole_repeats=whole
+        ).batch(0)
+        assert (waveforms == 0).sum(axis=1).tolist() == [silent, silent]
+
+
 def test_the_host_can_compute_the_log_mels():
     front_end = FrontEnd(window_seconds=0.1)
     rng = np.random.default_rng(0)

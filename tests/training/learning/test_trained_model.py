@@ -80,8 +80,10 @@ def test_what_counts_as_ones_own(run, tmp_path):
     assert own_path("gone.keras").name == "gone.keras"
     (tmp_path / "interrupted").mkdir()
     assert own_path(str(tmp_path / "interrupted")) is None
-    (tmp_path / "interrupted" / "history.csv").touch()
-    assert own_path(str(tmp_path / "interrupted")) == tmp_path / "interrupted"
+    for file in ("history.csv", "clips.json"):
+        (tmp_path / "interrupted" / file).touch()
+        assert own_path(str(tmp_path / "interrupted")) == tmp_path / "interrupted"
+        (tmp_path / "interrupted" / file).unlink()
 
 
 def test_names_for_results():
