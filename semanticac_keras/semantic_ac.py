@@ -18,6 +18,9 @@ from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.clap import load_clap
+from semanticac_keras.checkpoints.sentence import load_sentence_encoder
+from semanticac_keras.class_odds import ClassOdds, measure_background
+from semanticac_keras.class_profile import ClassProfile
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
@@ -34,18 +37,23 @@ from semanticac_keras.losses import TARGETS, Targets, contrastive_loss, l2_norma
 from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.scores import sigmoid, softmax
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
+from semanticac_keras.tagger import Tagger
+from semanticac_keras.tagger_tower import TaggerTower
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
 Texts = Literal["labels", "random", "none"]
 Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex
-TextTower = TextEncoder | BertEncoder | ClassVectors
+TextTower = TextEncoder | BertEncoder | ClassVectors | ClassProfile
 
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
 # As in SigLIP.
 INITIAL_SIGMOID_LOG_SCALE = math.log(10.0)
+# Nothing is trained on a tagger's scores, so this is a constant, near the lowest cross entropy on
+# two labelled sets of recordings, with 10 and 20 labels.
+CLASS_NAMES_LOG_SCALE = math.log(20.0)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -304,6 +312,66 @@ class SemanticAC(keras.Model):
         )
         model.logit_scale.assign(clap.log_scale)
         model.compile(keras.optimizers.AdamW(1e-5, weight_decay=0.05), metrics=["accuracy"])
+        return model
+
+    @classmethod
+    def from_tagger(
+        cls,
+        tagger: Tagger,
+        class_names: Sequence[str],
+        labels: Sequence[str],
+        prompt: str = "{label}",
+        text_encoder: TextEncoder | BertEncoder | None = None,
+        tokenizer: Tokenizer | None = None,
+        background: Sequence[str | os.PathLike[str] | FloatArray] = (),
+        label_texts: LabelTexts | None = None,
+    ) -> Self:
+        """Create a model from a tagger's scores and the names of its classes, without training.
+
+        A label is a profile over the names that are nearest to it in the space of a sentence
+        encoder (`ClassProfile`), a clip a vector of the tagger's scores (`ClassOdds`). A label with
+        no name near it, or whose class the tagger hardly ever gives a score, is not found.
+
+        Args:
+            tagger: the tagger.
+            class_names: names of its classes, in the order of its scores, see `read_class_names`.
+            labels: class names of the model, any texts.
+            prompt: text around a label, with `{label}`.
+            text_encoder: encoder of labels and names; `load_sentence_encoder("minilm")` if not
+                given. It needs its own `tokenizer`.
+            tokenizer: callable from texts to token ids.
+            background: paths of sound files, or float waveforms (samples,) at the tagger's sample
+                rate: any recordings, such as those of a place. Scores are then compared with what
+                is usual there.
+            label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
+
+        Raises:
+            CheckpointError: if MiniLM is not available.
+            ValueError: if the number of names is not that of the scores, the labels or the prompt
+                are invalid, or a recording cannot be read.
+        """
+        if len(class_names) != tagger.num_scores:
+            raise ValueError(
+                f"`class_names` must have one name for each of the tagger's {tagger.num_scores} "
+                f"scores. Received: {len(class_names)}"
+            )
+        # Refuse wrong texts before anything is read.
+        prompts.fill(prompt, list(prompts.texts_by_label(labels, label_texts)))
+        if text_encoder is None:
+            text_encoder, tokenizer = load_sentence_encoder("minilm")
+        elif tokenizer is None:
+            raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
+        head = ClassOdds(tagger.num_scores, root=2 if background else 4, name="class_odds")
+        tower = TaggerTower.from_tagger(tagger, head, scores=True, name="audio")
+        if background:
+            measure_background(tower, background)
+        profile = ClassProfile.from_names(
+            text_encoder, tokenizer, class_names, name="class_profile"
+        )
+        model = cls(
+            tower, profile, tokenizer, labels, prompt, label_texts=label_texts, name="class_names"
+        )
+        model.logit_scale.assign(CLASS_NAMES_LOG_SCALE)
         return model
 
     @property

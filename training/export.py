@@ -11,10 +11,11 @@ from edge.inference.bundle import BundleError, Quantization, read_contract
 from semanticac_keras import CheckpointError, ExportError, export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.download import DownloadError
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.options import LABEL_TEXTS
-from training.learning.own_weights import run_of
+from training.learning.own_weights import own_path, run_of
 from training.learning.texts import read_texts
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning.trained_model import model_from, short_name
 
 _PROGRAM = "training.export"
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         labels = _labels(arguments)
         texts = read_texts(arguments.label_texts, labels)
-        model = model_from(arguments.weights, labels, arguments.prompt, texts)
+        names = ClassNames.of(arguments)
+        model = model_from(arguments.weights, labels, arguments.prompt, texts, names)
         if model.exclusive and len(labels) < 2:
             raise ValueError(
                 "this model needs at least two labels, because it chooses between them. Received: "
@@ -54,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CheckpointError, DownloadError, ExportError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    near = nearest_names(model)
     for label, text in zip(contract.labels, contract.prompts, strict=True):
-        print(f"label: {label} ({text!r})")
+        print(f"label: {label} ({text!r}{'; nearest: ' + near[label] if near else ''})")
     print(
         "largest difference of a probability from Keras, on test signals: "
         f"{contract.parity['max_score_difference']:.1e}"
@@ -70,13 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a bundle for semanticac-edge that listens for the given labels, without "
         "training. A sound gets the label whose text is nearest to it or, if the model was trained "
         "with --targets sigmoid, every label whose text is near.",
+        parents=[class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file",
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(

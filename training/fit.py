@@ -20,9 +20,8 @@ from training.learning.distribution import Devices
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
 from training.learning.options import chosen_recipe, recipe_for_dataset, training_options
-from training.learning.own_weights import seen_clips
+from training.learning.own_weights import own_path, seen_clips
 from training.learning.texts import read_texts
-from training.learning.trained_model import own_path
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome

@@ -18,10 +18,11 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
 from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.options import LABEL_TEXTS, dataset_options
-from training.learning.own_weights import run_of, seen_clips
+from training.learning.own_weights import own_path, run_of, seen_clips
 from training.learning.texts import read_texts
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning.trained_model import model_from, short_name
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
@@ -78,14 +79,15 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {_PROGRAM}",
         description="Classify each clip of a dataset once, by the text that is nearest to it, "
         "without training. Write accuracy, confusions and the exact command to a report.",
-        parents=[dataset_options()],
+        parents=[dataset_options(), class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file, which must not have been trained on these clips",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file, which must not have been trained on these "
+        "clips",
     )
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
@@ -131,7 +133,8 @@ def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) ->
         )
     training = _training(arguments.weights, dataset)
     texts = read_texts(arguments.label_texts, dataset.labels)
-    model = model_from(arguments.weights, dataset.labels, arguments.prompt, texts)
+    names = ClassNames.of(arguments)
+    model = model_from(arguments.weights, dataset.labels, arguments.prompt, texts, names)
     evaluation = _evaluate(model, dataset)
     settings = {
         "dataset": dataset.name,
@@ -140,6 +143,9 @@ def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) ->
         "prompt": model.prompt,
         "texts": model.label_texts,
     }
+    if near := nearest_names(model):
+        sources = {name: value and str(value) for name, value in vars(names).items()}
+        settings |= {"class_names": sources, "nearest_classes": near}
     published = PUBLISHED.get((arguments.weights, dataset.name), ())
     results = {
         **settings,
@@ -218,6 +224,7 @@ def _write_report(
     directory: Path, dataset: AudioDataset, evaluation: Evaluation, results: dict[str, Any]
 ) -> None:
     """Write `report.md` and its pictures."""
+    near = results.get("nearest_classes", {})
     lines = [
         f"# {dataset.name} by text alone: {evaluation.accuracy:.1%}",
         "",
@@ -231,6 +238,10 @@ def _write_report(
         *_accuracy_section(results),
         *evaluation_section(evaluation, directory),
         *texts_section(results["prompt"], results["texts"]),
+        *(
+            [*table(["label", "nearest class names, and their shares"], near.items()), ""]
+            * bool(near)
+        ),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),

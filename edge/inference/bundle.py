@@ -63,7 +63,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class TaggerContract:
-    """A tagger whose embeddings are the input of the model's graph.
+    """A tagger whose embeddings, or scores in their place, are the input of the model's graph.
 
     Tagger window t contains the samples from `t * hop_samples` on.
 

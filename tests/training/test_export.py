@@ -1,5 +1,6 @@
 """Bundles of a trained model with other labels, without training."""
 
+import re
 from types import SimpleNamespace
 
 import keras
@@ -96,6 +97,22 @@ def test_labels_from_a_file_and_a_prompt(run, tmp_path, exported):
     assert (str(path), quantization) == ("home.tflite", "float32")
 
 
+def test_a_tagger_s_labels_are_shown_with_their_nearest_class_names(
+    tiny_tagger, byte_encoder, exported, tmp_path, capsys
+):
+    (tmp_path / "names.txt").write_text("Low hum\nWhistle\nHiss\n")
+    line = ["--weights", str(tiny_tagger), "--tagger-labels", str(tmp_path / "names.txt")]
+    line += ["--tagger-rate", "32000", "--text-weights", byte_encoder]
+    assert export.main([*line, "--labels", "whistling; rain", "--out", "home.tflite"]) == 0
+    (call,) = exported
+    assert call[:2] == (("whistling", "rain"), ("whistling", "rain"))
+    shown = capsys.readouterr().out.splitlines()[0]
+    names = re.fullmatch(r"label: whistling \('whistling'; nearest: (.+)\)", shown)[1]
+    assert {re.sub(r" [01]\.\d\d$", "", name) for name in names.split(", ")} == {
+        *("Low hum", "Whistle", "Hiss"),
+    }
+
+
 def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
     line = ["--labels", "dog;rain", "--out", "home.tflite", "--weights"]
     monkeypatch.setattr(
@@ -123,6 +140,7 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
         (["--labels", "dog; cat", "--prompt", "a"], "`prompt` must contain {label}"),
         (["--labels", "dog; cat", "--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--labels", "dog; cat", "--weights", "nowhere.keras"], "nowhere.keras does not exist"),
+        (["--labels", "dog; cat", "--tagger-labels", "x"], "--tagger-labels can be given for a"),
     ],
 )
 def test_an_error_is_one_line(options, message, run, exported, capsys):

@@ -116,6 +116,27 @@ def test_texts_take_the_place_of_labels(line, predicted, published, tmp_path):
     assert results(tmp_path)["per_class_accuracy"] == {"hiss": 0.6, "low hum": 0.6}
 
 
+def test_a_tagger_answers_by_its_class_names(
+    folder, tiny_tagger, byte_encoder, eager, tmp_path, capsys
+):
+    (tmp_path / "names.txt").write_text("Low hum\nWhistle\nHiss\n")
+    line = ["--dataset", "folder", "--data-dir", str(folder), "--out", str(tmp_path / "out")]
+    line += ["--weights", str(tiny_tagger), "--tagger-rate", "32000", "--background", str(folder)]
+    line += ["--text-weights", byte_encoder]
+    assert zeroshot.main(line) == 1
+    assert "Give one (--tagger-labels)" in capsys.readouterr().err.splitlines()[-1]
+    assert zeroshot.main([*line, "--tagger-labels", str(tmp_path / "names.txt")]) == 0
+    figures = results(tmp_path)
+    assert figures["class_names"] == {
+        "labels": str(tmp_path / "names.txt"),
+        "rate_hz": "32000",
+        "text_weights": byte_encoder,
+        "background": str(folder),
+    }
+    near = figures["nearest_classes"]["low hum"]
+    assert f"| low hum | low hum | {near} |" in (tmp_path / "out" / "report.md").read_text()
+
+
 @pytest.fixture
 def own(micro, tmp_path):
     """`own(clips)`: a run that was trained on these clips, and knows the labels a and hiss."""

@@ -10,8 +10,8 @@ from edge.config.options import CommandParser, argument_keywords, flag, typed_fi
 from semanticac_keras.checkpoints.registry import is_tagger
 from training.datasets import DATASETS, AudioDataset, Decoder
 from training.learning.augment import Augmentation
+from training.learning.own_weights import is_clap
 from training.learning.recipes import CLAP, RECIPES, Recipe, recipe_for
-from training.learning.trained_model import is_clap
 
 LABEL_TEXTS: dict[str, Any] = {
     "type": Path,
@@ -67,13 +67,7 @@ def training_options(
         help="path or name of pretrained weights for the audio encoder, or of a tagger (yamnet, or "
         "a .tflite file), which takes its place",
     )
-    parser.add_argument(
-        "--tagger-rate",
-        type=positive_int,
-        default=16_000,
-        metavar="HZ",
-        help="sample rate of the tagger's input; default: 16000",
-    )
+    add_tagger_rate(parser)
     parser.add_argument(
         "--text-weights",
         metavar="SRC",
@@ -149,6 +143,8 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
     """
     names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
     values = {name: getattr(arguments, name, None) for name in names}
+    if arguments.weights and is_tagger(arguments.weights):
+        raise ValueError(f"{arguments.weights} is a tagger; name it with --audio-weights")
     if clap := bool(arguments.weights) and is_clap(arguments.weights):
         if arguments.preset:
             raise ValueError(
@@ -183,6 +179,17 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
             parts = value if isinstance(value, tuple) else (value,)
             arguments += [flag(name), *map(str, parts)]
     return arguments
+
+
+def add_tagger_rate(parser: argparse._ActionsContainer) -> None:
+    """Add `--tagger-rate`, which a tagger's file does not record."""
+    parser.add_argument(
+        "--tagger-rate",
+        type=positive_int,
+        default=16_000,
+        metavar="HZ",
+        help="sample rate of the tagger's input; default: 16000",
+    )
 
 
 def positive_int(text: str) -> int:

@@ -7,7 +7,30 @@ import keras
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC
 from training.datasets import AudioDataset
+from training.learning.recipes import CLAP
 from training.runs.run import Run
+
+
+def own_path(source: str) -> Path | None:
+    """Return the path of one's own model, or None if the source is a published one.
+
+    Args:
+        source: a `.keras` file, a run directory, or anything else.
+    """
+    path = Path(source).expanduser()
+    run = Run(path)
+    is_run = any(file.exists() for file in (run.model, run.history, run.clips))
+    return path if path.suffix == ".keras" or is_run else None
+
+
+def is_clap(source: str) -> bool:
+    """Return whether a source is a published model, or one's own that began as one.
+
+    Args:
+        source: as for `training.learning.trained_model.model_from`.
+    """
+    path = own_path(source)
+    return path is None or run_of(path).preset == CLAP
 
 
 def run_of(source: Path) -> Run:

@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from semanticac_keras import CheckpointError, SemanticAC
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning import trained_model
+from training.learning.class_names import ClassNames
+from training.learning.own_weights import own_path
+from training.learning.trained_model import model_from, short_name
 
 
 @pytest.fixture
@@ -73,6 +78,24 @@ def test_labels_that_the_tokenizer_refuses(run):
         model_from(str(run), ["Dog", "dog"])
     with pytest.raises(ValueError, match=r"a text must fit 64 tokens\."):
         model_from(str(run), ["dog", 100 * "bark "])
+
+
+def test_a_tagger_is_known_by_its_name_or_suffix(monkeypatch):
+    calls = []
+    monkeypatch.setattr(trained_model, "model_of_tagger", lambda *values: calls.append(values))
+    names = ClassNames(text_weights="encoder")
+    model_from("yamnet", ["dog", "rain"])
+    model_from("birds.tflite", ["dog"], "sound of {label}", names)
+    assert calls == [
+        ("yamnet", ["dog", "rain"], None, ClassNames()),
+        ("birds.tflite", ["dog"], "sound of {label}", names),
+    ]
+
+
+def test_a_tagger_s_options_are_refused_for_other_models(run):
+    names = ClassNames(labels=Path("names.csv"), background=Path("room"))
+    with pytest.raises(ValueError, match="--tagger-labels and --background can be given for a tag"):
+        model_from(str(run), ["dog", "rain"], class_names=names)
 
 
 def test_what_counts_as_ones_own(run, tmp_path):
