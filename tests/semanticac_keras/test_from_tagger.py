@@ -9,11 +9,11 @@ import pytest
 
 from edge import StreamingClassifier, read_contract
 from semanticac_keras import (
+    BertEncoder,
     ByteTokenizer,
     ClassProfile,
     SemanticAC,
     Tagger,
-    TextEncoder,
     export_tflite,
 )
 from semanticac_keras.semantic_ac import softmax
@@ -30,11 +30,11 @@ def tagger(tiny_tagger):
 
 @pytest.fixture(scope="module")
 def text():
-    """A random text encoder and its tokenizer."""
+    """A text encoder without layers, the mean of random vectors of bytes, and its tokenizer."""
     keras.utils.set_random_seed(0)
-    sizes = {"width": 16, "num_layers": 1, "num_heads": 2, "output_dim": 8}
+    sizes = {"width": 8, "num_layers": 0, "num_heads": 1, "hidden_dim": 8}
     return {
-        "text_encoder": TextEncoder(vocabulary_size=258, context_length=32, **sizes),
+        "text_encoder": BertEncoder(vocabulary_size=258, context_length=32, **sizes),
         "tokenizer": ByteTokenizer(32),
     }
 
