@@ -8,6 +8,7 @@ from pathlib import Path
 from edge.config.options import CommandParser
 from semanticac_keras import ClassProfile, SemanticAC, load_sentence_encoder, read_class_names
 from semanticac_keras.checkpoints.registry import resolve
+from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.sound_files import AUDIO_SUFFIXES
 from semanticac_keras.tagger import Tagger
 from training.learning.options import add_tagger_rate
@@ -79,7 +80,11 @@ def class_name_options() -> argparse.ArgumentParser:
 
 
 def model_of_tagger(
-    source: str, labels: Sequence[str], prompt: str | None, names: ClassNames
+    source: str,
+    labels: Sequence[str],
+    prompt: str | None,
+    names: ClassNames,
+    label_texts: LabelTexts | None = None,
 ) -> SemanticAC:
     """Create a model from a tagger, see `SemanticAC.from_tagger`.
 
@@ -88,6 +93,7 @@ def model_of_tagger(
         labels: class names, distinct.
         prompt: text around a label, with `{label}`; the label itself if not given.
         names: what else the tagger needs.
+        label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
 
     Raises:
         CheckpointError: if the tagger or the sentence encoder is not available.
@@ -106,6 +112,7 @@ def model_of_tagger(
         text_encoder=encoder,
         tokenizer=tokenizer,
         background=background,
+        label_texts=label_texts,
     )
 
 
