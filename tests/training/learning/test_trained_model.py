@@ -85,10 +85,10 @@ def test_a_tagger_is_known_by_its_name_or_suffix(monkeypatch):
     monkeypatch.setattr(trained_model, "model_of_tagger", lambda *values: calls.append(values))
     names = ClassNames(text_weights="encoder")
     model_from("yamnet", ["dog", "rain"])
-    model_from("birds.tflite", ["dog"], "sound of {label}", names)
+    model_from("birds.tflite", ["dog"], "sound of {label}", class_names=names)
     assert calls == [
-        ("yamnet", ["dog", "rain"], None, ClassNames()),
-        ("birds.tflite", ["dog"], "sound of {label}", names),
+        ("yamnet", ["dog", "rain"], None, ClassNames(), None),
+        ("birds.tflite", ["dog"], "sound of {label}", names, None),
     ]
 
 
