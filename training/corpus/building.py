@@ -77,7 +77,8 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
     work = plan.out / WORK
     work.mkdir(parents=True, exist_ok=True)
     classify, tagger_sha256 = (None, "") if plan.tagger is None else classifier(plan.tagger)
-    clips = read_clips(plan.exclude_clips, progress)
+    if missing := [folder for folder in plan.exclude_clips if not folder.is_dir()]:
+        raise CorpusError(f"{missing[0]}, a folder of clips to exclude, does not exist.")
     stores, failures = [], []
     for source in sources:
         try:
@@ -96,6 +97,7 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
     duplicates = copies(recordings, progress)
     chosen = [choose(one) for index, one in enumerate(recordings) if index not in duplicates]
     chosen = within_shares(chosen, plan.shares)
+    clips = read_clips(plan.exclude_clips, progress)
     similarities = _similarities([one.stored.track for one in chosen], clips, work, progress)
     held = [one for one, found in zip(chosen, similarities, strict=True) if found >= THRESHOLD]
     chosen = [one for one, found in zip(chosen, similarities, strict=True) if found < THRESHOLD]
