@@ -12,13 +12,19 @@ from edge.files import replacing
 from edge.types import FloatArray
 from training.corpus.classes import classifier
 from training.corpus.decoding import VERSION
-from training.corpus.exclusion import THRESHOLD, best_similarities, read_clips
+from training.corpus.exclusion import (
+    THRESHOLD,
+    best_similarities,
+    named_recordings,
+    numbers_in,
+    read_clips,
+)
 from training.corpus.fetching import DEBIAN_MIRROR
 from training.corpus.reader import INDEX, RECEIPT, Recording, write_index
-from training.corpus.selection import Chosen, choose, copies, within_shares
+from training.corpus.selection import choose, copies, within_shares
 from training.corpus.shards import lay_out, write_attribution, write_shards, write_table
 from training.corpus.sources import CorpusError, Source
-from training.corpus.store import Store, store
+from training.corpus.store import Store, Stored, store
 from training.inspection.fingerprints import Fingerprint
 
 TABLE = "sources.csv"
@@ -90,7 +96,7 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
             )
         except CorpusError as error:
             failures.append(" ".join(str(error).split()))
-    recordings = [recording for one in stores for recording in one.recordings]
+    recordings, named = _without_named(stores)
     if not recordings:
         raise CorpusError(f"No source has a usable sound: {failures[0] if failures else sources}.")
     (plan.out / RECEIPT).unlink(missing_ok=True)  # from here on there is no complete corpus
@@ -106,7 +112,7 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
         raise CorpusError("No recording remains; see the shares and the excluded clips.")
     placed = lay_out(chosen)
     write_shards(plan.out, chosen, placed, {one.source.name: one for one in stores}, progress)
-    removed = [f"{_name(one)}: holds an excluded clip" for one in held]
+    removed = [*named, *(f"{_name(one.stored)}: holds an excluded clip" for one in held)]
     _write_lists(plan.out, placed, stores, [*failures, *removed])
     receipt = _receipt(plan, stores, placed, len(duplicates), len(held), len(clips))
     with replacing(plan.out / RECEIPT) as temporary:
@@ -124,6 +130,21 @@ def summary(out: Path, recordings: Sequence[Recording]) -> list[str]:
     for kind, length in sorted(seconds.items(), key=lambda item: -item[1]):
         lines.append(f"  {kind:10} {length / 3600:6.2f} h {length / total:6.1%}")
     return lines
+
+
+def _without_named(stores: Sequence[Store]) -> tuple[list[Stored], list[str]]:
+    """Return the recordings that have no excluded number, and lines about the others."""
+    kept, lines = [], []
+    for one in stores:
+        named = named_recordings([recording.path for recording in one.recordings], one.credits)
+        for recording in one.recordings:
+            if reason := named.get(recording.path):
+                lines.append(f"{_name(recording)}: excluded, {reason}")
+            else:
+                kept.append(recording)
+        if numbers := numbers_in(one.credits):
+            lines.append(f"{one.source.name}: credits excluded recordings {', '.join(numbers)}")
+    return kept, lines
 
 
 def _similarities(
@@ -159,8 +180,8 @@ def _digest(cells: Fingerprint) -> str:
     return hashlib.sha256(np.ascontiguousarray(cells).tobytes()).hexdigest()
 
 
-def _name(one: Chosen) -> str:
-    return f"{one.stored.source.name}: {one.stored.path}"
+def _name(recording: Stored) -> str:
+    return f"{recording.source.name}: {recording.path}"
 
 
 def _write_lists(

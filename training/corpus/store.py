@@ -17,7 +17,6 @@ from semanticac_keras.download import check_space
 from semanticac_keras.progress import progress_bar
 from semanticac_keras.sound_files import SoundFileError
 from training.corpus.decoding import VERSION, Classify, Decoded, Samples, decode
-from training.corpus.exclusion import named_recordings, unnamed_credits
 from training.corpus.fetching import credits_of, fetched
 from training.corpus.sources import Source
 from training.inspection.fingerprints import NUM_CELLS, Fingerprint
@@ -117,15 +116,10 @@ def store(
             for file in folder.rglob("*")
             if source.wants(path := file.relative_to(folder).as_posix()) and file.is_file()
         )
-        excluded = named_recordings(paths, credits)
-        chosen = [path for path in paths if path not in excluded]
-        results = _decode(source, folder, chosen, classify, workers, progress)
+        results = _decode(source, folder, paths, classify, workers, progress)
         with replacing(samples_path) as temporary:
             rows, tracks, bad = _write_samples(temporary, results)
-    problems = [*lacking, *(f"{path}: excluded, {why}" for path, why in sorted(excluded.items()))]
-    if numbers := unnamed_credits(credits):
-        problems.append(f"the credits name excluded recordings: {', '.join(numbers)}")
-    notes = {"key": key, "rows": rows, "problems": [*problems, *bad], "credits": credits}
+    notes = {"key": key, "rows": rows, "problems": [*lacking, *bad], "credits": credits}
     with replacing(notes_path) as temporary:
         np.savez(temporary, notes=np.array(json.dumps(notes)), tracks=tracks)
     stored = _read(source, key, samples_path, notes_path)
