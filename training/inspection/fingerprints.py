@@ -35,8 +35,10 @@ _FRONT_END = FrontEnd(
     fmax_hz=7000.0,
     window_seconds=5.0,
 )
+# Cells of one frame.
+NUM_CELLS = _FRONT_END.num_mels - 1
 _FRAMES = 100
-_SHAPE = (_FRAMES, _FRONT_END.num_mels - 1)
+_SHAPE = (_FRAMES, NUM_CELLS)
 # Quieter cells of the spectrogram are noise of a codec.
 _RANGE_DB = 50.0
 _LARGEST_CHANGE_DB = 6.0
@@ -65,11 +67,27 @@ def fingerprint(waveform: FloatArray) -> Fingerprint:
     cells = np.zeros(_SHAPE, np.int8)
     decibels = log_mel(waveform[: _FRONT_END.window_samples], _FRONT_END)[:_FRAMES]
     if len(decibels) > 1:
-        audible = decibels > decibels.max() - _RANGE_DB
-        changes = np.diff(np.diff(decibels, axis=1), axis=0) / _LARGEST_CHANGE_DB
-        counted = audible[1:, 1:] & audible[1:, :-1] & audible[:-1, 1:] & audible[:-1, :-1]
-        cells[: len(changes)] = np.rint(127 * np.where(counted, changes.clip(-1, 1), 0))
+        cells[: len(decibels) - 1] = _changes(decibels, decibels.max())
     return cells
+
+
+def track(waveform: FloatArray) -> Fingerprint:
+    """Return the cells of a sound of any length, in which `fingerprint`'s can be looked for.
+
+    Args:
+        waveform: mono samples at `SAMPLE_RATE_HZ`, (num_samples,).
+
+    Returns:
+        int8 (frames, 31), 20 frames per second; 0 where there is no sound. A cell is audible beside
+        the loudest one of the 5 s around it.
+    """
+    decibels = log_mel(waveform, _FRONT_END)
+    if len(decibels) < 2:
+        return np.zeros((0, NUM_CELLS), np.int8)
+    half = _FRAMES // 2
+    around = np.pad(decibels.max(axis=1), half, mode="edge")
+    loudest = np.lib.stride_tricks.sliding_window_view(around, 2 * half + 1).max(axis=1)
+    return _changes(decibels, loudest[:, np.newaxis])
 
 
 def similar_pairs(
@@ -109,6 +127,14 @@ def similar_pairs(
                         pairs.append(Pair(first, second, float(found[row, column])))
             advance(len(cells[rows]))
     return sorted(pairs, key=lambda pair: -pair.similarity)
+
+
+def _changes(decibels: FloatArray, loudest: FloatArray | np.float32) -> Fingerprint:
+    """Return the cells of neighbouring frames, one fewer than there are frames."""
+    audible = decibels > loudest - _RANGE_DB
+    changes = np.diff(np.diff(decibels, axis=1), axis=0) / _LARGEST_CHANGE_DB
+    counted = audible[1:, 1:] & audible[1:, :-1] & audible[:-1, 1:] & audible[:-1, :-1]
+    return np.rint(127 * np.where(counted, changes.clip(-1, 1), 0)).astype(np.int8)
 
 
 def _best_products(some: Fingerprint, others: Fingerprint) -> FloatArray:

@@ -22,9 +22,9 @@ class Phase(NamedTuple):
     heads_only: bool
 
     def begin(
-        self, model: SemanticAC, recipe: Recipe, steps_per_epoch: int, exclusive: bool
+        self, model: SemanticAC, recipe: Recipe, steps_per_epoch: int, exclusive: bool = True
     ) -> None:
-        """Select the weights to train, and give the model a new optimizer for them.
+        """Select the weights to train, and give the model a new optimizer and metric for them.
 
         An optimizer for all weights could not do without some of them on JAX. With Adam it would
         also make the first updates of the others up to six times too large, as it takes their zero
@@ -46,7 +46,7 @@ def phases_of(recipe: Recipe) -> list[Phase]:
 
 
 def make_trainable(
-    model: SemanticAC, recipe: Recipe, steps_per_epoch: int, exclusive: bool
+    model: SemanticAC, recipe: Recipe, steps_per_epoch: int, exclusive: bool = True
 ) -> None:
     """Let a model whose last epoch was one of the heads be saved, and loaded, as any other."""
     if recipe.head_epochs and not model.audio_tower.encoder.trainable:

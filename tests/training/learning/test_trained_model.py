@@ -83,12 +83,12 @@ def test_labels_that_the_tokenizer_refuses(run):
 def test_a_tagger_is_known_by_its_name_or_suffix(monkeypatch):
     calls = []
     monkeypatch.setattr(trained_model, "model_of_tagger", lambda *values: calls.append(values))
-    names, texts = ClassNames(text_weights="encoder"), {"dog": ["a dog", "a puppy"]}
+    names = ClassNames(text_weights="encoder")
     model_from("yamnet", ["dog", "rain"])
-    model_from("birds.tflite", ["dog"], "sound of {label}", texts, names)
+    model_from("birds.tflite", ["dog"], "sound of {label}", class_names=names)
     assert calls == [
         ("yamnet", ["dog", "rain"], None, ClassNames(), None),
-        ("birds.tflite", ["dog"], "sound of {label}", names, texts),
+        ("birds.tflite", ["dog"], "sound of {label}", names, None),
     ]
 
 
