@@ -131,12 +131,16 @@ def nearest_names(model: SemanticAC) -> dict[str, str]:
 
 
 def _recordings(directory: Path) -> list[Path]:
-    """Return the sound files in a directory and the directories in it.
+    """Return the sound files in a directory and the directories in it, apart from hidden ones.
 
     Raises:
         ValueError: if there are none.
     """
-    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    paths = sorted(
+        path
+        for path in directory.rglob("[!.]*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
+    )
     if not paths:
         raise ValueError(f"--background must have sound files in it. Received: {directory}")
     return paths

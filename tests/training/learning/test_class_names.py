@@ -55,7 +55,8 @@ def test_the_background_is_every_sound_file_in_a_directory(tiny_tagger, names, t
     rng = np.random.default_rng(0)
     room = tmp_path / "room"
     (room / "night").mkdir(parents=True)
-    (room / "notes.txt").write_text("not a sound")
+    for file in ("notes.txt", "._a.wav"):
+        (room / file).write_text("not a sound")
     for file in ("a.wav", "night/b.flac"):
         soundfile.write(room / file, 0.1 * rng.standard_normal(8000), 32_000)
     model = model_of_tagger(
