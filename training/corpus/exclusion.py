@@ -35,8 +35,9 @@ _LINES_AROUND = 2
 _MIN_STEM = 4
 _WHOLE = r"(?<![a-z0-9]){}(?![a-z])"
 
-# Least similarity of a recording that holds a clip. Of 100 x 100 pairs of a clip of ESC-50 and
-# another recording of the set, the most similar has 0.47; see docs/corpus.md for what is found.
+# Least similarity of a recording that holds a clip. Of 100 clips of ESC-50, 10 dB quieter, between
+# two others and encoded as Ogg Vorbis, 93 have more; the median is 0.80. Of 9,800 pairs of clips of
+# different sources, the most similar has 0.30.
 THRESHOLD = 0.45
 # Fewer cells, of a click, would be found everywhere by chance.
 _MIN_CELLS = 100
