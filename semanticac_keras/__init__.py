@@ -9,6 +9,9 @@ from semanticac_keras.checkpoints import (
     load_sentence_encoder,
     load_text_checkpoint,
 )
+from semanticac_keras.class_names import read_class_names
+from semanticac_keras.class_odds import ClassOdds
+from semanticac_keras.class_profile import ClassProfile
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.cscm import CSCM
@@ -42,6 +45,8 @@ __all__ = [
     "CLIPTokenizer",
     "CheckpointError",
     "ClassIndex",
+    "ClassOdds",
+    "ClassProfile",
     "ClassVectors",
     "EmbeddingMap",
     "ExportError",
@@ -66,4 +71,5 @@ __all__ = [
     "load_audio_checkpoint",
     "load_sentence_encoder",
     "load_text_checkpoint",
+    "read_class_names",
 ]

@@ -26,7 +26,7 @@ from semanticac_keras.audio_tower import AudioTower, Tower
 from semanticac_keras.folding import fold_layer_norms
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
-from semanticac_keras.semantic_ac import SemanticAC, softmax
+from semanticac_keras.semantic_ac import SemanticAC
 from semanticac_keras.tagger_tower import TaggerTower
 
 # Largest probability difference explained by rounding. Integer weights have no such bound: their
@@ -52,8 +52,9 @@ def export_tflite(
 
     The graph has batch size 1, builtin operators only, and one CPU delegate partition. Its float32
     outputs are `embedding` (1, C), a unit vector; `cosines` (1, K), its cosine similarities to the
-    labels; and `scores` (1, K), the softmax of the cosines times the logit scale. After conversion
-    the edge runtime runs the bundle on `clips`, and its output is compared with `model.predict`. A
+    labels; and `scores` (1, K), the softmax of the cosines times the logit scale or, with
+    `targets="sigmoid"`, the sigmoid of this product plus the bias. After conversion the edge
+    runtime runs the bundle on `clips`, and its output is compared with `model.predict`. A
     mixed-precision model is exported, and compared, in float32. Conversion needs TensorFlow; a
     model on another Keras backend is converted in a child process.
 
@@ -101,6 +102,8 @@ def export_tflite(
         prompts=model.prompts,
         embedding_dim=model.audio_tower.embedding_dim,
         logit_scale=_logit_scale(model),
+        logit_bias=_logit_bias(model),
+        exclusive=model.exclusive,
         quantization=quantization,
         training=training or {},
         licence=licence,
@@ -157,7 +160,7 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     tower = _float32_tower(model.audio_tower, "dft")
     if isinstance(tower.encoder, HTSATEncoder):
         fold_layer_norms(tower.encoder)
-    labels, logit_scale = _label_matrix(model), _logit_scale(model)
+    labels, scale, bias = _label_matrix(model), _logit_scale(model), _logit_bias(model)
     front_end = model.front_end
     shape: tuple[int, ...] = (1, front_end.window_samples)
     if inputs == "log_mel":
@@ -168,7 +171,8 @@ def _convert_here(model: SemanticAC, quantization: Quantization, inputs: Inputs)
     def serve(inputs):
         embedding = tower(inputs, training=False)
         cosines = tf.matmul(embedding, tf.constant(labels))
-        scores = tf.nn.softmax(cosines * logit_scale)
+        logits = cosines * scale + bias
+        scores = tf.nn.softmax(logits) if model.exclusive else tf.sigmoid(logits)
         return {"scores": scores, "cosines": cosines, "embedding": embedding}
 
     return to_flatbuffer(serve, tower.variables, shape, quantization)
@@ -259,8 +263,15 @@ def _compare(model: SemanticAC, bundle: Path, clips) -> dict[str, float]:
         "max_score_difference": float(np.abs(scores - device_scores).max()),
         "max_cosine_difference": float(np.abs(cosines - device_cosines).max()),
         "min_cosine": float(np.sum(embeddings * device_embeddings, axis=-1).min()),
-        "same_label_share": float(np.mean(scores.argmax(1) == device_scores.argmax(1))),
+        "same_label_share": _same_label_share(scores, device_scores, model.exclusive),
     }
+
+
+def _same_label_share(scores: FloatArray, others: FloatArray, exclusive: bool) -> float:
+    """Share of windows (n, K) with the same best label or, if independent, the same labels."""
+    if exclusive:
+        return float(np.mean(scores.argmax(1) == others.argmax(1)))
+    return float(np.mean(((scores >= 0.5) == (others >= 0.5)).all(1)))
 
 
 def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +280,8 @@ def _predict_in_float32(model: SemanticAC, windows) -> tuple[np.ndarray, np.ndar
         return model.predict(windows, verbose=0), model.encode_audio(windows)
     tower = _float32_tower(model.audio_tower, "rfft")
     embeddings = tower.predict(tower.inputs_of(windows), verbose=0)
-    return softmax(embeddings @ _label_matrix(model) * _logit_scale(model)), embeddings
+    logits = embeddings @ _label_matrix(model) * _logit_scale(model) + _logit_bias(model)
+    return model.scores(logits), embeddings
 
 
 def _label_matrix(model: SemanticAC) -> FloatArray:
@@ -280,6 +292,11 @@ def _label_matrix(model: SemanticAC) -> FloatArray:
 def _logit_scale(model: SemanticAC) -> float:
     """Factor from cosines to logits."""
     return float(np.exp(ops.convert_to_numpy(model.logit_scale)))
+
+
+def _logit_bias(model: SemanticAC) -> float:
+    """Summand of the logits; 0 if the scores are exclusive."""
+    return 0.0 if model.logit_bias is None else float(ops.convert_to_numpy(model.logit_bias))
 
 
 def _check(parity: dict[str, float], quantization: Quantization) -> None:

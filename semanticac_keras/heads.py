@@ -1,4 +1,4 @@
-"""Similarity heads, from the token map to the shared space: the rows of the paper's Table 3."""
+"""Similarity heads, from the token map to the shared space: the paper's Table 3, and CLAP's."""
 
 import math
 from typing import Literal
@@ -10,7 +10,7 @@ from semanticac_keras import presets
 from semanticac_keras.cscm import CSCM
 from semanticac_keras.text_encoder import TransformerBlock
 
-Head = Literal["pooled", "seq_lstm", "seq_transformer", "cscm", "flatten"]
+Head = Literal["pooled", "seq_lstm", "seq_transformer", "cscm", "flatten", "clap"]
 
 # CLIP's attention heads have 64 channels in all of its transformers.
 _CHANNELS_PER_ATTENTION_HEAD = 64
@@ -234,6 +234,7 @@ HEADS: dict[Head, type[keras.layers.Layer]] = {
     "seq_transformer": SeqTransformer,
     "cscm": CSCM,
     "flatten": FlattenDense,
+    "clap": PooledMLP,
 }
 
 

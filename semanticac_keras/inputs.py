@@ -13,6 +13,8 @@ from semanticac_keras.audio_tower import Tower, check_float, check_samples
 from semanticac_keras.sound_files import load_audio
 
 _FILES_AT_ONCE = 64
+# Of the shares of a mixed clip, from their rounding, in bfloat16 too.
+_SUM_TOLERANCE = 0.02
 
 
 class Examples(NamedTuple):
@@ -79,15 +81,18 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
-def as_windows(x: Any, y: Any, sample_weight: Any, tower: Tower, num_labels: int) -> Examples:
+def as_windows(
+    x: Any, y: Any, sample_weight: Any, tower: Tower, num_labels: int, exclusive: bool = True
+) -> Examples:
     """Cut labelled waveforms into windows, and check the labels.
 
     Args:
         x: waveforms as for `window_batch`, or log-mels, a dataset or None, which stay as they are.
-        y: int labels (B,) in 0 .. K - 1 or float label shares (B, K); None with a dataset.
+        y: labels as for `check_labels`; None with a dataset.
         sample_weight: weight of each waveform, (B,), or None.
         tower: cuts the waveforms into its windows.
         num_labels: number of labels, K.
+        exclusive: whether a clip has exactly one label.
 
     Returns:
         The windows, each with the label and the weight of its waveform.
@@ -96,7 +101,7 @@ def as_windows(x: Any, y: Any, sample_weight: Any, tower: Tower, num_labels: int
         ValueError: if a waveform or a label is not allowed, or their numbers differ.
     """
     if y is not None:
-        y = check_labels(y, num_labels)
+        y = check_labels(y, num_labels, exclusive)
     if is_array(x):
         check_float(x)
     if not is_waveforms(x):
@@ -114,11 +119,19 @@ def as_windows(x: Any, y: Any, sample_weight: Any, tower: Tower, num_labels: int
     return Examples(windows, y[owners], weights)
 
 
-def check_labels(y: npt.ArrayLike | Sequence[int], num_labels: int) -> IntArray | FloatArray:
+def check_labels(
+    y: npt.ArrayLike | Sequence[int], num_labels: int, exclusive: bool = True
+) -> IntArray | FloatArray:
     """Return labels as an array, if they are allowed.
 
+    Args:
+        y: int labels (B,) in 0 .. K - 1, or float shares (B, K): rows sum to 1 if `exclusive`, else
+            each target is in [0, 1].
+        num_labels: number of labels, K.
+        exclusive: whether a clip has exactly one label.
+
     Raises:
-        ValueError: if they are neither int (B,) in 0 .. K - 1 nor finite shares (B, K).
+        ValueError: if they are not.
     """
     labels = ops.convert_to_numpy(y)
     if labels.ndim == 1 and labels.dtype.kind in "iu":
@@ -134,6 +147,16 @@ def check_labels(y: npt.ArrayLike | Sequence[int], num_labels: int) -> IntArray 
         )
     elif not np.isfinite(labels).all():
         raise ValueError("label shares must be finite")
+    elif exclusive and np.abs(labels.sum(axis=1) - 1).max(initial=0) > _SUM_TOLERANCE:
+        raise ValueError(
+            "label shares of a clip must sum to 1. For clips with several labels or none, use "
+            f'targets="sigmoid". Received: sums from {labels.sum(axis=1).min():g} to '
+            f"{labels.sum(axis=1).max():g}"
+        )
+    elif labels.min(initial=0) < 0 or labels.max(initial=0) > 1:
+        raise ValueError(
+            f"label shares must be in [0, 1]. Received: from {labels.min():g} to {labels.max():g}"
+        )
     return labels
 
 

@@ -1,11 +1,13 @@
-"""Symmetric contrastive loss between clips and label texts."""
+"""Contrastive losses between clips and label texts."""
 
 from typing import Literal, get_args
 
 from keras import ops
 
-Targets = Literal["diagonal", "multi_positive", "prototype"]
+Targets = Literal["diagonal", "multi_positive", "prototype", "sigmoid"]
 TARGETS: tuple[str, ...] = get_args(Targets)
+# Those that match the clips with the texts of their own batch.
+BATCH_TARGETS = ("diagonal", "multi_positive")
 
 
 def l2_normalize(x):
@@ -43,6 +45,9 @@ def one_hot(labels, num_labels: int):
 def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sample_weight=None):
     """Cross entropy of scaled similarities between clips and label texts.
 
+    With the first three forms a clip has one label, or is a mixture whose shares sum to 1. With
+    `"sigmoid"` each label is decided by itself, so that a clip may have several or none.
+
     `"diagonal"` and `"multi_positive"` match the clips with the texts of their own batch, over rows
     and columns of the B x B similarity matrix S (eq. 3), whose column j belongs to the text of clip
     j. Each text is a label's, so the columns of S are columns of `logits`.
@@ -52,14 +57,16 @@ def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sa
     * `"multi_positive"`: texts (clips) of the same label share the target mass. A mixed clip
       contributes to each of its labels by its share.
     * `"prototype"`: softmax over all K label texts, independent of the batch.
+    * `"sigmoid"`: binary cross entropy of each of the K label texts, summed over the texts, as in
+      SigLIP; independent of the batch.
 
     With one text per label and no mixed clips, the first two are equal, gradients included:
     repeated labels only raise the minimum of the loss.
 
     Args:
-        logits: (B, K) cosine similarities times the logit scale.
+        logits: (B, K) cosine similarities times the logit scale; with `"sigmoid"`, plus a bias.
         targets_by_label: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum
-            to 1.
+            to 1; with `"sigmoid"`, targets in [0, 1] of each label, such as a teacher's scores.
         targets: form of the targets.
         sample_weight: optional (B,), weight of each clip.
 
@@ -69,7 +76,8 @@ def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sa
     Raises:
         ValueError: if `targets` is unknown.
 
-    Source: SemanticAC, eq. 2-3.
+    Source: SemanticAC, eq. 2-3; Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training",
+    section 3.2.
     """
     if targets not in TARGETS:
         raise ValueError(f"`targets` must be one of {TARGETS}. Received: {targets!r}")
@@ -87,6 +95,8 @@ def contrastive_loss(logits, targets_by_label, targets: Targets = "diagonal", sa
 
     if targets == "prototype":
         return -ops.sum(weight * shares * ops.log_softmax(logits, axis=-1))
+    if targets == "sigmoid":
+        return ops.sum(weight * (ops.softplus(logits) - shares * logits))
     # Columns of S with the same text are one column of `logits`, counted as often as it occurs.
     count = ops.sum(shares, axis=0, keepdims=True)  # (1, K)
     log_count = ops.where(count > 0, ops.log(ops.maximum(count, 1e-12)), -1e9)

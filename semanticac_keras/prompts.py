@@ -1,8 +1,11 @@
-"""Prompts: the text of each label."""
+"""Prompts: the texts of the labels."""
 
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+# Texts in place of labels' names, by label: one or several.
+LabelTexts = Mapping[str, str | Sequence[str]]
 
 # The best of the three prompts that the paper compares (Table 4).
 DEFAULT_PROMPT = "an audio clip of {label}"
@@ -28,18 +31,63 @@ def fill(prompt: str, labels: Sequence[str], random_texts: bool = False) -> tupl
         ValueError: if the prompt has no `{label}`, or the labels are one string, or missing, blank
             or repeated.
     """
-    if isinstance(labels, str):
-        raise ValueError(f"`labels` must be a sequence of names. Received: {labels!r}")
+    names = _checked(labels)
     if "{label}" not in prompt:
         raise ValueError(f"`prompt` must contain {{label}}. Received: {prompt!r}")
-    labels = [label.strip() for label in labels]
-    if not labels or not all(labels):
-        raise ValueError(f"`labels` must have at least one name and no blanks. Received: {labels}")
-    if len(set(labels)) != len(labels):
-        repeated = sorted({label for label in labels if labels.count(label) > 1})
-        raise ValueError(f"`labels` must be distinct. Repeated: {repeated}")
-    names = random_names(labels) if random_texts else labels
+    names = random_names(names) if random_texts else names
     return tuple(prompt.replace("{label}", name) for name in names)
+
+
+def texts_by_label(
+    labels: Sequence[str], label_texts: LabelTexts | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return the texts to fill into the prompt for each label: its name if it has no others.
+
+    Args:
+        labels: class names, distinct and not empty.
+        label_texts: one text, or several, for some of the labels.
+
+    Raises:
+        ValueError: if the labels are invalid, or `label_texts` has another label, something else
+            than texts, or a text twice.
+    """
+    names, given = _checked(labels), label_texts or {}
+    if unknown := [label for label in given if label not in names]:
+        raise ValueError(
+            f"`label_texts` must be of the labels {', '.join(names)}. "
+            f"Received: {', '.join(map(str, unknown))}"
+        )
+    texts = {}
+    for name in names:
+        value = given.get(name, name)
+        values = [value] if isinstance(value, str) else value
+        if not (isinstance(values, list | tuple) and values and all(map(_is_text, values))):
+            raise ValueError(
+                "`label_texts` must have one text, or a list of texts, for a label. "
+                f"Received: {name} = {value!r}"
+            )
+        texts[name] = tuple(text.strip() for text in values)
+    every = [text for group in texts.values() for text in group]
+    if repeated := sorted({text for text in every if every.count(text) > 1}):
+        raise ValueError(f"`label_texts` must have each text once. Repeated: {', '.join(repeated)}")
+    return texts
+
+
+def _checked(labels: Sequence[str]) -> list[str]:
+    """Return the labels without spaces around them, or refuse them."""
+    if isinstance(labels, str):
+        raise ValueError(f"`labels` must be a sequence of names. Received: {labels!r}")
+    names = [label.strip() for label in labels]
+    if not names or not all(names):
+        raise ValueError(f"`labels` must have at least one name and no blanks. Received: {names}")
+    if len(set(names)) != len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"`labels` must be distinct. Repeated: {repeated}")
+    return names
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def random_names(labels: Sequence[str]) -> list[str]:

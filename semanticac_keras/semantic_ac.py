@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, Self, get_args
 
 import keras
@@ -17,6 +18,9 @@ from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.clap import load_clap
+from semanticac_keras.checkpoints.sentence import load_sentence_encoder
+from semanticac_keras.class_odds import ClassOdds, measure_background
+from semanticac_keras.class_profile import ClassProfile
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.heads import Head, head_from_preset
@@ -29,18 +33,27 @@ from semanticac_keras.inputs import (
     is_waveforms,
     loaded,
 )
-from semanticac_keras.losses import TARGETS, Targets, contrastive_loss
+from semanticac_keras.losses import TARGETS, Targets, contrastive_loss, l2_normalize
+from semanticac_keras.prompts import LabelTexts
+from semanticac_keras.scores import sigmoid, softmax
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
+from semanticac_keras.tagger import Tagger
+from semanticac_keras.tagger_tower import TaggerTower
 from semanticac_keras.text_encoder import TextEncoder
 from semanticac_keras.tokenizer import ByteTokenizer
 
 Texts = Literal["labels", "random", "none"]
 Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex
-TextTower = TextEncoder | BertEncoder | ClassVectors
+TextTower = TextEncoder | BertEncoder | ClassVectors | ClassProfile
 
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
 MAX_LOG_SCALE = math.log(100.0)
+# As in SigLIP.
+INITIAL_SIGMOID_LOG_SCALE = math.log(10.0)
+# Nothing is trained on a tagger's scores, so this is a constant, near the lowest cross entropy on
+# two labelled sets of recordings, with 10 and 20 labels.
+CLASS_NAMES_LOG_SCALE = math.log(20.0)
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
@@ -68,7 +81,9 @@ class SemanticAC(keras.Model):
     """Audio classifier whose classes are texts: it predicts the label nearest to the clip.
 
     The model computes logits: cosine similarities between clips and label texts, times a learned
-    scale. `model(x)` and `predict_on_batch` return these logits, `predict` returns probabilities.
+    scale. `model(x)` and `predict_on_batch` return these logits, `predict` returns probabilities:
+    their softmax. With `targets="sigmoid"` the labels are independent: a learned bias is added to
+    the logits, and `predict` returns their sigmoid, so that a clip may have several labels or none.
     Training encodes the texts in each step. Inference uses baked label embeddings, which `fit`
     renews before each validation and at the end of each epoch, so that checkpoints contain
     up-to-date embeddings.
@@ -80,14 +95,17 @@ class SemanticAC(keras.Model):
         tokenizer: callable from texts to token ids; a `ClassIndex` for `ClassVectors`.
         labels: class names, distinct.
         prompt: text around a label, with `{label}`.
-        targets: form of the loss: `"diagonal"`, `"multi_positive"` or `"prototype"`, see
-            `contrastive_loss`.
-        label_smoothing: share of each target spread evenly over all labels, in [0, 1]; not for
-            `"diagonal"`.
+        targets: form of the loss: `"diagonal"`, `"multi_positive"`, `"prototype"` or `"sigmoid"`,
+            see `contrastive_loss`.
+        label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1) with
+            `"sigmoid"`, in [0, 1]; not for `"diagonal"`.
         random_texts: replace each label in its text by random letters: a control experiment that
             measures what the meaning of the labels contributes.
-        token_ids: int (K, L), token ids of the labels' texts; tokenised here if not given. A saved
+        token_ids: int (N, L), token ids of the labels' texts; tokenised here if not given. A saved
             model stores them and needs no vocabulary to predict.
+        label_texts: texts that replace a label's name in its prompt, one or several, for some of
+            the labels. The vector of several is the mean of their unit vectors, scaled to unit
+            length.
 
     Call arguments:
         inputs: float32 waveforms (B, samples) in [-1, 1], one window long, or log-mels
@@ -97,8 +115,8 @@ class SemanticAC(keras.Model):
         float32 logits, (B, K).
 
     Raises:
-        ValueError: if the embedding sizes of the towers differ, or the labels, prompt or targets
-            are invalid.
+        ValueError: if the embedding sizes of the towers differ, or the labels, their texts, the
+            prompt or the targets are invalid.
 
     Source: SemanticAC, section 2.
     """
@@ -114,6 +132,7 @@ class SemanticAC(keras.Model):
         label_smoothing: float = 0.0,
         random_texts: bool = False,
         token_ids: npt.ArrayLike | None = None,
+        label_texts: LabelTexts | None = None,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -132,21 +151,32 @@ class SemanticAC(keras.Model):
         self.targets = targets
         self.label_smoothing = label_smoothing
         self.random_texts = random_texts
-        self.logit_scale = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(INITIAL_LOG_SCALE),
-            constraint=AtMost(MAX_LOG_SCALE),
-            dtype="float32",
-            autocast=False,
-            name="logit_scale",
-        )
+        log_scale = INITIAL_LOG_SCALE if self.exclusive else INITIAL_SIGMOID_LOG_SCALE
+        self.logit_scale = self._scalar("logit_scale", log_scale, AtMost(MAX_LOG_SCALE))
+        self.logit_bias: keras.Variable | None = None
+        if not self.exclusive:
+            # A score of 1 / (K + 1), as SigLIP's -10 suits the number of texts of a large batch.
+            self.logit_bias = self._scalar("logit_bias", -math.log(max(1, len(labels))))
         self.label_embeddings: keras.Variable | None = None
         self.label_features: keras.Variable | None = None
         self._predicts_waveforms = True
         self._training_runs = False
         self._baked_from: tuple[float, ...] = ()
+        self._texts: tuple[tuple[str, ...], ...] = ()
         self.built = True
-        self._set_labels(labels, prompt, token_ids)
+        self._set_labels(labels, prompt, label_texts, token_ids)
+
+    def _scalar(
+        self, name: str, value: float, constraint: keras.constraints.Constraint | None = None
+    ) -> keras.Variable:
+        return self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            constraint=constraint,
+            dtype="float32",
+            autocast=False,
+            name=name,
+        )
 
     @classmethod
     def from_preset(
@@ -163,33 +193,38 @@ class SemanticAC(keras.Model):
         tokenizer: Tokenizer | None = None,
         text_encoder: TextTower | None = None,
         audio_tower: Tower | None = None,
+        label_texts: LabelTexts | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights.
 
-        The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy. Call
-        `compile` again to change them.
+        The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy, or none
+        with `targets="sigmoid"`. Call `compile` again to change them.
 
         Args:
-            preset: one of `semanticac_keras.presets.PRESETS`.
+            preset: one of `semanticac_keras.presets.PRESETS`; any name if both towers and the
+                tokenizer are given.
             labels: class names.
             prompt: text around a label, with `{label}`.
             targets: form of the loss, see `contrastive_loss`.
-            label_smoothing: share of each target spread evenly over all labels, in [0, 1].
+            label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1)
+                with `"sigmoid"`, in [0, 1].
             spec_augment: whether to apply `SpecAugment` to the log-mels while training.
             conv_stem: whether to use the preset's convolutional stem, if it has one, instead of a
                 patch embedding.
             head: similarity head, one of `semanticac_keras.heads.HEADS`.
             texts: `"labels"`; `"random"`, which replaces each label in its text by random letters;
                 or `"none"`, learned class vectors without a text encoder, which ignores `prompt`
-                and `tokenizer`.
+                and `tokenizer` and has no `label_texts`.
             tokenizer: callable from texts to token ids; the preset's if not given.
             text_encoder: model from token ids to vectors of the preset's embedding size; the
                 preset's if not given. It needs its own `tokenizer`.
             audio_tower: tower in place of the preset's, such as a `TaggerTower`; `spec_augment`,
                 `conv_stem` and `head` have no effect on it.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
-            ValueError: if an option is unknown, or the labels or prompt are invalid.
+            ValueError: if an option is unknown, or the labels, their texts or the prompt are
+                invalid.
         """
         if texts not in get_args(Texts):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
@@ -221,9 +256,11 @@ class SemanticAC(keras.Model):
             targets=targets,
             label_smoothing=label_smoothing,
             random_texts=texts == "random",
+            label_texts=label_texts,
             name=preset,
         )
-        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=["accuracy"])
+        metrics = ["accuracy"] if model.exclusive else []
+        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=metrics)
         return model
 
     @classmethod
@@ -233,12 +270,14 @@ class SemanticAC(keras.Model):
         labels: Sequence[str],
         prompt: str | None = None,
         tokenizer: SubwordTokenizer | None = None,
+        label_texts: LabelTexts | None = None,
     ) -> Self:
-        """Create a model from a published CLAP, which classifies without training.
+        """Create a compiled model from a published CLAP, which classifies without training.
 
         It has CLAP's front end (48 kHz, windows of 10 s), both towers with their MLPs, and the
-        logit scale of audio clips. The text encoder is frozen: `fit`, which needs `compile` before,
-        trains the audio tower and the logit scale.
+        logit scale of audio clips. The text encoder is frozen: `fit` trains the audio tower and the
+        logit scale. The optimiser is AdamW (learning rate 1e-5, weight decay 0.05), the metric
+        accuracy. Call `compile` again to change them.
 
         Args:
             source: `"clap-htsat-unfused"`, which is downloaded once; a directory as published at
@@ -249,22 +288,96 @@ class SemanticAC(keras.Model):
             prompt: text around a label, with `{label}`; if not given, CLAP's, "This is a sound of
                 {label}."
             tokenizer: RoBERTa's, if the source has no files of it.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
             CheckpointError: if files are not available or damaged, or are of another kind of model,
                 such as CLAP with feature fusion.
-            ValueError: if the labels or the prompt are invalid.
+            ValueError: if the labels, their texts or the prompt are invalid.
 
         Source: Wu et al. 2023, "LAION-CLAP", section 3.
         """
         prompt = prompts.CLAP_PROMPT if prompt is None else prompt
-        prompts.fill(prompt, labels)  # refuses a wrong prompt before anything is read
+        # Refuse wrong texts before anything is read.
+        prompts.fill(prompt, list(prompts.texts_by_label(labels, label_texts)))
         clap = load_clap(os.fspath(source), tokenizer)
         model = cls(
-            clap.audio_tower, clap.text_encoder, clap.tokenizer, labels, prompt, name="clap"
+            clap.audio_tower,
+            clap.text_encoder,
+            clap.tokenizer,
+            labels,
+            prompt,
+            label_texts=label_texts,
+            name="clap",
         )
         model.logit_scale.assign(clap.log_scale)
+        model.compile(keras.optimizers.AdamW(1e-5, weight_decay=0.05), metrics=["accuracy"])
         return model
+
+    @classmethod
+    def from_tagger(
+        cls,
+        tagger: Tagger,
+        class_names: Sequence[str],
+        labels: Sequence[str],
+        prompt: str = "{label}",
+        text_encoder: TextEncoder | BertEncoder | None = None,
+        tokenizer: Tokenizer | None = None,
+        background: Sequence[str | os.PathLike[str] | FloatArray] = (),
+        label_texts: LabelTexts | None = None,
+    ) -> Self:
+        """Create a model from a tagger's scores and the names of its classes, without training.
+
+        A label is a profile over the names that are nearest to it in the space of a sentence
+        encoder (`ClassProfile`), a clip a vector of the tagger's scores (`ClassOdds`). A label with
+        no name near it, or whose class the tagger hardly ever gives a score, is not found.
+
+        Args:
+            tagger: the tagger.
+            class_names: names of its classes, in the order of its scores, see `read_class_names`.
+            labels: class names of the model, any texts.
+            prompt: text around a label, with `{label}`.
+            text_encoder: encoder of labels and names; `load_sentence_encoder("minilm")` if not
+                given. It needs its own `tokenizer`.
+            tokenizer: callable from texts to token ids.
+            background: paths of sound files, or float waveforms (samples,) at the tagger's sample
+                rate: any recordings, such as those of a place. Scores are then compared with what
+                is usual there.
+            label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
+
+        Raises:
+            CheckpointError: if MiniLM is not available.
+            ValueError: if the number of names is not that of the scores, the labels or the prompt
+                are invalid, or a recording cannot be read.
+        """
+        if len(class_names) != tagger.num_scores:
+            raise ValueError(
+                f"`class_names` must have one name for each of the tagger's {tagger.num_scores} "
+                f"scores. Received: {len(class_names)}"
+            )
+        # Refuse wrong texts before anything is read.
+        prompts.fill(prompt, list(prompts.texts_by_label(labels, label_texts)))
+        if text_encoder is None:
+            text_encoder, tokenizer = load_sentence_encoder("minilm")
+        elif tokenizer is None:
+            raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
+        head = ClassOdds(tagger.num_scores, root=2 if background else 4, name="class_odds")
+        tower = TaggerTower.from_tagger(tagger, head, scores=True, name="audio")
+        if background:
+            measure_background(tower, background)
+        profile = ClassProfile.from_names(
+            text_encoder, tokenizer, class_names, name="class_profile"
+        )
+        model = cls(
+            tower, profile, tokenizer, labels, prompt, label_texts=label_texts, name="class_names"
+        )
+        model.logit_scale.assign(CLASS_NAMES_LOG_SCALE)
+        return model
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a clip has exactly one label, so that its scores sum to 1."""
+        return self.targets != "sigmoid"
 
     @property
     def front_end(self) -> FrontEnd:
@@ -272,37 +385,64 @@ class SemanticAC(keras.Model):
         return self.audio_tower.front_end
 
     @property
-    def prompts(self) -> tuple[str, ...]:
-        """Texts of the labels, one each."""
-        return prompts.fill(self.prompt, self.labels, self.random_texts)
+    def label_texts(self) -> dict[str, tuple[str, ...]]:
+        """Texts that are filled into the prompt, by label: its name if it has no others."""
+        return dict(zip(self.labels, self._texts, strict=True))
 
-    def set_labels(self, labels: Sequence[str], prompt: str | None = None) -> None:
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The text of each label in the prompt; several are joined by "; "."""
+        texts = iter(self._filled(self.prompt, self._texts))
+        return tuple("; ".join(islice(texts, len(group))) for group in self._texts)
+
+    def _filled(self, prompt: str, texts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        """Fill the texts of all labels into the prompt."""
+        return prompts.fill(prompt, [text for group in texts for text in group], self.random_texts)
+
+    def set_labels(
+        self,
+        labels: Sequence[str],
+        prompt: str | None = None,
+        label_texts: LabelTexts | None = None,
+    ) -> None:
         """Replace the classes. Their number may change; the weights of both towers do not.
 
         Args:
             labels: class names, distinct.
             prompt: text around a label, with `{label}`; the current prompt if not given.
+            label_texts: texts that replace a label's name in its prompt, see the class.
 
         Raises:
-            ValueError: if the labels or the prompt are invalid, two texts are equal to the
-                tokenizer, or the model has learned class vectors; the current classes are kept.
+            ValueError: if the labels, their texts or the prompt are invalid, two texts are equal to
+                the tokenizer, or the model has learned class vectors; the current classes are kept.
         """
-        self._set_labels(labels, self.prompt if prompt is None else prompt, None)
+        self._set_labels(labels, self.prompt if prompt is None else prompt, label_texts, None)
 
     def _set_labels(
-        self, labels: Sequence[str], prompt: str, token_ids: npt.ArrayLike | None
+        self,
+        labels: Sequence[str],
+        prompt: str,
+        label_texts: LabelTexts | None,
+        token_ids: npt.ArrayLike | None,
     ) -> None:
-        texts = prompts.fill(prompt, labels, self.random_texts)
+        by_label = prompts.texts_by_label(labels, label_texts)
+        texts = tuple(by_label.values())
+        filled = self._filled(prompt, texts)
         if token_ids is None:
-            token_ids = self.tokenizer(texts)
-            _expect_distinct(labels, token_ids)
+            token_ids = self.tokenizer(filled)
+            _expect_distinct([text for group in texts for text in group], token_ids)
         token_ids = np.asarray(token_ids, np.int32)
-        if len(token_ids) != len(texts):
-            raise ValueError(f"`token_ids` must have {len(texts)} rows. Received: {len(token_ids)}")
-        self.labels = tuple(label.strip() for label in labels)
+        if len(token_ids) != len(filled):
+            raise ValueError(
+                f"`token_ids` must have {len(filled)} rows. Received: {len(token_ids)}"
+            )
+        resized = [len(group) for group in texts] != [len(group) for group in self._texts]
+        self.labels = tuple(by_label)
         self.prompt = prompt
+        self._texts = texts
         self._token_ids = token_ids
-        if self.label_embeddings is None or self.label_embeddings.shape[0] != len(self.labels):
+        self.train_function = None  # was traced with the earlier texts
+        if resized:
             # K is part of the weights' shape: replace them and the functions traced with them.
             self._replace_label_weights()
         self.bake_labels()
@@ -312,16 +452,20 @@ class SemanticAC(keras.Model):
         for weight in (self.label_embeddings, self.label_features):
             if weight is not None:
                 self._untrack_variable(weight)
-        self.label_embeddings = self._label_weight(self.text_encoder.output_dim, "label_embeddings")
+        self.label_embeddings = self._label_weight(
+            (len(self.labels), self.text_encoder.output_dim), "label_embeddings"
+        )
         # What a frozen text encoder makes of the texts need not be computed in each step.
         if feature_dim := getattr(self.text_encoder, "feature_dim", None):
-            self.label_features = self._label_weight(feature_dim, "label_features")
+            self.label_features = self._label_weight(
+                (len(self._token_ids), feature_dim), "label_features"
+            )
         self._tracker.lock()
-        self.train_function = self.test_function = self.predict_function = None
+        self.test_function = self.predict_function = None
 
-    def _label_weight(self, size: int, name: str) -> keras.Variable:
+    def _label_weight(self, shape: tuple[int, int], name: str) -> keras.Variable:
         return self.add_weight(
-            shape=(len(self.labels), size),
+            shape=shape,
             initializer="zeros",
             trainable=False,
             dtype="float32",
@@ -363,8 +507,14 @@ class SemanticAC(keras.Model):
         The part of a `BertEncoder` that is frozen ran when the labels were baked.
         """
         if self.label_features is not None:
-            return self.text_encoder.project(self.label_features, normalize=True)
-        return self._embed_texts(self._token_ids)
+            vectors = self.text_encoder.project(self.label_features, normalize=True)
+        else:
+            vectors = self._embed_texts(self._token_ids)
+        lengths = [len(group) for group in self._texts]
+        if max(lengths) == 1:
+            return vectors
+        owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        return l2_normalize(ops.segment_sum(vectors, owners, num_segments=len(lengths)))
 
     def call(self, inputs, training=False):
         return self.compare(self.audio_tower(inputs, training=training), training)
@@ -381,7 +531,20 @@ class SemanticAC(keras.Model):
         """
         live = training and self.text_encoder.trainable
         texts = self.embed_labels() if live else self.label_embeddings
-        return ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
+        logits = ops.exp(self.logit_scale) * ops.matmul(embeddings, ops.transpose(texts))
+        return logits if self.logit_bias is None else logits + self.logit_bias
+
+    def scores(self, logits: FloatArray) -> FloatArray:
+        """Turn logits into the scores that `predict` returns.
+
+        Args:
+            logits: float (n, K), such as `predict_on_batch` returns.
+
+        Returns:
+            Probabilities (n, K): the softmax of each row, or each logit's sigmoid if the labels are
+            independent.
+        """
+        return softmax(logits) if self.exclusive else sigmoid(logits)
 
     def _embed_texts(self, token_ids):
         """Encode tokenised texts: float32 unit vectors (n, C)."""
@@ -393,7 +556,7 @@ class SemanticAC(keras.Model):
 
         Args:
             x: unused.
-            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            y: as for `fit`.
             y_pred: float32 logits (B, K).
             sample_weight: optional (B,), weight of each clip.
             training: whether to apply label smoothing.
@@ -424,7 +587,9 @@ class SemanticAC(keras.Model):
         if len(y.shape) == 1:
             y = ops.one_hot(y, num_labels, dtype="float32")
         rate = self.label_smoothing
-        return (1.0 - rate) * ops.cast(y, "float32") + rate / num_labels
+        # Independent labels start at this score, see the bias.
+        middle = 1 / num_labels if self.exclusive else 1 / (num_labels + 1)
+        return (1.0 - rate) * ops.cast(y, "float32") + rate * middle
 
     def fit(
         self,
@@ -442,7 +607,8 @@ class SemanticAC(keras.Model):
             x: waveforms or log-mels as for `predict`, or a dataset of batches
                 `(x, y)` or `(x, y, sample_weight)`, whose waveforms are one window long. Waveforms
                 of other lengths are cut into windows, which count as clips of their own.
-            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1.
+            y: int labels (B,) in 0 .. K - 1, or float label shares (B, K), rows sum to 1. With
+                `targets="sigmoid"`, instead of shares, a target in [0, 1] of each label.
             *args: as in Keras.
             callbacks: as in Keras.
             validation_data: `(x, y)` or `(x, y, sample_weight)` in these forms, or a dataset.
@@ -505,7 +671,8 @@ class SemanticAC(keras.Model):
 
     def _examples(self, x, y, sample_weight) -> Examples:
         x = loaded(x, self.front_end.sample_rate_hz)
-        examples = as_windows(x, y, sample_weight, self.audio_tower, len(self.labels))
+        num_labels, exclusive = len(self.labels), self.exclusive
+        examples = as_windows(x, y, sample_weight, self.audio_tower, num_labels, exclusive)
         if is_waveforms(examples.x):
             windows = ops.convert_to_numpy(examples.x)
             return examples._replace(x=self.audio_tower.inputs_of(windows))
@@ -527,7 +694,7 @@ class SemanticAC(keras.Model):
             callbacks: as in Keras.
 
         Returns:
-            float32 (B, K), rows sum to 1.
+            float32 (B, K); rows sum to 1 unless `targets="sigmoid"`.
 
         Raises:
             ValueError: if a waveform is empty, not float, not finite or far outside [-1, 1], or a
@@ -540,12 +707,12 @@ class SemanticAC(keras.Model):
         self._expect(waveforms=is_waveforms(x))
         self.refresh_labels()
         if not is_waveforms(x):
-            return softmax(self._logits(x, batch_size, options))
+            return self.scores(self._logits(x, batch_size, options))
         windows, owners = self.audio_tower.windows_of(x)
         if not len(windows):
             return np.zeros((0, len(self.labels)), np.float32)
         logits = self._logits(self.audio_tower.inputs_of(windows), batch_size, options)
-        return mean_by_owner(softmax(logits), owners, owners[-1] + 1)
+        return mean_by_owner(self.scores(logits), owners, owners[-1] + 1)
 
     def _logits(self, x, batch_size, options) -> FloatArray:
         with weights_kept(self):
@@ -620,6 +787,7 @@ class SemanticAC(keras.Model):
             "label_smoothing": self.label_smoothing,
             "random_texts": self.random_texts,
             "token_ids": self._token_ids.tolist(),
+            "label_texts": {label: list(texts) for label, texts in self.label_texts.items()},
             "name": self.name,
         }
 
@@ -692,26 +860,13 @@ def weights_kept(model: keras.Model) -> Iterator[None]:
         raise
 
 
-def _expect_distinct(labels: Sequence[str], token_ids: npt.ArrayLike) -> None:
-    """Reject labels whose texts are equal to the tokenizer, such as "Dog" and "dog"."""
+def _expect_distinct(texts: Sequence[str], token_ids: npt.ArrayLike) -> None:
+    """Reject texts that are equal to the tokenizer, such as "Dog" and "dog"."""
     first: dict[bytes, str] = {}
-    for label, ids in zip(labels, np.asarray(token_ids), strict=True):
-        earlier = first.setdefault(ids.tobytes(), label)
-        if earlier != label:
+    for text, ids in zip(texts, np.asarray(token_ids), strict=True):
+        earlier = first.setdefault(ids.tobytes(), text)
+        if earlier != text:
             raise ValueError(
-                "`labels` must differ after tokenization, which may ignore case and spaces. "
-                f"Received: {earlier!r} and {label!r}"
+                "`labels` must differ after tokenization, and so must their texts; it may ignore "
+                f"case and spaces. Received: {earlier!r} and {text!r}"
             )
-
-
-def softmax(logits: FloatArray) -> FloatArray:
-    """Softmax over the last axis.
-
-    Args:
-        logits: float (n, K).
-
-    Returns:
-        Probabilities (n, K), rows sum to 1.
-    """
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)

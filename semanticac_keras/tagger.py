@@ -85,24 +85,28 @@ class Tagger:
         scores, embeddings = zip(*(self.hear_window(window) for window in windows), strict=True)
         return np.stack(scores), np.stack(embeddings)
 
-    def contract(self, hop_samples: int) -> TaggerContract:
+    def contract(self, hop_samples: int, scores: bool = False) -> TaggerContract:
         """Describe the tagger for a bundle.
 
         Args:
             hop_samples: samples between the starts of two windows.
+            scores: whether the model's input is the scores, in place of the embedding.
 
         Raises:
-            TaggerError: if the graph has no embedding.
+            TaggerError: if the model needs the embedding, and the graph has none.
         """
-        if self._embedding is None:
+        output, size = self._embedding, self.embedding_dim
+        if scores:
+            output, size = self._scores, self.num_scores
+        if output is None:
             raise TaggerError(f"{self.path} has no embedding: no dense layer before its scores.")
         return TaggerContract(
             name=self.path.name,
             sha256=hashlib.sha256(self.content).hexdigest(),
             window_samples=self.window_samples,
             hop_samples=hop_samples,
-            embedding_dim=self.embedding_dim,
-            output=self._embedding,
+            embedding_dim=size,
+            output=output,
         )
 
     def _read_graph(self) -> None:

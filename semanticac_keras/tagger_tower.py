@@ -1,4 +1,4 @@
-"""Tagger tower: a frozen tagger's embeddings, and a head that is trained on them."""
+"""Tagger tower: a frozen tagger's embeddings or scores, and a head on them."""
 
 import hashlib
 import os
@@ -26,12 +26,13 @@ _ASSET = "tagger.tflite"
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class EmbeddingMap(keras.Model):
-    """Normalised embeddings as a token map with one column.
+    """Embeddings as a token map with one column.
 
     Args:
         num_windows: tagger windows in a window of the model, T.
         embedding_dim: size D of an embedding.
         dropout: share of an embedding's values that are dropped while training, in [0, 1).
+        normalize: whether to scale each of the D values by its mean and variance in training.
 
     Call arguments:
         embeddings: float32 (B, T, D).
@@ -43,18 +44,28 @@ class EmbeddingMap(keras.Model):
         ValueError: if the embeddings have another shape.
     """
 
-    def __init__(self, num_windows: int, embedding_dim: int, dropout: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        num_windows: int,
+        embedding_dim: int,
+        dropout: float = 0.0,
+        normalize: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_windows = num_windows
         self.output_dim = embedding_dim
         self.output_grid = (num_windows, 1)
         self.dropout = dropout
-        # The values of some taggers differ in scale by orders of magnitude.
-        self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, dtype="float32", name="norm"
-        )
+        self.normalize = normalize
+        self.norm = None
+        if normalize:
+            # The values of some taggers differ in scale by orders of magnitude.
+            self.norm = keras.layers.BatchNormalization(
+                momentum=0.9, epsilon=1e-5, dtype="float32", name="norm"
+            )
+            self.norm.build((None, num_windows, embedding_dim))
         self.drop = keras.layers.Dropout(dropout, dtype="float32")
-        self.norm.build((None, num_windows, embedding_dim))
         self.built = True
 
     def build(self, input_shape):
@@ -67,7 +78,8 @@ class EmbeddingMap(keras.Model):
                 f"embeddings must have shape (B, {shape[0]}, {shape[1]}). "
                 f"Received: {tuple(embeddings.shape)}"
             )
-        x = self.drop(self.norm(embeddings, training=training), training=training)
+        x = embeddings if self.norm is None else self.norm(embeddings, training=training)
+        x = self.drop(x, training=training)
         return ops.cast(ops.expand_dims(x, 2), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
@@ -79,6 +91,7 @@ class EmbeddingMap(keras.Model):
             "num_windows": self.num_windows,
             "embedding_dim": self.output_dim,
             "dropout": self.dropout,
+            "normalize": self.normalize,
         }
 
 
@@ -86,7 +99,8 @@ class EmbeddingMap(keras.Model):
 class TaggerTower(Tower):
     """A frozen tagger, which runs on the host, and a head on its embeddings.
 
-    `SemanticAC`'s methods take sound, as with an `AudioTower`. The Keras layers take embeddings.
+    `SemanticAC`'s methods take sound, as with an `AudioTower`. The Keras layers take embeddings,
+    or the tagger's scores in their place.
     Each window of the model holds T whole windows of the tagger. A saved model contains the tagger.
 
     Args:
@@ -131,6 +145,7 @@ class TaggerTower(Tower):
         head: keras.Layer,
         window_seconds: float = WINDOW_SECONDS,
         dropout: float = 0.0,
+        scores: bool = False,
         **kwargs,
     ) -> Self:
         """Create a tower from a tagger.
@@ -143,17 +158,26 @@ class TaggerTower(Tower):
             head: layer from a token map (B, T, 1, D) to a vector.
             window_seconds: length of the model's window; a tagger window if that is longer.
             dropout: see `EmbeddingMap`.
+            scores: whether the head gets the tagger's scores, as they are, in place of its
+                normalised embeddings; D is then the number of scores.
             **kwargs: as in Keras.
 
         Raises:
-            TaggerError: if the tagger has no embedding.
+            TaggerError: if the head gets embeddings, and the tagger has none.
         """
         rate_hz = tagger.sample_rate_hz
         units = round(tagger.window_samples / 2 / rate_hz / _HOP_UNIT_SECONDS)
-        contract = tagger.contract(round(max(1, units) * _HOP_UNIT_SECONDS * rate_hz))
+        contract = tagger.contract(round(max(1, units) * _HOP_UNIT_SECONDS * rate_hz), scores)
         front_end = _front_end(rate_hz, max(window_seconds, tagger.window_samples / rate_hz))
         num_windows = contract.windows_in(front_end.window_samples)
-        encoder = EmbeddingMap(num_windows, contract.embedding_dim, dropout, name="embedding_map")
+        encoder = EmbeddingMap(
+            num_windows,
+            contract.embedding_dim,
+            dropout,
+            normalize=not scores,
+            dtype="float32" if scores else None,  # half precision has few values near 1
+            name="embedding_map",
+        )
         return cls(contract, front_end, encoder, head, tagger.content, **kwargs)
 
     @property

@@ -14,8 +14,13 @@ from training.crossval import plan, repetition_options
 from training.datasets import DatasetError, load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.augment import Augmentation
-from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
-from training.learning.recipes import Recipe
+from training.learning.options import (
+    as_arguments,
+    chosen_recipe,
+    parse_passing_on,
+    recipe_for_dataset,
+)
+from training.learning.recipes import CLAP, Recipe
 from training.runs.cost import tower_costs
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
@@ -166,7 +171,7 @@ def tower_table(preset: str) -> list[str]:
 
 
 def variant_table(results: Mapping[Variant, Results]) -> list[str]:
-    """Tabulate each variant's accuracy and difference from the first, as lines of Markdown.
+    """Tabulate each variant's result and difference from the first, as lines of Markdown.
 
     Args:
         results: results of each variant, with the same folds and seeds.
@@ -186,15 +191,15 @@ def variant_table(results: Mapping[Variant, Results]) -> list[str]:
     return [
         *table(
             (
-                *("variant", "accuracy in %", "difference from the first"),
+                *("variant", f"{reference.measure} in %", "difference from the first"),
                 *(["published (ESC-50)"] if published else []),
             ),
             rows,
         ),
         "",
-        f"Accuracy: mean over folds ({folds}), then mean ± standard deviation over seeds "
-        f"({seeds}). Difference: mean ± standard error over the pairs of runs with the same fold "
-        f"and seed (n = {len(reference.evaluations)}).",
+        f"{reference.measure.capitalize()}: mean over folds ({folds}), then mean ± standard "
+        f"deviation over seeds ({seeds}). Difference: mean ± standard error over the pairs of runs "
+        f"with the same fold and seed (n = {len(reference.evaluations)}).",
     ]
 
 
@@ -210,9 +215,12 @@ def _train(
     ablation = TABLES[arguments.table]
     variants = ablation.variants
     options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
-    recipes = {variant: chosen_recipe(fit.parse(line)) for variant, line in options.items()}
+    recipes = {
+        variant: recipe_for_dataset(fit.parse(line), dataset) for variant, line in options.items()
+    }
     first = variants[0]
-    if arguments.weights and len({_architecture(recipe) for recipe in recipes.values()}) > 1:
+    architectures = {_architecture(recipe) for recipe in recipes.values()}
+    if arguments.weights and recipes[first].preset != CLAP and len(architectures) > 1:
         raise ValueError(
             f"--weights fits one architecture, and table {arguments.table} compares several"
         )

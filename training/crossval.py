@@ -12,18 +12,29 @@ from training import fit
 from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.checks import check_learnable
-from training.learning.options import chosen_recipe, parse_passing_on, positive_int
-from training.runs.evaluation import Evaluation
+from training.learning.options import (
+    chosen_recipe,
+    parse_passing_on,
+    positive_int,
+    recipe_for_dataset,
+)
+from training.runs.evaluation import Predictions
 from training.runs.files import writing
 from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    provenance_section,
+    table,
+    texts_section,
+)
 from training.runs.results import Results, percent
 from training.runs.run import Run, RunError, provenance, write_json
 
 _PROGRAM = "training.crossval"
 _PROTOCOLS = {
     "last": "Trained on all other folds. The last epoch is tested; nothing was selected.",
-    "validation": "Trained on all other folds but the next, whose accuracy selected the epoch.",
+    "validation": "Trained on all other folds but the next, which selected the epoch.",
 }
 
 
@@ -150,7 +161,7 @@ def plan(
             run_arguments += ["--validation-fold", str(following)]
         parsed = fit.parse(run_arguments)
         split = fit.checked_split(parsed, dataset, fold)  # before any run
-        check_learnable(split, chosen_recipe(parsed))
+        check_learnable(split, recipe_for_dataset(parsed, dataset))
         settings = fit.settings(parsed, dataset, fold)
         name = f"{'validation' if validate else 'last'}-fold{fold}-seed{seed}"
         job = FitProcess(Run(directory / name), tuple(run_arguments), fit_program)
@@ -166,13 +177,13 @@ def _following(fold: int, dataset: AudioDataset) -> int:
 
 
 def _accuracy_section(protocol: str, results: Results) -> list[str]:
-    """Describe the protocol, and tabulate the accuracies and their spread."""
+    """Describe the protocol, and tabulate the results and their spread."""
     rows = [
-        (f"seed {seed}", *(f"{100 * accuracy:.1f}" for accuracy in (*row, row.mean())))
-        for seed, row in zip(results.seeds, results.accuracies, strict=True)
+        (f"seed {seed}", *(f"{100 * share:.1f}" for share in (*row, row.mean())))
+        for seed, row in zip(results.seeds, results.qualities, strict=True)
     ]
     if len(results.seeds) > 1:
-        means = results.accuracies.mean(axis=0)
+        means = results.qualities.mean(axis=0)
         rows.append(("mean", *(f"{100 * mean:.1f}" for mean in (*means, means.mean()))))
     seeds, folds = results.over_seeds(), results.over_folds()
     lines = [
@@ -180,7 +191,9 @@ def _accuracy_section(protocol: str, results: Results) -> list[str]:
         "",
         _PROTOCOLS[protocol],
         "",
-        *table(("accuracy in %", *(f"fold {fold}" for fold in results.folds), "mean"), rows),
+        *table(
+            (f"{results.measure} in %", *(f"fold {fold}" for fold in results.folds), "mean"), rows
+        ),
         "",
     ]
     if seeds.std is not None:
@@ -194,7 +207,7 @@ def _accuracy_section(protocol: str, results: Results) -> list[str]:
             f"{100 * folds.std:.1f}; folds are different clips, not repetitions."
         )
     if protocol == "validation":
-        last = results.mean("accuracy_last_epoch")
+        last = results.mean(f"{results.key}_last_epoch")
         lines.append(f"The last epoch of the same runs reaches {100 * last:.1f} %.")
     return lines
 
@@ -215,6 +228,7 @@ def _write_report(
         "",
         *provenance_section(made),
         *copies_section(dataset),
+        *texts_section(recipe["prompt"], config.get("label_texts")),
     ]
     figures = {}
     for protocol, result in results.items():
@@ -234,6 +248,7 @@ def _write_report(
     summary = {
         "dataset": dataset.name,
         "recipe": recipe,
+        "label_texts": config.get("label_texts"),
         "weights": config["weights"],
         "parameters": json.loads(first_run.metrics.read_text())["parameters"],
         "runs_at_once": at_once,
@@ -243,19 +258,20 @@ def _write_report(
     write_json(directory / "summary.json", summary)
 
 
-def _figures(result: Results, pooled: Evaluation) -> dict[str, Any]:
+def _figures(result: Results, pooled: Predictions) -> dict[str, Any]:
     """Return one protocol's entry in `summary.json`."""
-    by_seed = dict(zip(result.seeds, result.accuracies.tolist(), strict=True))
+    by_seed = dict(zip(result.seeds, result.qualities.tolist(), strict=True))
+    key = result.key
     seeds, folds = result.over_seeds(), result.over_folds()
     return {
         "folds": result.folds,
         "seeds": result.seeds,
-        "accuracy_by_seed_and_fold": by_seed,
-        "accuracy": seeds.mean,
+        f"{key}_by_seed_and_fold": by_seed,
+        key: seeds.mean,
         "std_over_seeds": seeds.std,
         "std_over_folds": folds.std,
-        "accuracy_last_epoch": result.mean("accuracy_last_epoch"),
-        "per_class_accuracy": pooled.per_class(),
+        f"{key}_last_epoch": result.mean(f"{key}_last_epoch"),
+        **pooled.figures(),
         "calibration_error": pooled.calibration_error(),
         "training_clips_per_second": result.mean("training_clips_per_second"),
         "training_seconds": result.mean("training_seconds"),

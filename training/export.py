@@ -11,8 +11,11 @@ from edge.inference.bundle import BundleError, Quantization, read_contract
 from semanticac_keras import CheckpointError, ExportError, export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.download import DownloadError
-from training.learning.own_weights import run_of
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
+from training.learning.options import LABEL_TEXTS
+from training.learning.own_weights import own_path, run_of
+from training.learning.texts import read_texts
+from training.learning.trained_model import model_from, short_name
 
 _PROGRAM = "training.export"
 
@@ -32,8 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         labels = _labels(arguments)
+        texts = read_texts(arguments.label_texts, labels)
+        names = ClassNames.of(arguments)
+        model = model_from(arguments.weights, labels, arguments.prompt, texts, names)
+        if model.exclusive and len(labels) < 2:
+            raise ValueError(
+                "this model needs at least two labels, because it chooses between them. Received: "
+                f'{labels[0]}. Add other sounds of the place, such as "speech".'
+            )
         contract = export_tflite(
-            model_from(arguments.weights, labels, arguments.prompt),
+            model,
             arguments.out,
             arguments.quantization,
             training={"weights": short_name(arguments.weights), "labels": "set without training"},
@@ -45,8 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CheckpointError, DownloadError, ExportError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    near = nearest_names(model)
     for label, text in zip(contract.labels, contract.prompts, strict=True):
-        print(f"label: {label} ({text!r})")
+        print(f"label: {label} ({text!r}{'; nearest: ' + near[label] if near else ''})")
     print(
         "largest difference of a probability from Keras, on test signals: "
         f"{contract.parity['max_score_difference']:.1e}"
@@ -59,18 +71,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {_PROGRAM}",
         description="Write a bundle for semanticac-edge that listens for the given labels, without "
-        "training. A sound gets the label whose text is nearest to it.",
+        "training. A sound gets the label whose text is nearest to it or, if the model was trained "
+        "with --targets sigmoid, every label whose text is near.",
+        parents=[class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file",
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
-        "--labels", metavar="TEXT", help='two or more labels, such as "dog; smoke alarm; speech"'
+        "--labels", metavar="TEXT", help='the labels, such as "dog; smoke alarm; speech"'
     )
     labels.add_argument(
         "--labels-file", type=Path, metavar="FILE", help="text file of labels, one a line"
@@ -78,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
     )
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     parser.add_argument(
         "--quantization",
         choices=get_args(Quantization),
@@ -99,19 +114,15 @@ def _labels(arguments: argparse.Namespace) -> list[str]:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if there are fewer than two labels, or the file is not UTF-8.
+        ValueError: if there is no label, or the file is not UTF-8.
     """
     if arguments.labels_file is None:
         parts = arguments.labels.split(";")
     else:
         parts = arguments.labels_file.read_text(encoding="utf-8").splitlines()
     labels = [part.strip() for part in parts if part.strip()]
-    if len(labels) < 2:
-        raise ValueError(
-            "a bundle needs at least two labels, because a model chooses between them. "
-            f"Received: {', '.join(labels) or 'none'}. Add other sounds of the place, such as "
-            '"speech".'
-        )
+    if not labels:
+        raise ValueError('expected labels, such as "dog; speech". Received: none.')
     return labels
 
 

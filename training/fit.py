@@ -4,11 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
 
 from edge.config.options import CommandParser
 from semanticac_keras import CheckpointError
@@ -22,11 +19,13 @@ from training.learning.checks import check_learnable
 from training.learning.distribution import Devices
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.model import Weights, build_model
-from training.learning.options import chosen_recipe, training_options
-from training.learning.own_weights import seen_clips
+from training.learning.options import chosen_recipe, recipe_for_dataset, training_options
+from training.learning.own_weights import own_path, seen_clips
+from training.learning.texts import read_texts
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
+from training.runs.evaluation import Predictions
 from training.runs.files import writing
 from training.runs.lock import locked
 from training.runs.run import Run, RunError, free_directory, write_json
@@ -48,11 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = parse(argv)
     try:
-        recipe = chosen_recipe(arguments)
+        chosen_recipe(arguments)  # refuses wrong values before anything is read
         dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+        recipe = recipe_for_dataset(arguments, dataset)
         fold = dataset.folds[0] if arguments.fold is None else arguments.fold
         split = checked_split(arguments, dataset, fold)
         check_learnable(split, recipe)
+        texts = read_texts(arguments.label_texts, dataset.labels)
         weights = Weights(
             arguments.audio_weights,
             arguments.text_weights,
@@ -64,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with exiting_on_sigterm(), ExitStack() as lock:
             if devices.leads:
                 _check_directory(arguments, dataset, fold, lock)
+                _note_targets(dataset)
                 print_warnings(_PROGRAM, dataset)
             with devices.scope():
-                model = build_model(dataset.labels, recipe, weights)
+                model = build_model(dataset.labels, recipe, weights, texts)
             if devices.leads:
                 run = _open_run(arguments, dataset, fold, lock)
             else:
@@ -98,10 +100,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _note_targets(dataset: AudioDataset) -> None:
+    """Say why the labels are independent, if the clips require it."""
+    if number := dataset.num_not_single:
+        print(
+            f"{_PROGRAM}: {number:,} of {len(dataset.clips):,} clips have several labels or none: "
+            "--targets sigmoid",
+            file=sys.stderr,
+        )
+
+
 def fit(job: Job) -> int:
     """Train on all folds but one, evaluate on the held-out fold if there is one, and export.
 
-    The held-out fold selects nothing: without a validation fold, its accuracy per epoch is only
+    The held-out fold selects nothing: without a validation fold, its result per epoch is only
     plotted. A validation fold selects its best epoch, the last of equals. After an interrupt, the
     model of the last complete step is evaluated and exported, and the run can be resumed.
 
@@ -123,8 +135,9 @@ def fit(job: Job) -> int:
     evaluation = None
     if split.test.size:
         test_clips = [learned.clips[i] for i in split.test]
-        evaluation, accuracies = outcome.test(model, dataset, split, test_clips, run)
-        figures |= {**accuracies, "per_class_accuracy": evaluation.per_class()}
+        embeddings = learned.embeddings and learned.embeddings.of(split.test)
+        evaluation, results = outcome.test(model, dataset, split, test_clips, run, embeddings)
+        figures |= {**results, **evaluation.figures()}
         evaluation.save(run.predictions)
     if job.quantization is not None:
         with writing(run.model) as temporary:
@@ -134,16 +147,16 @@ def fit(job: Job) -> int:
             **({} if dataset.copies_at_hz is None else {"copies_at_hz": dataset.copies_at_hz}),
             "held_out_fold": split.fold or None,
             "validation_fold": split.validation_fold,
-            **({} if evaluation is None else {"accuracy": evaluation.accuracy}),
+            **({} if evaluation is None else {evaluation.key: evaluation.quality}),
             "held_out_clips": len(split.test),
-            "recipe": asdict(job.recipe),
+            "recipe": job.recipe.to_json(),
         }
         compared = split.test if split.test.size else split.train
         figures["export"] = outcome.export(
             model,
             dataset,
+            compared,
             [learned.clips[i] for i in compared],
-            np.array([dataset.clips[i].label for i in compared]),
             run,
             receipt,
             job.quantization,
@@ -156,19 +169,25 @@ def fit(job: Job) -> int:
             run.checkpoint.unlink()
     if not job.devices.leads:
         return 0
-    return _conclude(run, dataset, split.fold, figures)
+    return _conclude(run, dataset, split.fold, evaluation, figures)
 
 
-def _conclude(run: Run, dataset: AudioDataset, fold: int, figures: dict[str, Any]) -> int:
+def _conclude(
+    run: Run,
+    dataset: AudioDataset,
+    fold: int,
+    evaluation: Predictions | None,
+    figures: dict[str, Any],
+) -> int:
     """Print the result and return the exit status."""
-    if fold == NO_FOLD:
+    if evaluation is None:
         print(
             f"trained on all {figures['training_clips']} clips of {dataset.name}; none was held "
-            "out, so there is no accuracy (training.crossval measures one)"
+            "out, so there is no test (training.crossval makes one)"
         )
     else:
         print(
-            f"fold {fold} of {dataset.name}: accuracy {figures['accuracy']:.1%} "
+            f"fold {fold} of {dataset.name}: {evaluation.measure} {evaluation.quality:.1%} "
             f"on {figures['held_out_clips']} clips"
         )
     print(f"report: {run.directory / 'report.md'}")
@@ -189,13 +208,14 @@ def settings(arguments: argparse.Namespace, dataset: AudioDataset, fold: int) ->
         **({} if arguments.decoder == "soundfile" else {"decoder": arguments.decoder}),
         "fold": fold if fold != NO_FOLD else None,
         "validation_fold": arguments.validation_fold,
-        "recipe": asdict(chosen_recipe(arguments)),
+        "recipe": recipe_for_dataset(arguments, dataset).to_json(),
+        "label_texts": read_texts(arguments.label_texts, dataset.labels),
         "weights": {
             "audio": arguments.audio_weights,
             **({} if arguments.tagger_rate == 16_000 else {"tagger_rate": arguments.tagger_rate}),
             "text": arguments.text_weights,
             "vocabulary": arguments.bpe_vocab and str(arguments.bpe_vocab),
-            "model": arguments.weights and str(arguments.weights),
+            "model": arguments.weights and str(Path(arguments.weights)),
         },
     }
 
@@ -216,8 +236,9 @@ def checked_split(arguments: argparse.Namespace, dataset: AudioDataset, fold: in
             raise ValueError("--fold none trains on all clips; leave out --validation-fold")
         return Split.whole(dataset)
     split = Split.of(dataset, fold, arguments.validation_fold)
-    if arguments.weights:
-        trained_on = seen_clips(arguments.weights, dataset)
+    own_model = own_path(arguments.weights) if arguments.weights else None
+    if own_model is not None:
+        trained_on = seen_clips(own_model, dataset)
         tested = [dataset.clips[i].name for i in (*split.test, *split.validation)]
         if seen := [name for name in tested if name in trained_on]:
             raise ValueError(
@@ -277,7 +298,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--validation-fold",
         type=int,
         metavar="FOLD",
-        help="also leave this fold out of training, and keep the epoch with its best accuracy",
+        help="also leave this fold out of training, and keep the epoch that is best on it",
     )
     parser.add_argument("--out", type=Path, help="new run directory; default: a new one in runs/")
     parser.add_argument(

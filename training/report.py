@@ -12,9 +12,15 @@ from typing import Any
 from edge.config.options import CommandParser
 from training.datasets import AudioDataset
 from training.runs.compare import compare
-from training.runs.evaluation import Evaluation
+from training.runs.evaluation import Predictions
 from training.runs.files import writing
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    mistakes_table,
+    provenance_section,
+    texts_section,
+)
 from training.runs.plots import plot_curves
 from training.runs.run import Run
 
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_report(
-    run: Run, dataset: AudioDataset, evaluation: Evaluation | None, figures: dict[str, Any]
+    run: Run, dataset: AudioDataset, evaluation: Predictions | None, figures: dict[str, Any]
 ) -> None:
     """Write `report.md` and its plots.
 
@@ -69,12 +75,16 @@ def write_report(
     )
     title = f"# {dataset.name}, no fold held out"
     if evaluation is not None:
-        title = f"# {dataset.name}, fold {config['fold']} held out: {evaluation.accuracy:.1%}"
+        title = (
+            f"# {dataset.name}, fold {config['fold']} held out: "
+            f"{evaluation.measure} {evaluation.quality:.1%}"
+        )
     lines = [
         title,
         "",
         f"{figures['held_out_clips']} clips held out, {figures['training_clips']} trained on, "
-        f"preset `{config['recipe']['preset']}`, {_duration(figures)}. {_choice(figures)}",
+        f"preset `{config['recipe']['preset']}`, {_duration(figures)}. "
+        f"{_choice(figures, evaluation)}",
         "",
         _sizes(figures),
         "",
@@ -84,6 +94,7 @@ def write_report(
         "",
         *([] if evaluation is None else _held_out(evaluation, run.directory)),
         *(["## Export", "", _export(figures), ""] if "export" in figures else []),
+        *texts_section(config["recipe"]["prompt"], config.get("label_texts")),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),
@@ -100,17 +111,13 @@ def write_report(
         temporary.write_text("\n".join(lines))
 
 
-def _held_out(evaluation: Evaluation, directory: Path) -> list[str]:
+def _held_out(evaluation: Predictions, directory: Path) -> list[str]:
     """Describe the predictions on the held-out fold."""
-    mistakes = [
-        (name, truth, predicted, f"{probability:.2f}")
-        for name, truth, predicted, probability in evaluation.mistakes()
-    ]
     return [
         *evaluation_section(evaluation, directory),
         "## Mistakes",
         "",
-        *table(("clip", "label", "taken for", "probability"), mistakes),
+        *mistakes_table(evaluation),
         "",
     ]
 
@@ -122,24 +129,31 @@ def _duration(figures: dict[str, Any]) -> str:
     return text
 
 
-def _choice(figures: dict[str, Any]) -> str:
-    """Explain which epoch the accuracy belongs to, and how it was selected."""
+def _choice(figures: dict[str, Any], evaluation: Predictions | None) -> str:
+    """Explain which epoch the result belongs to, and how it was selected."""
     validation = figures.get("validation")
-    if not figures["held_out_clips"]:
+    if evaluation is None:
         return (
-            "No clip was held out, so this run has no accuracy: `python -m training.crossval` "
+            "No clip was held out, so this run has no test: `python -m training.crossval` "
             "with the same options measures what the recipe reaches on unseen clips."
         )
+    key, measure = evaluation.key, evaluation.measure
     if not validation:
-        return "The held-out fold selected nothing: the accuracy is that of the last epoch."
+        return f"The held-out fold selected nothing: the {measure} is that of the last epoch."
     return (
         f"Fold {validation['fold']} ({validation['clips']} clips) was left out of training for "
         f"validation. It selected epoch {validation['epoch']}, with "
-        f"{validation['accuracy']:.1%} of its windows right. "
+        f"{_validated(validation, key)} "
         "The held-out fold selected nothing. On it, the epoch selected on validation reaches "
-        f"{figures['accuracy_selected_on_validation']:.1%}, "
-        f"the last epoch {figures['accuracy_last_epoch']:.1%}."
+        f"{figures[f'{key}_selected_on_validation']:.1%}, "
+        f"the last epoch {figures[f'{key}_last_epoch']:.1%}."
     )
+
+
+def _validated(validation: dict[str, Any], key: str) -> str:
+    if key == "accuracy":
+        return f"{validation[key]:.1%} of its windows right."
+    return f"a {key.replace('_', ' ')} of {validation[key]:.1%} on its windows."
 
 
 def _sizes(figures: dict[str, Any]) -> str:

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from edge.config.options import CommandParser
 from edge.files import replacing
 from edge.inference import packaged
@@ -106,7 +104,7 @@ def _compare(shipment: Shipment, dataset: AudioDataset, files: PackagedModel) ->
         before, now = (
             measure.scores_of(path, dataset, rate_hz) for path in (shipped.bundle, files.bundle)
         )
-        truth = np.array([clip.label for clip in dataset.clips])
+        truth = dataset.truth(range(len(dataset.clips)))
         scores = comparing.Scores(before, now, truth)
     old, new = (json.loads(each.figures.read_text()) for each in (shipped, files))
     rows = list(comparing.compare(old, new, scores, shipment.most_bytes))

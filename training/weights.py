@@ -10,8 +10,14 @@ from pathlib import Path
 
 from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints import CheckpointError
+from semanticac_keras.checkpoints.clap import match_clap_file
 from semanticac_keras.checkpoints.files import open_checkpoint
-from semanticac_keras.checkpoints.layouts import AUDIO_LAYOUTS, BERT_LAYOUTS, TEXT_LAYOUTS
+from semanticac_keras.checkpoints.layouts import (
+    AUDIO_LAYOUTS,
+    BERT_LAYOUTS,
+    CLAP_LAYOUTS,
+    TEXT_LAYOUTS,
+)
 from semanticac_keras.checkpoints.loading import (
     Match,
     find_layout,
@@ -26,6 +32,14 @@ from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.text_encoder import TextEncoder
 
 _PRESET = "base"
+# Parts of a whole CLAP, by the beginning of their original names.
+_CLAP_PARTS = {
+    "audio_branch": "audio encoder",
+    "audio_projection": "audio projection",
+    "text_branch": "text encoder",
+    "text_projection": "text projection",
+    "logit_scale_a": "logit scale",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     fetch_command = commands.add_parser("fetch", help="download a checkpoint and print its path")
     fetch_command.add_argument("name", choices=sorted(REGISTRY), metavar="NAME")
     inspect = commands.add_parser(
-        "inspect", help="list a file's tensors and check it against `base`, or its own config.json"
+        "inspect",
+        help="list a file's tensors, and check it against `base`, its own config.json or CLAP",
     )
     inspect.add_argument("path", type=Path, metavar="PATH")
     return parser
@@ -110,9 +125,10 @@ def _inspect(path: Path) -> Iterator[str]:
 
 
 def _fit(path: Path, file: CheckpointFile) -> Iterator[str]:
-    """Describe which encoder the file fits, or why it fits none."""
+    """Describe which encoders or which whole CLAP the file fits, or why it fits none."""
     found, reasons = [], []
     for kind, layouts, match in (
+        ("whole CLAP", CLAP_LAYOUTS, _match_clap),
         ("audio encoder", AUDIO_LAYOUTS, _match_audio),
         ("text encoder", TEXT_LAYOUTS, _match_text),
         ("sentence encoder", BERT_LAYOUTS, _match_sentence),
@@ -126,18 +142,34 @@ def _fit(path: Path, file: CheckpointFile) -> Iterator[str]:
             found.append(match(path, file))
         except CheckpointError as unknown_size:
             reasons.append(f"no {kind}: {unknown_size}")
+            continue
+        if layouts is CLAP_LAYOUTS and not found[-1][1].problems:
+            break  # it has the towers, too
     if not found:
         yield from reasons
     for goal, fit in found:
-        keys = [key for _, keys in fit.weights for key in keys if key in file.tensors]
-        values = sum(math.prod(file.tensors[key].shape) for key in keys)
-        yield f"weights as {fit.layout.name} names them: {len(keys)} tensors, {values:,} values"
+        stored = [(slot.key, key) for slot, keys in fit.weights for key in keys]
+        yield f"weights as {fit.layout.name} names them: {_size(file, [key for _, key in stored])}"
+        if fit.layout in CLAP_LAYOUTS:
+            for start, part in _CLAP_PARTS.items():
+                keys = [key for original, key in stored if original.split(".")[0] == start]
+                yield f"    {part}: {_size(file, keys)}"
         if fit.constants:
             yield f"constants, only compared: {len(fit.constants)} tensors"
         if fit.unused:
             kinds = list(dict.fromkeys(map(_group, fit.unused)))
             yield f"deliberately not used: {len(fit.unused)} tensors, {listed(kinds)}"
         yield f"does not fit {goal}: {listed(fit.problems)}" if fit.problems else f"fits {goal}"
+
+
+def _size(file: CheckpointFile, keys: Sequence[str]) -> str:
+    """Count those of the tensors that are in the file, and their values."""
+    shapes = [file.tensors[key].shape for key in keys if key in file.tensors]
+    return f"{len(shapes)} tensors, {sum(map(math.prod, shapes)):,} values"
+
+
+def _match_clap(path: Path, file: CheckpointFile) -> tuple[str, Match]:
+    return "CLAP as a whole", match_clap_file(path)
 
 
 def _match_audio(path: Path, file: CheckpointFile) -> tuple[str, Match]:

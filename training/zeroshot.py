@@ -18,14 +18,21 @@ from training.datasets import AudioDataset, DatasetError, load_dataset
 from training.datasets.base import name_some
 from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
-from training.learning.options import dataset_options
-from training.learning.own_weights import run_of, seen_clips
-from training.learning.texts import Texts, average_texts, read_texts
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning.class_names import ClassNames, class_name_options, nearest_names
+from training.learning.options import LABEL_TEXTS, dataset_options
+from training.learning.own_weights import own_path, run_of, seen_clips
+from training.learning.texts import read_texts
+from training.learning.trained_model import model_from, short_name
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
-from training.runs.markdown import copies_section, evaluation_section, provenance_section, table
+from training.runs.markdown import (
+    copies_section,
+    evaluation_section,
+    provenance_section,
+    table,
+    texts_section,
+)
 from training.runs.published import LABEL, PUBLISHED
 from training.runs.results import Spread
 from training.runs.run import Run, RunError, free_directory, provenance, write_json
@@ -72,25 +79,20 @@ def _parser() -> argparse.ArgumentParser:
         prog=f"python -m {_PROGRAM}",
         description="Classify each clip of a dataset once, by the text that is nearest to it, "
         "without training. Write accuracy, confusions and the exact command to a report.",
-        parents=[dataset_options()],
+        parents=[dataset_options(), class_name_options()],
     )
     parser.add_argument(
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused; or your own: a run "
-        "directory or a .keras file, which must not have been trained on these clips",
+        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
+        "your own: a run directory or a .keras file, which must not have been trained on these "
+        "clips",
     )
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'
     )
-    parser.add_argument(
-        "--texts",
-        type=Path,
-        metavar="FILE",
-        help='TOML file of texts that replace labels in the prompt: "label" = "text", or a list '
-        "of texts, whose embeddings are averaged",
-    )
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     parser.add_argument(
         "--out", type=Path, help="directory of the results; default: a new one in runs/"
     )
@@ -115,7 +117,7 @@ def _training(weights: str, dataset: AudioDataset) -> str:
     trained_on = run_of(path).trained_on()
     if not trained_on:
         return "The clips that the model was trained on are not listed beside it."
-    before = {label for label, *_ in trained_on.values()}
+    before = {name for text, *_ in trained_on.values() for name in (text, *text.split(";"))}
     shared = [label for label in dataset.labels if label in before]
     names = f" ({name_some(shared)})" if shared else ""
     return f"The model was trained on other clips of {len(shared)} of these labels{names}."
@@ -123,21 +125,27 @@ def _training(weights: str, dataset: AudioDataset) -> str:
 
 def _classify(arguments: argparse.Namespace, dataset: AudioDataset, run: Run) -> dict[str, Any]:
     """Classify all clips, write the results, and return the contents of `zeroshot.json`."""
-    training = _training(arguments.weights, dataset)  # refuses before anything is loaded
-    texts: Texts = tuple((label,) for label in dataset.labels)
-    if arguments.texts is not None:
-        texts = read_texts(arguments.texts, dataset.labels)
-    model = model_from(arguments.weights, [first for first, *_ in texts], arguments.prompt)
-    if any(len(group) > 1 for group in texts):
-        average_texts(model, texts)
+    # Refuse before anything is loaded.
+    if not dataset.exclusive:
+        raise ValueError(
+            f"{dataset.name} has clips with several labels or none, and a text is chosen for each "
+            "clip. Name clips with one label each."
+        )
+    training = _training(arguments.weights, dataset)
+    texts = read_texts(arguments.label_texts, dataset.labels)
+    names = ClassNames.of(arguments)
+    model = model_from(arguments.weights, dataset.labels, arguments.prompt, texts, names)
     evaluation = _evaluate(model, dataset)
     settings = {
         "dataset": dataset.name,
         "decoder": arguments.decoder,
         "weights": arguments.weights,
         "prompt": model.prompt,
-        "texts": dict(zip(dataset.labels, texts, strict=True)),
+        "texts": model.label_texts,
     }
+    if near := nearest_names(model):
+        sources = {name: value and str(value) for name, value in vars(names).items()}
+        settings |= {"class_names": sources, "nearest_classes": near}
     published = PUBLISHED.get((arguments.weights, dataset.name), ())
     results = {
         **settings,
@@ -165,7 +173,7 @@ def _evaluate(model: SemanticAC, dataset: AudioDataset) -> Evaluation:
     return Evaluation(
         dataset.labels,
         tuple(clip.name for clip in dataset.clips),
-        np.array([clip.label for clip in dataset.clips]),
+        dataset.truth(range(len(dataset.clips))),
         np.concatenate(parts),
     )
 
@@ -216,7 +224,7 @@ def _write_report(
     directory: Path, dataset: AudioDataset, evaluation: Evaluation, results: dict[str, Any]
 ) -> None:
     """Write `report.md` and its pictures."""
-    texts = results["texts"].items()
+    near = results.get("nearest_classes", {})
     lines = [
         f"# {dataset.name} by text alone: {evaluation.accuracy:.1%}",
         "",
@@ -229,12 +237,11 @@ def _write_report(
         "",
         *_accuracy_section(results),
         *evaluation_section(evaluation, directory),
-        "## Texts",
-        "",
-        f"In the prompt `{results['prompt']}`:",
-        "",
-        *table(("label", "text"), [(label, "; ".join(group)) for label, group in texts]),
-        "",
+        *texts_section(results["prompt"], results["texts"]),
+        *(
+            [*table(["label", "nearest class names, and their shares"], near.items()), ""]
+            * bool(near)
+        ),
         "## Data",
         "",
         f"{dataset.citation} Licence: {dataset.licence}.".strip(),

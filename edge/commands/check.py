@@ -114,9 +114,10 @@ class _Checks:
             seconds.append(time.perf_counter() - started)
         share = min(seconds) / classifier.hop_seconds
         path = self._settings.model.model
+        labels = "labels" if classifier.contract.exclusive else "independent labels"
         origin = " (packaged)" if path and is_packaged(path) else ""
         return (
-            f"{path}{origin}: {len(classifier.labels)} labels, a window of "
+            f"{path}{origin}: {len(classifier.labels)} {labels}, a window of "
             f"{window_seconds:g} s every {classifier.hop_seconds:g} s, classified in "
             f"{1000 * min(seconds):.0f} ms ({share:.0%} of the hop)"
         )

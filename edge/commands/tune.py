@@ -16,7 +16,6 @@ from edge.commands.tuning.report import (
     too_many,
     worth,
 )
-from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import hear_background, hear_positives
 from edge.config.assembly import make_policy
 from edge.config.options import SettingsError, flag
@@ -126,7 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"positives: {len(positives)}")
     print("\nthe same threshold for all labels:")
     print(format_table(curve(background, recall)))
-    if recall.cosines.size and policy.cosine_floor is None:
+    # An independent score follows from its label's cosine alone: a floor would add nothing.
+    if recall.cosines.size and policy.cosine_floor is None and background.exclusive:
         print(f"\n{cosine_hint(background, recall)}")
     if steps is None:
         print(f"\n{too_many(background, labels, rate)}")
@@ -138,7 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"For {rate:g} false accepts an hour in all, found on {hours:.3g} h of background with",
         f"{model.model.name} {_options(arguments)}".rstrip() + ": other options need other values.",
     ]
-    thresholds = {label: THRESHOLDS[step] for label, step in zip(labels, steps, strict=True)}
+    chosen = (background.thresholds[step] for step in steps)
+    thresholds = dict(zip(labels, chosen, strict=True))
     write_thresholds(arguments.out, thresholds, comments)
     print(f"written: {arguments.out}")
     return 0

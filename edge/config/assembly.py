@@ -245,4 +245,5 @@ def _mqtt(
         page_url=page_url,
         clips_url=clips_url,
         health=health,
+        exclusive=pipeline.classifier.contract.exclusive,
     )

@@ -6,6 +6,7 @@ the front and ignore the rest; any zip tool lists the rest. The device needs no 
 
 import hashlib
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from edge.inference.frontend import FrontEnd
 Inputs = Literal["log_mel", "waveform", "embeddings"]
 Quantization = Literal["float32", "float16", "dynamic_int8"]
 
-# Version 3 adds a tagger; bundles without one keep version 2, which earlier runtimes read.
-SCHEMA_VERSION, TAGGER_SCHEMA_VERSION = 2, 3
+# Version 3 adds a tagger, version 4 independent scores. A bundle has the lowest version that
+# describes it, so that earlier runtimes read it if they can.
+SCHEMA_VERSION, TAGGER_SCHEMA_VERSION, INDEPENDENT_SCHEMA_VERSION = 2, 3, 4
+SCHEMA_VERSIONS = (SCHEMA_VERSION, TAGGER_SCHEMA_VERSION, INDEPENDENT_SCHEMA_VERSION)
 CONTRACT_NAME = "semanticac.json"
 TAGGER_NAME = "tagger.tflite"
 
@@ -60,7 +63,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class TaggerContract:
-    """A tagger whose embeddings are the input of the model's graph.
+    """A tagger whose embeddings, or scores in their place, are the input of the model's graph.
 
     Tagger window t contains the samples from `t * hop_samples` on.
 
@@ -101,9 +104,9 @@ class BundleContract:
         inputs: the graph's input: `"log_mel"` (1, frames, mels), `"waveform"` (1, samples) or
             `"embeddings"` (1, tagger windows, D).
         labels: class names, in the order of the `scores` and `cosines` outputs.
-        prompts: the text that each label's embedding was computed from.
+        prompts: the text that each label's embedding was computed from; several are joined by "; ".
         embedding_dim: size of the `embedding` output.
-        logit_scale: factor on the cosine similarities before the softmax.
+        logit_scale: factor on the cosine similarities before the softmax or the sigmoid.
         quantization: `"float32"`, `"float16"` or `"dynamic_int8"`.
         probe: output that a device must reproduce before it uses the model; see
             `edge.inference.interpreter.measure_probe`. Every bundle has one.
@@ -111,11 +114,15 @@ class BundleContract:
         training: training record: dataset, folds, accuracy, versions.
         licence: terms of the weights.
         tagger: the tagger that computes the embeddings; for `"embeddings"` only.
+        exclusive: whether a sound has exactly one label: the scores are a softmax and sum to 1.
+            Otherwise each score is a sigmoid by itself: several labels may score high, or none.
+        logit_bias: summand after the scale; for independent scores only.
 
     Raises:
         ValueError: if `inputs` or `quantization` is unknown, the labels are empty, repeated or not
-            text, the number of prompts or probe outputs differs from the number of labels, or
-            there is a tagger without `"embeddings"` or the other way round.
+            text, the number of prompts or probe outputs differs from the number of labels,
+            there is a tagger without `"embeddings"` or the other way round, or exclusive scores
+            have a bias.
     """
 
     front_end: FrontEnd
@@ -130,6 +137,8 @@ class BundleContract:
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
     tagger: TaggerContract | None = None
+    exclusive: bool = True
+    logit_bias: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -151,6 +160,13 @@ class BundleContract:
             raise ValueError(
                 f"`probe` must have an output for each of the {len(self.labels)} labels. "
                 f"Received: {len(self.probe.scores)}."
+            )
+        if not isinstance(self.exclusive, bool):
+            raise ValueError(f"`exclusive` must be true or false. Received: {self.exclusive!r}.")
+        if not math.isfinite(self.logit_bias) or (self.exclusive and self.logit_bias):
+            raise ValueError(
+                "`logit_bias` must be finite, and 0 for exclusive scores. "
+                f"Received: {self.logit_bias}."
             )
         if (self.tagger is None) is (self.inputs == "embeddings"):
             raise ValueError(
@@ -204,13 +220,16 @@ def write_bundle(
     received = None if tagger is None else hashlib.sha256(tagger).hexdigest()
     if received != expected:
         raise ValueError(f"`tagger` must have the digest {expected}. Received: {received}.")
+    version = SCHEMA_VERSION if tagger is None else TAGGER_SCHEMA_VERSION
     values = asdict(contract) | {
-        "schema_version": SCHEMA_VERSION if tagger is None else TAGGER_SCHEMA_VERSION,
+        "schema_version": version if contract.exclusive else INDEPENDENT_SCHEMA_VERSION,
         "model_bytes": len(model),
         "model_sha256": hashlib.sha256(model).hexdigest(),
     }
     if tagger is None:
         del values["tagger"]
+    if contract.exclusive:
+        del values["exclusive"], values["logit_bias"]
     with replacing(path) as temporary:
         temporary.write_bytes(model)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -229,10 +248,11 @@ def read_contract(path: str | os.PathLike[str]) -> BundleContract:
     path = Path(path)
     values = _read_json(path)
     version = values.pop("schema_version", None)
-    if version not in (SCHEMA_VERSION, TAGGER_SCHEMA_VERSION):
+    if version not in SCHEMA_VERSIONS:
         raise BundleError(
-            f"{path} has contract version {version}, this runtime reads {SCHEMA_VERSION} and "
-            f"{TAGGER_SCHEMA_VERSION}. Export the model again with the matching semanticac-keras."
+            f"{path} has contract version {version}, this runtime reads "
+            f"{', '.join(map(str, SCHEMA_VERSIONS))}. Export the model again with the matching "
+            "semanticac-keras."
         )
     for key in _OBSOLETE_KEYS:
         values.pop(key, None)

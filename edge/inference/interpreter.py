@@ -31,7 +31,8 @@ class Prediction(NamedTuple):
     """The model's outputs for one window.
 
     Args:
-        scores: the scaled softmax of the cosines, float32 (labels,).
+        scores: softmax of the scaled cosines or, if the contract's scores are independent, the
+            sigmoid of each, float32 (labels,).
         cosines: cosine similarity to each label's text, float32 (labels,).
         embedding: the window's audio embedding, a unit vector, float32 (embedding_dim,).
     """
@@ -156,8 +157,9 @@ def _check_probe(graph: _Graph, contract: BundleContract, tagger: TaggerGraph | 
     cosines = float(np.abs(output.cosines - np.array(contract.probe.cosines)).max())
     scores = float(np.abs(output.scores - np.array(contract.probe.scores)).max())
     cosine_limit = _COSINE_LIMITS[contract.quantization]
-    # The largest change of a softmax output under such differences.
-    score_limit = cosine_limit * contract.logit_scale / 2
+    # The largest change of a softmax or sigmoid output under such differences.
+    steepest = 1 / 2 if contract.exclusive else 1 / 4
+    score_limit = cosine_limit * contract.logit_scale * steepest
     # `not <=` so that NaN fails too.
     if not cosines <= cosine_limit or not scores <= score_limit:
         raise BundleError(

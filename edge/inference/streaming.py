@@ -33,8 +33,8 @@ class Classification:
         scores: one score per label, float32, shape (labels,).
         embedding: the window's audio embedding, float32, shape (embedding_dim,).
         labels: class names in the order of `scores` and `cosines`.
-        cosines: cosine similarity to each label's text, float32, shape (labels,); the scores are
-            their scaled softmax.
+        cosines: cosine similarity to each label's text, float32, shape (labels,); see
+            `BundleContract.exclusive` for how the scores follow from them.
         level_dbfs: RMS level of the window's own samples in dBFS, at least -120.
         gated: whether the window was too quiet to run the model: scores and embedding are then
             all 0, cosines all -1.

@@ -17,6 +17,7 @@ def device_config(
     version: str,
     page_url: str | None = None,
     expire_seconds: float = 60.0,
+    exclusive: bool = True,
 ) -> Config:
     """Discovery payload for `<prefix>/device/<device_id>/config`, with the topics of `MqttSink`.
 
@@ -28,11 +29,14 @@ def device_config(
         version: software version.
         page_url: link shown on the device's page.
         expire_seconds: age at which the level and the best label become unavailable.
+        exclusive: whether one label always sounds. Otherwise the best label is "nothing" while no
+            score reaches 0.5.
 
     Returns:
         A configuration with these `components`: a binary sensor per label and one for the audio
         source, an event entity, and sensors for the last event, the level and the best label.
     """
+    heard = "value_json.top" if exclusive else "value_json.top and value_json.top[0].score >= 0.5"
     components: dict[str, Config] = {
         "event": {
             "platform": "event",
@@ -66,7 +70,7 @@ def device_config(
             "platform": "sensor",
             "name": "Hears",
             "state_topic": f"{topic}/hears",
-            "value_template": "{{ value_json.top[0].label if value_json.top else 'nothing' }}",
+            "value_template": f"{{{{ value_json.top[0].label if {heard} else 'nothing' }}}}",
             "json_attributes_topic": f"{topic}/hears",
             "expire_after": round(expire_seconds),
             # Changes every few seconds would fill the recorder.

@@ -60,6 +60,7 @@ class MqttSink(Sink):
         queue_size: events to queue while the broker is unreachable.
         backoff_seconds: first and longest wait between two connection attempts.
         health: counts queued and dropped messages, and holds the last error.
+        exclusive: whether the model's scores exclude each other; see `BundleContract`.
 
     Raises:
         ImportError: if paho-mqtt is not installed.
@@ -81,6 +82,7 @@ class MqttSink(Sink):
         queue_size: int = 1000,
         backoff_seconds: tuple[float, float] = (1.0, 30.0),
         health: Health | None = None,
+        exclusive: bool = True,
     ) -> None:
         host = socket.gethostname()
         self.topic = default_topic() if topic is None else topic
@@ -98,6 +100,7 @@ class MqttSink(Sink):
         # broker retained.
         self._lock = threading.Lock()
         self._labels: tuple[str, ...] = ()
+        self._exclusive = exclusive
         self._slugs: dict[str, str] = {}
         self._config: Config = {"components": {}}
         self._config_topic = None
@@ -114,13 +117,14 @@ class MqttSink(Sink):
             health=OutputHealth() if health is None else health.output(self.name),
             backoff_seconds=backoff_seconds,
         )
-        self._set_labels(tuple(labels))
+        self._set_model(tuple(labels), exclusive)
         self._publisher.keep(f"{self.topic}/status", "online")
 
     def use_model(self, classifier: StreamingClassifier, model_name: str) -> None:
         """Publish the new model's labels, and remove missing ones."""
-        if classifier.labels != self._labels:
-            self._set_labels(classifier.labels)
+        labels, exclusive = classifier.labels, classifier.contract.exclusive
+        if (labels, exclusive) != (self._labels, self._exclusive):
+            self._set_model(labels, exclusive)
 
     def audio(self, chunk: FloatArray) -> None:
         """Publish whether the source works."""
@@ -162,9 +166,9 @@ class MqttSink(Sink):
         self._publisher.keep(f"{self.topic}/status", "offline")
         self._publisher.close()
 
-    def _set_labels(self, labels: tuple[str, ...]) -> None:
+    def _set_model(self, labels: tuple[str, ...], exclusive: bool) -> None:
         with self._lock:
-            self._labels = labels
+            self._labels, self._exclusive = labels, exclusive
             self._slugs = slugs(dict.fromkeys((*labels, UNKNOWN)))
             old = self._config
             self._config = device_config(
@@ -175,6 +179,7 @@ class MqttSink(Sink):
                 installed_version() or "0",
                 self._page_url,
                 expire_seconds=max(60.0, 6 * self._update_seconds),
+                exclusive=exclusive,
             )
             if self._config_topic is not None:
                 self._publisher.keep(self._config_topic, _dumps(self._config))

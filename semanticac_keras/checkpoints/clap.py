@@ -14,6 +14,7 @@ from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.checkpoints.files import open_checkpoint
 from semanticac_keras.checkpoints.layouts import CLAP_LAYOUTS, LAION_CLAP
 from semanticac_keras.checkpoints.loading import (
+    Match,
     assign,
     expect_no_fusion,
     find_layout,
@@ -49,7 +50,7 @@ _AUDIO_FIXED: dict[str, Any] = {
     "qkv_bias": True,
     "layer_norm_eps": 1e-5,
 }
-_FRONT_END = FrontEnd(sample_rate_hz=48_000, hop_length=480)
+FRONT_END = FrontEnd(sample_rate_hz=48_000, hop_length=480)
 _FRONT_END_KEYS = {
     "sample_rate_hz": "sampling_rate",
     "n_fft": "fft_window_size",
@@ -103,6 +104,40 @@ def load_clap(source: str | Path, tokenizer: SubwordTokenizer | None = None) -> 
     text = clap_text_arguments(settings, config)
     if tokenizer is None:
         tokenizer = read_tokenizer(path.parent, text["context_length"], text["vocabulary_size"])
+    text["pad_id"] = tokenizer.pad_id
+    parts = tower, text_encoder, log_scale = _parts(path, settings, config, text)
+    with open_checkpoint(path) as file:
+        values = values_of(file, match_clap(*parts, file))
+    assign(values)
+    return Clap(tower, text_encoder, tokenizer, float(ops.convert_to_numpy(log_scale)))
+
+
+def match_clap_file(path: Path) -> Match:
+    """Match a file with the CLAP model that it is of, without its tokenizer.
+
+    Args:
+        path: file of weights, as for `load_clap`.
+
+    Raises:
+        CheckpointError: if files are not available or damaged, or are of another kind of model.
+    """
+    settings, config = _config(path)
+    parts = _parts(path, settings, config, clap_text_arguments(settings, config))
+    with open_checkpoint(path) as file:
+        return match_clap(*parts, file)
+
+
+def _parts(
+    path: Path, settings: Path, config: dict[str, Any], text: dict[str, Any]
+) -> tuple[AudioTower, BertEncoder, keras.Variable]:
+    """Create both towers, and the variable of the logit scale, with random weights.
+
+    Args:
+        path: file of weights.
+        settings: file that `config` was read from.
+        config: sizes of the model.
+        text: arguments of its text encoder.
+    """
     front_end = _front_end(path.with_name("preprocessor_config.json"))
     try:
         audio = _audio_arguments(settings, config, front_end)
@@ -110,16 +145,10 @@ def load_clap(source: str | Path, tokenizer: SubwordTokenizer | None = None) -> 
         head = PooledMLP(text["mlp_dim"], name="pooled_mlp")
         tower = AudioTower(front_end, encoder, head, whole_repeats=True, name="audio")
         # It runs once for each baking of the labels, so that less precision saves nothing.
-        text_encoder = BertEncoder(
-            **text, pad_id=tokenizer.pad_id, frozen=True, dtype="float32", name="text_encoder"
-        )
+        text_encoder = BertEncoder(**text, frozen=True, dtype="float32", name="text_encoder")
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{settings} fits no encoder: {error}") from error
-    log_scale = keras.Variable(0.0, dtype="float32", trainable=False)
-    with open_checkpoint(path) as file:
-        values = values_of(file, match_clap(tower, text_encoder, log_scale, file))
-    assign(values)
-    return Clap(tower, text_encoder, tokenizer, float(ops.convert_to_numpy(log_scale)))
+    return tower, text_encoder, keras.Variable(0.0, dtype="float32", trainable=False)
 
 
 def _config(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -172,11 +201,11 @@ def _sizes(file: Path, config: dict[str, Any], key: str) -> tuple[int, ...]:
 def _front_end(file: Path) -> FrontEnd:
     """Read the front end, if the model has a file of it; CLAP's otherwise."""
     if not file.is_file():
-        return _FRONT_END
+        return FRONT_END
     config = read_settings(file)
     choice(file, config, "truncation", ("rand_trunc",), "rand_trunc")
     choice(file, config, "padding", ("repeatpad",), "repeatpad")
-    values = _FRONT_END.to_json()
+    values = FRONT_END.to_json()
     values |= {name: config[key] for name, key in _FRONT_END_KEYS.items() if key in config}
     try:
         return FrontEnd.from_json(values)

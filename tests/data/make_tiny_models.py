@@ -2,7 +2,8 @@
 
 The graphs weight the time steps of their input differently, so a window that is off by one step, or
 has its rows out of order, gives different scores. Window 1 s at 32 kHz, 5 labels, embedding size 8.
-As in an exported model, the cosines compare unit vectors, and the scores are their scaled softmax.
+As in an exported model, the cosines compare unit vectors, and the scores are their scaled softmax
+or, in `tiny_independent`, the sigmoid of each.
 
 The tagger, whose embeddings are the input of `tiny_embeddings`, has windows of 0.25 s.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-LABELS, EMBEDDING, LOGIT_SCALE = 5, 8, 1 / 0.07
+LABELS, EMBEDDING, LOGIT_SCALE, LOGIT_BIAS = 5, 8, 1 / 0.07, -1.5
 SHAPES = {"log_mel": (1, 101, 64), "waveform": (1, 32_000), "embeddings": (1, 7, 16)}
 # Offset and factor that map decibels around -50, samples and embeddings to the steep range of tanh,
 # and the number of time steps.
@@ -21,7 +22,7 @@ RANGES = {"log_mel": (50.0, 0.02, 101), "waveform": (0.0, 5.0, 200), "embeddings
 TAGGER_WINDOW, TAGGER_EMBEDDING = 8000, 16
 
 
-def make(inputs: str) -> bytes:
+def make(inputs: str, exclusive: bool = True) -> bytes:
     """Build one graph and convert it."""
     rng = np.random.default_rng(0)
     offset, scale, steps = RANGES[inputs]
@@ -38,6 +39,8 @@ def make(inputs: str) -> bytes:
             embedding = tf.math.l2_normalize(tf.tanh(over_time @ rows @ to_embedding), axis=-1)
             cosines = embedding @ labels
             scores = tf.nn.softmax(cosines * LOGIT_SCALE)
+            if not exclusive:
+                scores = tf.sigmoid(cosines * LOGIT_SCALE + LOGIT_BIAS)
             return {"scores": scores, "cosines": cosines, "embedding": embedding}
 
     return convert(Tiny())
@@ -70,4 +73,6 @@ def convert(module: tf.Module) -> bytes:
 if __name__ == "__main__":
     for inputs in SHAPES:
         Path(__file__).with_name(f"tiny_{inputs}.tflite").write_bytes(make(inputs))
+    independent = make("log_mel", exclusive=False)
+    Path(__file__).with_name("tiny_independent.tflite").write_bytes(independent)
     Path(__file__).with_name("tiny_tagger.tflite").write_bytes(make_tagger())

@@ -37,13 +37,13 @@ def make_sound() -> Callable[[int, int], FloatArray]:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[[str], bytes]:
-    """`tiny_model(inputs)`: the graph without contract, or `"tagger"`."""
+    """`tiny_model(inputs)`: the graph without contract, `"independent"` or `"tagger"`."""
     return lambda inputs: (DATA / f"tiny_{inputs}.tflite").read_bytes()
 
 
 @pytest.fixture(scope="session")
 def make_contract(tiny_model) -> Callable[..., BundleContract]:
-    """`make_contract(inputs, labels, embedding_dim, window_seconds)`: matches the tiny graphs."""
+    """`make_contract(inputs, labels, …)`: matches the tiny graphs."""
 
     @cache
     def make(
@@ -51,7 +51,9 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
         labels: tuple[str, ...] = ("rain", "sea waves", "wind", "dog", "Glocke ♪"),
         embedding_dim: int = 8,
         window_seconds: float = 1.0,
+        exclusive: bool = True,
     ) -> BundleContract:
+        graph = inputs if exclusive else "independent"
         content = tiny_model("tagger") if inputs == "embeddings" else None
         contract = BundleContract(
             front_end=FrontEnd(window_seconds=window_seconds),
@@ -65,9 +67,11 @@ def make_contract(tiny_model) -> Callable[..., BundleContract]:
             training={"dataset": "none"},
             licence="Apache-2.0",
             tagger=content and tiny_tagger_contract(content),
+            exclusive=exclusive,
+            logit_bias=0.0 if exclusive else -1.5,
         )
         try:
-            probe = measure_probe(tiny_model(inputs), contract, content)
+            probe = measure_probe(tiny_model(graph), contract, content)
         except BundleError:  # a contract that does not match the graph
             probe = Probe(scores=(0.0,) * len(labels), cosines=(0.0,) * len(labels))
         return replace(contract, probe=probe)
@@ -90,6 +94,14 @@ def tagger_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "tagger.tflite"
     contract = make_contract("embeddings")
     write_bundle(path, tiny_model("embeddings"), contract, tiny_model("tagger"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def independent_bundle(tmp_path_factory, tiny_model, make_contract) -> Path:
+    """A complete log-mel bundle with independent scores."""
+    path = tmp_path_factory.mktemp("bundle") / "independent.tflite"
+    write_bundle(path, tiny_model("independent"), make_contract(exclusive=False))
     return path
 
 

@@ -30,6 +30,7 @@ FLOORS = (
     ("training.release",),
     ("training.learning",),
     ("training.runs",),
+    ("training.corpus",),
     ("training.inspection",),
     ("training.datasets",),
     ("semanticac_keras",),

@@ -30,7 +30,7 @@ def nano(monkeypatch):
 
 @pytest.fixture
 def tiny_classifier():
-    """`tiny_classifier(head)`: an untrained model of one block and 8 tokens, and its clips.
+    """`tiny_classifier(head, **options)`: an untrained model of 8 tokens, and its clips.
 
     For exports where only the head matters: conversion time grows with the encoder.
     """
@@ -46,7 +46,7 @@ def tiny_classifier():
         SemanticAC,
     )
 
-    def make(head):
+    def make(head, **options):
         keras.utils.set_random_seed(3)
         encoder = HTSATEncoder(
             num_frames=26,
@@ -63,7 +63,7 @@ def tiny_classifier():
             FrontEnd(8000, 256, 100, 16, 50.0, 4000.0, window_seconds=0.32), encoder, head
         )
         vectors = ClassVectors(len(LABELS), head.output_dim)
-        model = SemanticAC(tower, vectors, ClassIndex(LABELS), LABELS, prompt="{label}")
+        model = SemanticAC(tower, vectors, ClassIndex(LABELS), LABELS, "{label}", **options)
         # The export predicts once or twice: tracing would take longer.
         model.run_eagerly = tower.run_eagerly = keras.backend.backend() == "tensorflow"
         return model, make_clips(24, 2560, 8000)[0]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from keras import ops
 
 from edge import StreamingClassifier, read_contract
 from semanticac_keras import ExportError, SemanticAC, export, export_tflite
+from semanticac_keras.heads import head_from_preset
 from tests.clips import LABELS
 
 pytestmark = [
@@ -88,6 +90,28 @@ def test_mixed_precision_model_is_exported_in_float32(micro, clips, tmp_path):
     [result] = classifier.push(clips[0][0]) + classifier.flush()
     difference = np.abs(result.scores - model.predict(clips[0][:1], verbose=0)[0]).max()
     assert 1e-5 < difference < 0.1
+
+
+@pytest.mark.slow
+def test_independent_scores_agree_everywhere(tiny_classifier, tmp_path):
+    model, clips = tiny_classifier(head_from_preset("pooled", "tiny"), targets="sigmoid")
+    model.logit_bias.assign(-1.0)
+    path = tmp_path / "m.tflite"
+    contract = export_tflite(model, path, clips=clips)
+    assert not contract.exclusive
+    assert contract.logit_bias == -1.0
+    assert contract.parity["delegate_partitions"] == 1
+    assert contract.parity["same_label_share"] == 1.0
+    expected = model.predict(clips, verbose=0)
+    logits = (
+        contract.logit_scale
+        * model.encode_audio(clips)
+        @ ops.convert_to_numpy(model.label_embeddings).T
+    )
+    np.testing.assert_allclose(expected, 1 / (1 + np.exp(1 - logits)), atol=1e-5)
+    classifier = StreamingClassifier(path)
+    streamed = [(classifier.push(clip) + classifier.flush())[0].scores for clip in clips]
+    np.testing.assert_allclose(np.stack(streamed), expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

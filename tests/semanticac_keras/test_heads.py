@@ -14,7 +14,6 @@ from semanticac_keras import (
 )
 from tests.clips import LABELS
 
-ALL_HEADS = {**HEADS, "pooled_mlp": PooledMLP}
 EAGER = keras.backend.backend() == "tensorflow"
 
 
@@ -33,13 +32,13 @@ def shuffled(x):
     return tokens[:, order].reshape(x.shape)
 
 
-@pytest.mark.parametrize("name", ALL_HEADS)
+@pytest.mark.parametrize("name", HEADS)
 def test_head_is_restored_from_config_and_weights(name):
     x = token_map(3, 2, 4, 16)
-    head = ALL_HEADS[name](20)
+    head = HEADS[name](20)
     expected = apply(head, x)
     assert expected.shape == (3, 20) == head.compute_output_shape(x.shape)
-    copy = ALL_HEADS[name].from_config(head.get_config())
+    copy = HEADS[name].from_config(head.get_config())
     assert copy.get_config() == head.get_config()
     copy.build((None, *x.shape[1:]))
     copy.set_weights(head.get_weights())
@@ -103,10 +102,10 @@ def test_unknown_heads_and_invalid_sizes_are_rejected(micro):
         SeqTransformer(20, num_heads=3).build((None, 2, 4, 16))
 
 
-@pytest.mark.parametrize("name", ALL_HEADS)
+@pytest.mark.parametrize("name", HEADS)
 def test_every_weight_is_trained_and_saved(name, tmp_path):
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((2, 4, 16)), ALL_HEADS[name](20)])
+    model = keras.Sequential([keras.Input((2, 4, 16)), HEADS[name](20)])
     model.compile(keras.optimizers.Adam(0.003), "mse", run_eagerly=EAGER)
     before = [np.array(ops.convert_to_numpy(weight)) for weight in model.trainable_weights]
     x = token_map(6, 2, 4, 16)
@@ -121,9 +120,9 @@ def test_every_weight_is_trained_and_saved(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("name", ALL_HEADS)
+@pytest.mark.parametrize("name", HEADS)
 def test_edge_runtime_agrees_with_keras(tiny_classifier, name, tmp_path):
-    model, waveforms = tiny_classifier(ALL_HEADS[name](12, name=name))
+    model, waveforms = tiny_classifier(HEADS[name](12, name=name))
     contract = export_tflite(model, tmp_path / "m.tflite", clips=waveforms)
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.parity["delegate_partitions"] == 1

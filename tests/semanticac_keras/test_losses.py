@@ -70,13 +70,32 @@ def test_prototype_is_cross_entropy_over_all_labels():
     assert loss(LOGITS, LABELS, "prototype") == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("targets", ["diagonal", "multi_positive", "prototype"])
+def test_sigmoid_is_binary_cross_entropy_of_each_label():
+    several = RNG.integers(0, 2, LOGITS.shape).astype(np.float32)
+    several[0] = 0.0  # a clip without a label
+    several[1] = RNG.uniform(size=5)  # a teacher's scores
+    scores = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    entropy = -(several * np.log(scores) + (1 - several) * np.log(1 - scores))
+    assert loss(LOGITS, several, "sigmoid") == pytest.approx(entropy.sum(1).mean(), rel=1e-5)
+
+
+def test_sigmoid_does_not_depend_on_the_other_clips_and_labels():
+    one_hot = np.eye(5, dtype=np.float32)[LABELS]
+    parts = [
+        loss(LOGITS[i : i + 1, [j]], one_hot[i : i + 1, [j]], "sigmoid")
+        for i in range(9)
+        for j in range(5)
+    ]
+    assert loss(LOGITS, one_hot, "sigmoid") == pytest.approx(sum(parts) / 9, rel=1e-5)
+
+
+@pytest.mark.parametrize("targets", TARGETS)
 def test_labels_and_one_hot_shares_agree(targets):
     one_hot = np.eye(5, dtype=np.float32)[LABELS]
     assert loss(LOGITS, one_hot, targets) == pytest.approx(loss(LOGITS, LABELS, targets), rel=1e-6)
 
 
-@pytest.mark.parametrize("targets", ["diagonal", "multi_positive", "prototype"])
+@pytest.mark.parametrize("targets", TARGETS)
 def test_sample_weights_scale_a_clips_share(targets):
     equal = np.full(9, 3.0, np.float32)
     assert loss(LOGITS, LABELS, targets, equal) == pytest.approx(
@@ -88,13 +107,13 @@ def test_sample_weights_scale_a_clips_share(targets):
 
 def test_large_logits_stay_finite():
     huge = (1e4 * RNG.standard_normal((9, 5))).astype(np.float32)
-    for targets in ("diagonal", "multi_positive", "prototype"):
+    for targets in TARGETS:
         assert np.isfinite(loss(huge, LABELS, targets))
 
 
 def test_unknown_targets_are_rejected():
     with pytest.raises(ValueError, match="`targets` must be one of"):
-        loss(LOGITS, LABELS, "sigmoid")
+        loss(LOGITS, LABELS, "softmax")
 
 
 @pytest.mark.parametrize("targets", TARGETS)

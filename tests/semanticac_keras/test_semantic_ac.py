@@ -8,6 +8,7 @@ from keras import ops
 
 from edge.inference.frontend import log_mel
 from semanticac_keras import ByteTokenizer, SemanticAC, TextEncoder, load_audio
+from semanticac_keras.losses import BATCH_TARGETS, TARGETS
 from semanticac_keras.presets import PRESETS
 from semanticac_keras.semantic_ac import MAX_LOG_SCALE
 from tests import micro as micro_preset
@@ -48,7 +49,7 @@ def untrained():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("targets", ["diagonal", "multi_positive", "prototype"])
+@pytest.mark.parametrize("targets", TARGETS)
 def test_training_generalises_and_reloads(nano, clips, targets, tmp_path):
     model = build(nano, targets=targets)
     # Keras would create "accuracy" while it traces the step, and then trace it again.
@@ -56,7 +57,7 @@ def test_training_generalises_and_reloads(nano, clips, targets, tmp_path):
     compile_model(model, keras.optimizers.Lion(0.003), run_eagerly=False, metrics=metrics)
     history = model.fit(*clips, batch_size=12, epochs=20, verbose=0).history
     # A batch of 12 has four clips of each label, so the batch forms cannot fall far below log 4.
-    floor = 0.0 if targets == "prototype" else np.log(4)
+    floor = np.log(4) if targets in BATCH_TARGETS else 0.0
     assert history["loss"][0] - floor > 3 * (history["loss"][-1] - floor)
     model.run_eagerly = EAGER
     assert model.evaluate(*clips, verbose=0, return_dict=True)["accuracy"] > 0.9
@@ -102,6 +103,66 @@ def test_probabilities_are_the_softmax_of_scaled_cosines(untrained, clips):
     logits = audio @ text.T / 0.07
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(predict(model, clips[0]), expected, atol=1e-4)
+
+
+def test_independent_scores_are_the_sigmoid_of_scaled_and_shifted_cosines(nano, clips, tmp_path):
+    model = build(nano, targets="sigmoid")
+    cosines = model.encode_audio(clips[0]) @ model.encode_text(model.prompts).T
+    expected = 1 / (1 + np.exp(np.log(3) - 10 * cosines))
+    np.testing.assert_allclose(predict(model, clips[0]), expected, atol=1e-4)
+    model.logit_bias.assign(-200.0)
+    np.testing.assert_array_less(predict(model, clips[0]), 1e-30)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(predict(loaded, clips[0]), predict(model, clips[0]))
+    assert not loaded.exclusive
+
+
+def two_at_once(num_clips, seed):
+    """A hum, a whistle, both, or neither: waveforms (n, 5120) and targets (n, 3)."""
+    waveforms, classes = make_clips(3 * num_clips, 5120, 8000, seed)
+    targets = np.zeros((num_clips, 3), np.float32)
+    targets[:, :2] = (np.arange(num_clips)[:, None] >> [0, 1]) % 2
+    noise = 0.003 * np.random.default_rng(seed).standard_normal((num_clips, 5120))
+    hums, whistles = (waveforms[classes == label] for label in (0, 1))
+    mixed = targets[:, :1] * hums + targets[:, 1:2] * whistles + noise
+    return mixed.astype(np.float32), targets
+
+
+@pytest.mark.slow
+def test_independent_scores_find_two_sounds_at_once_and_none(nano):
+    model = build(nano, targets="sigmoid")
+    compile_model(model, keras.optimizers.Lion(0.003), run_eagerly=False, metrics=())
+    model.fit(*two_at_once(48, seed=0), batch_size=12, epochs=25, verbose=0)
+    unseen, targets = two_at_once(32, seed=1)
+    assert (predict(model, unseen).round() == targets).mean() > 0.95
+
+
+def test_one_label_suffices_where_labels_are_independent(nano, clips):
+    model = SemanticAC.from_preset(nano, ["whistle"], targets="sigmoid")
+    model.run_eagerly = EAGER
+    loss = model.evaluate(clips[0], (clips[1] == 1)[:, None].astype(np.float32), verbose=0)
+    scores = predict(model, clips[0])[:, 0]
+    targets = clips[1] == 1
+    expected = -np.log(np.where(targets, scores, 1 - scores)).mean()
+    assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("targets", "middle"), [("prototype", 1 / 3), ("sigmoid", 1 / 4)])
+def test_label_smoothing_moves_targets_towards_the_score_of_knowing_nothing(nano, targets, middle):
+    model = build(nano, targets=targets, label_smoothing=0.3)
+    y = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
+    logits = np.array([[2, -1, 0], [1, 0, -3]], np.float32)
+
+    def loss(y, **options):
+        result = model.compute_loss(
+            y=ops.convert_to_tensor(y), y_pred=ops.convert_to_tensor(logits), **options
+        )
+        return float(ops.convert_to_numpy(result))
+
+    smoothed = 0.7 * y + 0.3 * middle
+    assert loss(y) == pytest.approx(loss(smoothed, training=False), rel=1e-5)
+    assert loss(y) != pytest.approx(loss(y, training=False))
 
 
 def test_log_mels_and_waveforms_agree(untrained, clips):
@@ -205,6 +266,8 @@ def test_wrong_files_are_rejected(untrained, files):
         (np.zeros((2, 52, 16), np.float32), [3, 0], r"from 0 to 2. Received: \[3\]"),
         (np.zeros((2, 5120), np.float32), np.eye(2), r"label shares \(B, 3\)"),
         (np.zeros((2, 5120), np.float32), np.full((2, 3), np.nan), "must be finite"),
+        (np.zeros((2, 5120), np.float32), np.ones((2, 3)), "sum to 1.* use targets=.sigmoid"),
+        (np.zeros((2, 5120), np.float32), [[2, -1, 0]] * 2, r"in \[0, 1\]. Received: from -1 to 2"),
         ([np.zeros(100, np.float32)] * 2, [0], "a label for each of 2 waveforms. Received: 1"),
         (np.full((2, 5120), np.nan, np.float32), [0, 1], "waveforms must be finite"),
     ],
@@ -292,6 +355,61 @@ def test_labels_can_be_replaced(nano, clips, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(predict(loaded, clips[0]), predict(model, clips[0]))
+
+
+TEXTS = {LABELS[0]: ["a saw", "a drill", "a mill"], LABELS[2]: "static"}
+
+
+def average(model):
+    """Vectors of `TEXTS`, computed by the text encoder."""
+    names = ["a saw", "a drill", "a mill", LABELS[1], "static"]
+    vectors = model.encode_text([f"an audio clip of {name}" for name in names])
+    mean = vectors[:3].sum(axis=0)
+    return np.stack([mean / np.linalg.norm(mean), vectors[3], vectors[4]])
+
+
+def test_the_vector_of_several_texts_is_their_mean_scaled_to_unit_length(micro):
+    model = build(micro, label_texts=TEXTS)
+    expected = average(model)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.label_embeddings), expected, atol=1e-6)
+    assert model.label_texts[LABELS[0]] == ("a saw", "a drill", "a mill")
+    assert model.prompts == (
+        "an audio clip of a saw; an audio clip of a drill; an audio clip of a mill",
+        f"an audio clip of {LABELS[1]}",
+        "an audio clip of static",
+    )
+    audio = np.eye(2, 12, dtype=np.float32)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.compare(audio, training=True)),
+        audio @ expected.T / 0.07,
+        atol=1e-4,
+    )
+    model.set_labels(LABELS)
+    np.testing.assert_allclose(ops.convert_to_numpy(model.label_embeddings), bake(model), atol=1e-6)
+    with pytest.raises(ValueError, match=r"and so must their texts.* 'a saw' and 'A Saw'"):
+        model.set_labels(LABELS, label_texts={LABELS[0]: ["a saw", "A Saw"]})
+
+
+@pytest.mark.slow
+def test_several_texts_of_a_label_are_trained_and_saved(nano, clips, tmp_path):
+    model = build(nano, label_texts=TEXTS)
+    before = ops.convert_to_numpy(model.label_embeddings)
+    model.fit(*clips, epochs=1, verbose=0)
+    trained = ops.convert_to_numpy(model.label_embeddings)
+    assert np.abs(trained - before).max() > 1e-4
+    np.testing.assert_allclose(trained, average(model), atol=1e-5)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert (loaded.label_texts, loaded.prompts) == (model.label_texts, model.prompts)
+    np.testing.assert_array_equal(ops.convert_to_numpy(loaded.label_embeddings), trained)
+    loaded.bake_labels()
+    np.testing.assert_allclose(ops.convert_to_numpy(loaded.label_embeddings), trained, atol=1e-6)
+
+
+def test_a_training_step_is_traced_again_after_a_change_of_the_texts(untrained):
+    untrained.make_train_function()
+    untrained.set_labels(LABELS)
+    assert untrained.train_function is None
 
 
 def test_invalid_labels_keep_the_current_ones(untrained):

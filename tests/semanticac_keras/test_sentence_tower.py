@@ -86,11 +86,29 @@ def test_a_reloaded_model_encodes_new_texts_without_files(model, tmp_path):
     np.testing.assert_allclose(label_embeddings(loaded), label_embeddings(model), atol=1e-6)
 
 
+def test_several_texts_of_a_label(model, tmp_path):
+    for texts in ({"rain": ["rains", "raining"]}, {"dog": ["dogs", "a dog"]}):
+        model.set_labels(LABELS, "{label}", texts)
+        names = [name for label in LABELS for name in texts.get(label, [label])]
+        vectors = dict(zip(names, model.encode_text(names), strict=True))
+        for label, vector in zip(LABELS, label_embeddings(model), strict=True):
+            mean = sum(vectors[name] for name in texts.get(label, [label]))
+            np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(label_embeddings(loaded), label_embeddings(model))
+    np.testing.assert_array_equal(loaded.label_features, model.label_features)
+
+
 @pytest.mark.filterwarnings("ignore:.*tf.lite.*:UserWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.slow
 def test_the_bundle_has_the_label_vectors(model, clips, tmp_path):
+    model.set_labels(LABELS, label_texts={"rain": ["rain", "raining"]})
     contract = export_tflite(model, tmp_path / "m.tflite", clips=clips[0][:3])
     assert contract.parity["max_cosine_difference"] <= 1e-4
     assert contract.labels == LABELS
-    assert contract.prompts[0] == "an audio clip of dog"
+    assert contract.prompts[:2] == (
+        "an audio clip of dog",
+        "an audio clip of rain; an audio clip of raining",
+    )

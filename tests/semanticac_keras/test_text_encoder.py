@@ -3,7 +3,6 @@ import pytest
 from keras import ops
 
 from semanticac_keras import ByteTokenizer, TextEncoder
-from semanticac_keras.prompts import fill
 
 SMALL = {
     "vocabulary_size": 258,
@@ -72,15 +71,3 @@ def test_tokenizer_writes_bytes_between_start_and_end():
 def test_tokenizer_rejects_long_texts():
     with pytest.raises(ValueError, match="of 12 tokens"):
         ByteTokenizer(11)(["0123456789"])
-
-
-def test_prompts_are_filled_and_checked():
-    assert fill("a clip of {label}", [" rain ", "{x}"]) == ("a clip of rain", "a clip of {x}")
-    for prompt, labels, message in [
-        ("a clip", ["rain"], "must contain"),
-        ("{label}", [], "at least one"),
-        ("{label}", ["rain", " "], "no blanks"),
-        ("{label}", ["rain", "dog", "rain"], r"Repeated: \['rain'\]"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            fill(prompt, labels)

@@ -58,6 +58,24 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def byte_encoder(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a random encoder of bytes in place of a published sentence encoder."""
+    import keras
+
+    from semanticac_keras import ByteTokenizer, TextEncoder
+    from training.learning import class_names
+
+    def load(source: str):
+        assert source == "encoder"
+        keras.utils.set_random_seed(0)
+        encoder = TextEncoder(258, 64, width=16, num_layers=1, num_heads=2, output_dim=8)
+        return encoder, ByteTokenizer(64)
+
+    monkeypatch.setattr(class_names, "load_sentence_encoder", load)
+    return "encoder"
+
+
+@pytest.fixture
 def sigint() -> Iterator[None]:
     """Restore SIGINT, which a test run in the background ignores; processes inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

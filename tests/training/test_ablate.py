@@ -126,6 +126,6 @@ def test_a_wrong_command_line_is_one_line(line, message, capsys):
 
 
 def test_weights_of_one_model_fit_no_table_of_several(arguments, directory, capsys):
-    assert ablate.main([*arguments, "--weights", "run", "--table", "3"]) == 1
+    assert ablate.main([*arguments, "--weights", "gone.keras", "--table", "3"]) == 1
     assert "--weights fits one architecture, and table 3" in capsys.readouterr().err
     assert not directory.exists()

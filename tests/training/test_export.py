@@ -1,5 +1,6 @@
 """Bundles of a trained model with other labels, without training."""
 
+import re
 from types import SimpleNamespace
 
 import keras
@@ -76,14 +77,40 @@ def test_a_bundle_listens_for_the_new_labels_and_streams_as_it_reads_files(run, 
     np.testing.assert_allclose(first.scores, model.predict(window[None], verbose=0)[0], atol=0.05)
 
 
+def test_one_label_suffices_if_the_labels_are_independent(micro, tmp_path, exported):
+    model = SemanticAC.from_preset(micro, ["a", "b"], targets="sigmoid")
+    model.save(tmp_path / "model.keras")
+    options = ["--labels", "smoke alarm", "--out", str(tmp_path / "m.tflite")]
+    assert export.main(["--weights", str(tmp_path), *options]) == 0
+    assert exported[0][0] == ("smoke alarm",)
+
+
 def test_labels_from_a_file_and_a_prompt(run, tmp_path, exported):
     (tmp_path / "labels.txt").write_text("dog\n\n  smoke alarm \n", encoding="utf-8")
+    (tmp_path / "texts.toml").write_text('dog = ["dog", "puppy"]', encoding="utf-8")
     line = ["--weights", str(run), "--labels-file", str(tmp_path / "labels.txt")]
-    assert export.main([*line, "--prompt", "a {label}", "--out", "home.tflite"]) == 0
+    line += ["--label-texts", str(tmp_path / "texts.toml"), "--prompt", "a {label}"]
+    assert export.main([*line, "--out", "home.tflite"]) == 0
     (call,) = exported
     labels, texts, path, quantization, _ = call
-    assert (labels, texts) == (("dog", "smoke alarm"), ("a dog", "a smoke alarm"))
+    assert (labels, texts) == (("dog", "smoke alarm"), ("a dog; a puppy", "a smoke alarm"))
     assert (str(path), quantization) == ("home.tflite", "float32")
+
+
+def test_a_tagger_s_labels_are_shown_with_their_nearest_class_names(
+    tiny_tagger, byte_encoder, exported, tmp_path, capsys
+):
+    (tmp_path / "names.txt").write_text("Low hum\nWhistle\nHiss\n")
+    line = ["--weights", str(tiny_tagger), "--tagger-labels", str(tmp_path / "names.txt")]
+    line += ["--tagger-rate", "32000", "--text-weights", byte_encoder]
+    assert export.main([*line, "--labels", "whistling; rain", "--out", "home.tflite"]) == 0
+    (call,) = exported
+    assert call[:2] == (("whistling", "rain"), ("whistling", "rain"))
+    shown = capsys.readouterr().out.splitlines()[0]
+    names = re.fullmatch(r"label: whistling \('whistling'; nearest: (.+)\)", shown)[1]
+    assert {re.sub(r" [01]\.\d\d$", "", name) for name in names.split(", ")} == {
+        *("Low hum", "Whistle", "Hiss"),
+    }
 
 
 def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
@@ -91,7 +118,7 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
     monkeypatch.setattr(
         SemanticAC,
         "from_pretrained",
-        lambda source, labels, prompt=None: SemanticAC.from_preset(micro, labels),
+        lambda source, labels, **_: SemanticAC.from_preset(micro, labels),
         raising=False,
     )
     contracts = {run / "model.tflite": SimpleNamespace(licence="CC0")}
@@ -105,13 +132,15 @@ def test_the_licence_is_that_of_the_weights(run, micro, exported, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--labels", "dog;"], "at least two labels, because a model chooses between them. Rec"),
+        (["--labels", "dog;"], "at least two labels, because it chooses between them. Rec"),
         (["--labels", " ; "], "Received: none"),
         (["--labels", "dog; dog"], "`labels` must be distinct. Repeated: ['dog']"),
         (["--labels", "Dog; dog"], "`labels` must differ after tokenization"),
         (["--labels-file", "nowhere.txt"], "nowhere.txt"),
         (["--labels", "dog; cat", "--prompt", "a"], "`prompt` must contain {label}"),
+        (["--labels", "dog; cat", "--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--labels", "dog; cat", "--weights", "nowhere.keras"], "nowhere.keras does not exist"),
+        (["--labels", "dog; cat", "--tagger-labels", "x"], "--tagger-labels can be given for a"),
     ],
 )
 def test_an_error_is_one_line(options, message, run, exported, capsys):

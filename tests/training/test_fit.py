@@ -9,6 +9,7 @@ import subprocess
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 from edge import StreamingClassifier, read_contract
 from edge.sources import file_source
@@ -20,6 +21,7 @@ from training.datasets import load_dataset
 from training.learning.batches import TrainingBatches
 from training.learning.callbacks import Recorder
 from training.runs import outcome
+from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
 from training.runs.run import Run
@@ -142,6 +144,61 @@ def test_recordings_of_any_kind_become_a_model(micro, micro_arguments, tmp_path,
     assert read_contract(run / "model.tflite").labels == ("high", "low")
 
 
+@pytest.fixture
+def several(micro, tmp_path):
+    """Options that train on hums and hisses, both at once, or neither, in four folds."""
+    rng, seconds = np.random.default_rng(0), np.arange(6000) / 8000
+    rows = ["filename,label,fold"]
+    for number in range(48):
+        hums, hisses = number % 2, number // 2 % 2
+        tone = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 250) * seconds)
+        sound = hums * tone + (0.1 * hisses + 0.001) * rng.standard_normal(seconds.size)
+        soundfile.write(tmp_path / f"{number}.wav", sound, 8000)
+        label = ";".join(hums * ["low_hum"] + hisses * ["hiss"])
+        rows.append(f"{number}.wav,{label},{1 + number // 12}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    data = ["--dataset", "folder", "--data-dir", str(tmp_path / "clips.csv"), "--preset", micro]
+    return [*data, "--out", str(tmp_path / "run")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("micro_arguments", "eager")
+def test_several_labels_a_clip_become_independent_scores(several, tmp_path, capsys):
+    options = ["--epochs", "8", "--optimizer", "adamw", "--learning-rate", "0.01", "--mixup", "0.1"]
+    assert command.main([*several, *options, "--validation-fold", "2"]) == 0
+    shown = capsys.readouterr()
+    assert "fold 1 of clips: mean average precision" in shown.out
+    assert "24 of 48 clips have several labels or none: --targets sigmoid" in shown.err
+    run = tmp_path / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["mean_average_precision"] > 0.9
+    assert metrics["per_class_f1"].keys() == {"hiss", "low hum"}
+    rows = Run(run).read_history()
+    best = max(row["val_mean_average_precision"] for row in rows)
+    assert metrics["validation"]["mean_average_precision"] == best
+    report = (run / "report.md").read_text()
+    assert "| label | clips | average precision | F1 | precision | recall |" in report
+    assert "selected epoch" in report
+    assert (run / "per_class_f1.png").exists()
+
+    contract = read_contract(run / "model.tflite")
+    assert not contract.exclusive
+    assert contract.training["recipe"]["targets"] == "sigmoid"
+    model = keras.saving.load_model(run / "model.keras")
+    neither, both = (tmp_path / f"{number}.wav" for number in (0, 3))
+    scores = model.predict([neither, both], verbose=0)
+    assert (scores[0] < scores[1]).all()
+
+
+def test_several_labels_a_clip_refuse_targets_of_one(several, micro_arguments, tmp_path, capsys):
+    assert command.main([*several, "--targets", "prototype"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "training.fit: error: 24 of 48 clips of clips have several labels or none, and "
+        'targets="prototype" gives each clip one. Leave out --targets, or use sigmoid.'
+    )
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_a_baseline_without_text_or_similarity_module(arguments, tmp_path):
@@ -181,6 +238,7 @@ def test_a_failed_export_keeps_the_other_results(arguments, tmp_path, monkeypatc
         (["--epochs", "0"], "`epochs` must be at least 1"),
         (["--bpe-vocab", "x"], "leave out --bpe-vocab"),
         (["--texts", "none", "--text-weights", "x"], 'texts="none" has no text encoder'),
+        (["--label-texts", "nowhere.toml"], "nowhere.toml"),
         (["--audio-weights", "nowhere.ckpt"], "nowhere.ckpt"),
         (["--fold", "none", "--validation-fold", "1"], "leave out --validation-fold"),
         (["--weights", "nowhere.keras"], "nowhere.keras does not exist"),
@@ -266,6 +324,23 @@ def test_without_a_held_out_fold_nothing_claims_an_accuracy(
     for text in ("No clip was held out", "training.crossval", "training windows"):
         assert text in report
     assert (run / "history.csv").read_text().startswith("epoch,accuracy,loss,seconds\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
+def test_several_texts_of_a_label(arguments, no_conversion, tmp_path, capsys):
+    texts, run = tmp_path / "texts.toml", tmp_path / "run"
+    texts.write_text('hiss = ["steam", "a tyre"]')
+    line = [*arguments, "--epochs", "1", "--prompt", "{label}"]
+    assert command.main([*line, "--label-texts", str(texts)]) == 0
+    assert keras.saving.load_model(run / "model.keras").prompts == ("steam; a tyre", "low hum")
+    assert "| hiss | steam; a tyre |" in (run / "report.md").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["label_texts"] == {"hiss": ["steam", "a tyre"], "low hum": ["low hum"]}
+    (run / "metrics.json").unlink()
+    capsys.readouterr()
+    assert command.main([*line, "--resume", str(run)]) == 1
+    assert "label_texts was {'hiss'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -379,12 +454,18 @@ def tagger_arguments(micro_arguments, tiny_tagger, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
-def test_a_tagger_becomes_the_audio_tower(tagger_arguments, tmp_path):
+def test_a_tagger_becomes_the_audio_tower(tagger_arguments, folder, tmp_path):
     assert command.main([*tagger_arguments, "--epochs", "2", "--mixup", "0.1"]) == 0
     contract = read_contract(tmp_path / "run" / "model.tflite")
     assert (contract.inputs, contract.tagger.name) == ("embeddings", "tiny_tagger.tflite")
     assert contract.parity["max_score_difference"] <= 1e-4
     assert contract.front_end.window_seconds == 5.0
+    evaluation = Evaluation.load(tmp_path / "run" / "predictions.npz")
+    dataset = load_dataset("folder", folder, progress=False)
+    held_out = [i for i, clip in enumerate(dataset.clips) if clip.name in evaluation.names]
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    heard = model.predict(dataset.load(held_out, 32_000), verbose=0)
+    np.testing.assert_allclose(evaluation.probabilities, heard, atol=1e-5)
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     assert "val_accuracy" in rows[0]
     assert len(rows) == 3
@@ -396,6 +477,11 @@ def test_a_tagger_becomes_the_audio_tower(tagger_arguments, tmp_path):
 def test_sounds_heard_by_a_tagger_cannot_be_augmented(tagger_arguments, options, capsys):
     assert command.main([*tagger_arguments, *options]) == 1
     assert "a tagger's embeddings are computed once" in capsys.readouterr().err
+
+
+def test_a_tagger_has_no_epochs_of_the_head_alone(tagger_arguments, capsys):
+    assert command.main([*tagger_arguments, "--head-epochs", "1"]) == 1
+    assert "a tagger stays as it is in all epochs; leave out" in capsys.readouterr().err
 
 
 def test_a_wrong_tagger_is_one_line(tagger_arguments, tmp_path, capsys):

@@ -6,7 +6,8 @@ import pytest
 from semanticac_keras import TextEncoder
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.checkpoints.slots import text_slots
-from tests.bert_files import write_sentence_encoder
+from tests.bert_files import write_sentence_encoder, write_weights
+from tests.clap_files import write_clap
 from training.weights import main
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
@@ -92,6 +93,49 @@ def test_inspect_checks_a_sentence_encoder_against_its_own_config(capsys, tmp_pa
     (tmp_path / "config.json").unlink()
     assert main(["inspect", str(tmp_path / "model.safetensors")]) == 0
     assert "no sentence encoder: " in capsys.readouterr().out
+
+
+CLAP_PARTS = [
+    "    audio projection: 4 tensors, 96 values",
+    "    text encoder: 23 tensors, 27,020 values",
+    "    text projection: 4 tensors, 432 values",
+    "    logit scale: 1 tensors, 1 values",
+]
+
+
+def test_inspect_accounts_for_each_tensor_of_a_whole_clap(capsys, tmp_path):
+    state = write_clap(tmp_path)
+    (tmp_path / "vocab.txt").unlink()  # weights alone
+    write_weights(state | {"logit_scale_t": np.ones((), np.float32)}, tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "safetensors, 60 tensors"
+    assert lines[-8:] == [
+        "weights as Hugging Face CLAP names them: 59 tensors, 28,751 values",
+        "    audio encoder: 27 tensors, 1,202 values",
+        *CLAP_PARTS,
+        "deliberately not used: 1 tensors, logit_scale_t",
+        "fits CLAP as a whole",
+    ]
+    write_weights(state | {"audio_projection.linear3.bias": np.ones(6, np.float32)}, tmp_path)
+    assert main(["inspect", str(tmp_path / "model.safetensors")]) == 0
+    shown = capsys.readouterr().out
+    assert "does not fit CLAP as a whole: `audio_projection.linear3.bias` is unexpected" in shown
+    assert "fits its config.json as a sentence encoder" in shown
+
+
+def test_inspect_checks_laion_s_clap_without_settings(capsys, tmp_path):
+    write_clap(tmp_path, "LAION-CLAP")
+    for name in ("config.json", "preprocessor_config.json", "vocab.txt"):
+        (tmp_path / name).unlink()
+    assert main(["inspect", str(tmp_path / "model.safetensors")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("weights as LAION-CLAP names them: 55 tensors, 28,751 values")
+    parts = ["    audio encoder: 23 tensors, 1,202 values", *CLAP_PARTS]
+    assert lines[first + 1 : first + 6] == parts
+    # The front end of LAION's models has 64 mels.
+    problem = "does not fit CLAP as a whole: `module.audio_branch.bn0.weight` has shape (16,)"
+    assert lines[first + 6].startswith(problem)
 
 
 @pytest.mark.parametrize("content", [None, b"PK\x03\x04", b"<html>"])

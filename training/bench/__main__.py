@@ -12,8 +12,15 @@ from typing import Any, get_args, get_type_hints
 from edge.config.options import CommandParser
 from edge.inference.bundle import Quantization
 from semanticac_keras import CSCM, ExportError, HTSATEncoder, TextEncoder, presets
+from semanticac_keras.tagger import Tagger, TaggerError
 from training.bench.contenders import ContenderError
-from training.bench.encoder import ENCODERS, compare_encoders, export_random
+from training.bench.encoder import (
+    CLAP_SIZE,
+    ENCODERS,
+    compare_encoders,
+    export_on_tagger,
+    export_random,
+)
 from training.bench.encoder_tables import encoder_table, target_table
 from training.bench.race import TITLES, run_race
 from training.bench.ratios import measure_ratios, ratio_table
@@ -39,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"# {arguments.title}\n\n{setting(argv)}", flush=True)
     try:
         passes = arguments.run(arguments)
-    except (ContenderError, DatasetError, ExportError) as error:
+    except (ContenderError, DatasetError, ExportError, TaggerError) as error:
         print(f"{_PROGRAM}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -112,10 +119,14 @@ def _with_defaults(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
 def _stream(arguments: argparse.Namespace) -> bool:
     """Print the CPU time of listening by stage."""
     with tempfile.TemporaryDirectory(prefix=f"{_PROGRAM}-") as folder:
-        bundles = arguments.model or [
-            export_random(arguments.preset, quantization, "log_mel", Path(folder))
-            for quantization in arguments.quantization
-        ]
+        if arguments.tagger:
+            tagger = Tagger(arguments.tagger, arguments.tagger_rate)
+            bundles = [export_on_tagger(tagger, Path(folder))]
+        else:
+            bundles = arguments.model or [
+                export_random(arguments.preset, quantization, "log_mel", Path(folder))
+                for quantization in arguments.quantization
+            ]
         loops, left_out = measure_loops(bundles, arguments.hop, arguments.rate, arguments.rounds)
     if not loops:
         raise ContenderError("; ".join(f"{who}: {why}" for who, why in left_out.items()))
@@ -155,8 +166,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     sharing.set_defaults(run=_sharing, title="Overlapping windows")
     ratios = commands.add_parser("ratios", help="ratios of speed beside their expectations")
     ratios.set_defaults(run=_ratios, title="Ratios")
+    sizes = sorted(presets.PRESETS)
     for command in (train, encoder, stream, sharing):
-        command.add_argument("--preset", choices=sorted(presets.PRESETS), default="base")
+        more = [CLAP_SIZE] if command in (encoder, stream) else []
+        command.add_argument("--preset", choices=[*sizes, *more], default="base")
     train.add_argument("--batch-size", type=positive_int, default=16)
     precisions = get_args(get_type_hints(Recipe)["precision"])
     train.add_argument("--precision", choices=precisions, nargs="+", default=["float32"])
@@ -178,9 +191,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="PYTHON",
         help="interpreter with tflite-runtime, to run our models there as well",
     )
-    stream.add_argument(
+    models = stream.add_mutually_exclusive_group()
+    models.add_argument(
         "--model", type=Path, nargs="+", metavar="BUNDLE", help="instead of a preset"
     )
+    models.add_argument(
+        "--tagger",
+        type=Path,
+        metavar="FILE.tflite",
+        help="instead of a preset, a head with random weights on this tagger's embeddings",
+    )
+    stream.add_argument("--tagger-rate", type=positive_int, default=16_000, metavar="HZ")
     quantizations = get_args(Quantization)
     stream.add_argument(
         "--quantization",

@@ -17,13 +17,27 @@ from ai_edge_litert.interpreter import Interpreter
 from edge.inference.bundle import BundleContract, Inputs, Quantization
 from edge.inference.frontend import FrontEnd, log_mel
 from edge.types import FloatArray
-from semanticac_keras import ExportError, SemanticAC, export_tflite
-from semanticac_keras.audio_tower import window_batch
+from semanticac_keras import (
+    AudioTower,
+    ClassIndex,
+    ClassVectors,
+    ExportError,
+    HTSATEncoder,
+    PooledMLP,
+    SemanticAC,
+    TaggerTower,
+    export_tflite,
+)
+from semanticac_keras.audio_tower import Tower, window_batch
+from semanticac_keras.checkpoints.clap import FRONT_END
+from semanticac_keras.heads import head_from_preset
 from semanticac_keras.sound_files import AUDIO_SUFFIXES, read_waveform
+from semanticac_keras.tagger import Tagger
 from training.bench.contenders import ContenderError, Contest
 from training.bench.core import SINGLE_THREADED
 from training.bench.inference import tagger_shape
 from training.bench.peers import CLAP, ONNX, ONNX_INT8
+from training.learning.model import TAGGER_HIDDEN_DIM
 from training.runs.cost import count_graph_macs
 
 # Our models, then the peers, in the order of the table.
@@ -45,6 +59,9 @@ _OURS: dict[str, tuple[Quantization, Inputs]] = {
 }
 # Preset that the others are compared with.
 REFERENCE = "base"
+# The published CLAP's audio tower, whose size is no preset.
+CLAP_SIZE = "clap"
+_CLAP_DIM = 512
 # Kind and file of each peer, see `training.bench.inference` and `training.bench.peers`.
 _PEERS = {
     "torch": ("torch", CLAP),
@@ -53,7 +70,7 @@ _PEERS = {
     "onnx-int8": ("onnx", ONNX_INT8),
 }
 _TURN_SECONDS = 0.5
-_NUM_LABELS = 50
+_LABELS = tuple(f"label {number}" for number in range(50))
 _MOST_CLIPS = 16
 
 
@@ -124,8 +141,8 @@ def compare_encoders(
 
     Args:
         names: keys of `ENCODERS`.
-        preset: sizes of the models. Presets except `REFERENCE` are compared with `REFERENCE` in
-            float32 as well.
+        preset: sizes of the models, a preset or `CLAP_SIZE`. All except `REFERENCE` are compared
+            with `REFERENCE` in float32 as well.
         rounds: number of measurements per contender, half a second each.
         folder: directory for the exported models.
         model: path of a saved `SemanticAC` to use instead of random weights.
@@ -229,7 +246,7 @@ def export_random(preset: str, quantization: Quantization, inputs: Inputs, folde
     """Export a bundle with random weights and return its path.
 
     Args:
-        preset: name of the preset.
+        preset: name of the preset, or `CLAP_SIZE`.
         quantization: see `export_tflite`.
         inputs: see `export_tflite`.
         folder: target directory. The file is named after preset and quantization.
@@ -238,14 +255,40 @@ def export_random(preset: str, quantization: Quantization, inputs: Inputs, folde
         ExportError: if the export fails.
     """
     path = folder / f"{preset}-{quantization}.tflite"
-    export_tflite(_random(preset), path, quantization, inputs)
+    export_tflite(random_model(preset), path, quantization, inputs)
     return path
 
 
-def _random(preset: str) -> SemanticAC:
+def export_on_tagger(tagger: Tagger, folder: Path) -> Path:
+    """Export a bundle on a tagger, with random weights as in a training, and return its path.
+
+    Raises:
+        ExportError: if the export fails.
+        TaggerError: if the tagger has no embedding.
+    """
     keras.utils.set_random_seed(0)
-    labels = [f"label {number}" for number in range(_NUM_LABELS)]
-    return SemanticAC.from_preset(preset, labels, texts="none")
+    tower = TaggerTower.from_tagger(tagger, head_from_preset("cscm", "small", TAGGER_HIDDEN_DIM))
+    path = folder / f"{tagger.path.stem}.tflite"
+    export_tflite(_without_texts(tower), path)
+    return path
+
+
+def random_model(preset: str) -> SemanticAC:
+    """Create a model with random weights and without a text encoder.
+
+    Args:
+        preset: name of the preset, or `CLAP_SIZE`.
+    """
+    keras.utils.set_random_seed(0)
+    if preset != CLAP_SIZE:
+        return SemanticAC.from_preset(preset, _LABELS, texts="none")
+    head = PooledMLP(_CLAP_DIM)
+    return _without_texts(AudioTower(FRONT_END, HTSATEncoder(), head, whole_repeats=True))
+
+
+def _without_texts(tower: Tower) -> SemanticAC:
+    vectors = ClassVectors(len(_LABELS), tower.embedding_dim)
+    return SemanticAC(tower, vectors, ClassIndex(_LABELS), _LABELS, "{label}")
 
 
 class _Models:
@@ -259,7 +302,9 @@ class _Models:
 
     def __init__(self, preset: str, folder: Path, model: Path | None) -> None:
         self._preset, self._folder = preset, folder
-        self._model = keras.saving.load_model(model, compile=False) if model else _random(preset)
+        self._model = (
+            keras.saving.load_model(model, compile=False) if model else random_model(preset)
+        )
         self.front_end: FrontEnd = self._model.front_end
 
     def ours(self, name: str) -> Entry:

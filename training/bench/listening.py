@@ -2,7 +2,8 @@
 
 `python -m training.bench.listening BUNDLE HOP RATE` processes one window and reports that it is
 ready. Each input line then requests a number of seconds of sound. The listener has the same parts
-as `semanticac-edge --stdin --json`.
+as `semanticac-edge --stdin --json`. With `anew` after RATE, a bundle's tagger hears all of each
+window, as if windows did not overlap.
 """
 
 import json
@@ -33,7 +34,12 @@ _SETTLING_SECONDS = 2.0
 
 
 def listen(
-    bundle: str, hop_seconds: float, rate_hz: int, requests: TextIO, answers: TextIO
+    bundle: str,
+    hop_seconds: float,
+    rate_hz: int,
+    requests: TextIO,
+    answers: TextIO,
+    anew: bool = False,
 ) -> None:
     """Process sound until `requests` ends.
 
@@ -43,6 +49,7 @@ def listen(
         rate_hz: sample rate of the 16-bit mono input.
         requests: seconds of sound, one number per line.
         answers: stream for the replies.
+        anew: whether the tagger hears all of each window.
     """
 
     def answer(**reply: Any) -> None:
@@ -51,6 +58,8 @@ def listen(
     try:
         stages = Stages(STAGES)
         classifier = StreamingClassifier(bundle, hop_seconds)
+        if anew:
+            hear_windows_anew(classifier)
         detector = Detector(Policy(), classifier.labels, classifier.hop_seconds)
         with open(os.devnull, "w") as nowhere:
             sink = JsonSink(nowhere)
@@ -58,11 +67,12 @@ def listen(
                 (classifier, "push", WINDOWS),
                 (getattr(classifier._windows, "log_mel", None), "push", LOG_MEL),
                 (classifier._interpreter, "run", NETWORK),
+                (classifier._interpreter.tagger, "embed", NETWORK),
                 (detector, "update", DECISION),
                 (sink, "window", OUTPUT),
                 (sink, "event", OUTPUT),
             ):
-                if owner is not None:  # a waveform model has its log-mel in the graph
+                if owner is not None:  # not each bundle has log-mels, or a tagger
                     stages.watch(owner, method, stage)
             health = Health(classifier.hop_seconds)
             source = _Source(classifier, rate_hz, stages, requests, answer)
@@ -70,6 +80,15 @@ def listen(
             Listener(source, classifier, detector, outputs, health).run()
     except Exception as error:  # must not stop the other contenders
         answer(error=" ".join(str(error).split())[:300] or type(error).__name__)
+
+
+def hear_windows_anew(classifier: StreamingClassifier) -> None:
+    """Make a classifier compute the embeddings of each window without those of earlier ones."""
+    windows, samples = classifier._windows, classifier._samples
+    size = classifier.front_end.window_samples
+    windows.window = lambda start: windows.of(  # type: ignore[method-assign]
+        samples.rows(start, start + size)
+    )
 
 
 class _Source:
@@ -146,4 +165,5 @@ if __name__ == "__main__":
     # Libraries also print to stdout: redirect that to stderr and keep the pipe for replies.
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    listen(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.stdin, pipe)
+    bundle, hop_seconds, rate_hz, *anew = sys.argv[1:]
+    listen(bundle, float(hop_seconds), int(rate_hz), sys.stdin, pipe, bool(anew))

@@ -1,13 +1,14 @@
 """Build a corpus of free sounds: `python -m training.corpus build --out DIR`."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge.config.options import CommandParser
-from semanticac_keras.download import DownloadError, os_reason
+from semanticac_keras.download import DownloadError
 from semanticac_keras.tagger import TaggerError
 from training.corpus.building import Plan, build, summary
 from training.corpus.fetching import DEBIAN_MIRROR
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{_PROGRAM}: interrupted; run the command again to continue", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"{_PROGRAM}: error: {os_reason(error, arguments.out)}", file=sys.stderr)
+        print(f"{_PROGRAM}: error: {_reason(error, arguments.out)}", file=sys.stderr)
         return 1
     except (CorpusError, DownloadError, TaggerError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -67,6 +68,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         debian_mirror=arguments.debian_mirror,
         workers=arguments.workers,
     )
+
+
+def _reason(error: OSError, out: Path) -> str:
+    """Return a one-line message for a file that cannot be written."""
+    if error.errno == errno.ENOSPC:
+        return (
+            f"The disk is full: {out} needs more space ({error.strerror}). Free some and run the "
+            "command again; it continues."
+        )
+    return f"{error.filename or out} cannot be used: {error.strerror or error}."
 
 
 def _share(text: str) -> float:

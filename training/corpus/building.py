@@ -12,13 +12,19 @@ from edge.files import replacing
 from edge.types import FloatArray
 from training.corpus.classes import classifier
 from training.corpus.decoding import VERSION
-from training.corpus.exclusion import THRESHOLD, best_similarities, read_clips
+from training.corpus.exclusion import (
+    THRESHOLD,
+    best_similarities,
+    named_recordings,
+    numbers_in,
+    read_clips,
+)
 from training.corpus.fetching import DEBIAN_MIRROR
 from training.corpus.reader import INDEX, RECEIPT, Recording, write_index
-from training.corpus.selection import Chosen, choose, copies, within_shares
+from training.corpus.selection import choose, copies, within_shares
 from training.corpus.shards import lay_out, write_attribution, write_shards, write_table
 from training.corpus.sources import CorpusError, Source
-from training.corpus.store import Store, store
+from training.corpus.store import Store, Stored, store
 from training.inspection.fingerprints import Fingerprint
 
 TABLE = "sources.csv"
@@ -77,7 +83,8 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
     work = plan.out / WORK
     work.mkdir(parents=True, exist_ok=True)
     classify, tagger_sha256 = (None, "") if plan.tagger is None else classifier(plan.tagger)
-    clips = read_clips(plan.exclude_clips, progress)
+    if missing := [folder for folder in plan.exclude_clips if not folder.is_dir()]:
+        raise CorpusError(f"{missing[0]}, a folder of clips to exclude, does not exist.")
     stores, failures = [], []
     for source in sources:
         try:
@@ -89,13 +96,14 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
             )
         except CorpusError as error:
             failures.append(" ".join(str(error).split()))
-    recordings = [recording for one in stores for recording in one.recordings]
+    recordings, named = _without_named(stores)
     if not recordings:
         raise CorpusError(f"No source has a usable sound: {failures[0] if failures else sources}.")
     (plan.out / RECEIPT).unlink(missing_ok=True)  # from here on there is no complete corpus
     duplicates = copies(recordings, progress)
     chosen = [choose(one) for index, one in enumerate(recordings) if index not in duplicates]
     chosen = within_shares(chosen, plan.shares)
+    clips = read_clips(plan.exclude_clips, progress)
     similarities = _similarities([one.stored.track for one in chosen], clips, work, progress)
     held = [one for one, found in zip(chosen, similarities, strict=True) if found >= THRESHOLD]
     chosen = [one for one, found in zip(chosen, similarities, strict=True) if found < THRESHOLD]
@@ -104,7 +112,7 @@ def build(plan: Plan, progress: bool = False) -> list[str]:
         raise CorpusError("No recording remains; see the shares and the excluded clips.")
     placed = lay_out(chosen)
     write_shards(plan.out, chosen, placed, {one.source.name: one for one in stores}, progress)
-    removed = [f"{_name(one)}: holds an excluded clip" for one in held]
+    removed = [*named, *(f"{_name(one.stored)}: holds an excluded clip" for one in held)]
     _write_lists(plan.out, placed, stores, [*failures, *removed])
     receipt = _receipt(plan, stores, placed, len(duplicates), len(held), len(clips))
     with replacing(plan.out / RECEIPT) as temporary:
@@ -122,6 +130,21 @@ def summary(out: Path, recordings: Sequence[Recording]) -> list[str]:
     for kind, length in sorted(seconds.items(), key=lambda item: -item[1]):
         lines.append(f"  {kind:10} {length / 3600:6.2f} h {length / total:6.1%}")
     return lines
+
+
+def _without_named(stores: Sequence[Store]) -> tuple[list[Stored], list[str]]:
+    """Return the recordings that have no excluded number, and lines about the others."""
+    kept, lines = [], []
+    for one in stores:
+        named = named_recordings([recording.path for recording in one.recordings], one.credits)
+        for recording in one.recordings:
+            if reason := named.get(recording.path):
+                lines.append(f"{_name(recording)}: excluded, {reason}")
+            else:
+                kept.append(recording)
+        if numbers := numbers_in(one.credits):
+            lines.append(f"{one.source.name}: credits excluded recordings {', '.join(numbers)}")
+    return kept, lines
 
 
 def _similarities(
@@ -157,8 +180,8 @@ def _digest(cells: Fingerprint) -> str:
     return hashlib.sha256(np.ascontiguousarray(cells).tobytes()).hexdigest()
 
 
-def _name(one: Chosen) -> str:
-    return f"{one.stored.source.name}: {one.stored.path}"
+def _name(recording: Stored) -> str:
+    return f"{recording.source.name}: {recording.path}"
 
 
 def _write_lists(

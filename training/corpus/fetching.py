@@ -19,6 +19,7 @@ _CREDITS = re.compile(r"licen[cs]e|credit|attribution|copying|copyright|readme|a
 _NOT_TEXT = re.compile(r"\.(py|c|h|cpp|js|java|cs|png|jpe?g|svg|html?|dm|lua)$", re.I)
 _MAX_CREDITS_BYTES = 2 << 20
 _GIT_SECONDS = 3600
+_SYMBOLIC_LINK = "120000"
 
 
 @contextmanager
@@ -117,8 +118,9 @@ def _check_out(source: Source, repository: Path, folder: Path) -> list[str]:
     blobs = {}
     for entry in filter(None, listing.split("\0")):
         description, path = entry.split("\t", 1)
-        mode, _, blob = description.split()
-        if mode != "120000" and wanted(source, path):
+        mode, kind, blob = description.split()
+        inside = not {"..", ""} & set(path.split("/"))  # only a forged tree leads outside
+        if kind == "blob" and mode != _SYMBOLIC_LINK and inside and wanted(source, path):
             blobs[path] = blob
     missing = _fetch_blobs(source, repository, set(blobs.values()))
     _write_blobs(repository, {p: b for p, b in blobs.items() if b not in missing}, folder)
@@ -140,7 +142,7 @@ def _write_blobs(repository: Path, blobs: Mapping[str, str], folder: Path) -> No
             process.stdin.flush()
             size = int(process.stdout.readline().split()[2])
             content = process.stdout.read(size + 1)[:size]
-            target = folder / path  # git refuses paths that lead outside
+            target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ class Corpus:
                 "`python -m training.corpus build`."
             )
         try:
-            with (self.path / INDEX).open(newline="", encoding="utf-8") as file:
+            with _open_index(self.path / INDEX) as file:
                 self.recordings = tuple(_recording(row) for row in csv.DictReader(file))
         except (OSError, KeyError, ValueError) as error:
             raise CorpusError(f"{self.path / INDEX} cannot be read: {error}.") from error
@@ -139,10 +139,16 @@ def shard_path(corpus: Path, number: int) -> Path:
 def write_index(path: Path, recordings: Sequence[Recording]) -> None:
     """Write the index of a corpus as CSV."""
     names = [field.name for field in fields(Recording)]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _open_index(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([getattr(recording, name) for name in names] for recording in recordings)
+
+
+def _open_index(path: Path, mode: str = "r") -> TextIO:
+    """Open an index; file names may be no UTF-8."""
+    file: Any = path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+    return cast(TextIO, file)
 
 
 def _recording(row: dict[str, str]) -> Recording:

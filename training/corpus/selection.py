@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semanticac_keras.progress import progress_bar
 from training.corpus.classes import kind_of_class
 from training.corpus.decoding import LONGEST_SECONDS, SAMPLE_RATE_HZ
 from training.corpus.store import Stored
@@ -57,7 +58,7 @@ def copies(recordings: Sequence[Stored], progress: bool = False) -> dict[int, in
 
     Args:
         recordings: all recordings, the preferred ones first.
-        progress: whether to show progress bars on stderr.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
         From the index of a copy to the index of an earlier recording.
@@ -73,11 +74,14 @@ def copies(recordings: Sequence[Stored], progress: bool = False) -> dict[int, in
         for index, recording in enumerate(recordings)
         if index not in found and recording.length >= _MIN_FINGERPRINT_SECONDS * SAMPLE_RATE_HZ
     ]
-    for group in _of_similar_length(long_enough, recordings):
-        prints = [_beginning(recordings[index].track) for index in group]
-        for pair in similar_pairs(prints, progress=progress):
-            earlier, later = sorted((group[pair.first], group[pair.second]))
-            found[later] = min(earlier, found.get(later, earlier))
+    groups = _of_similar_length(long_enough, recordings)
+    with progress_bar("Looking for copies", len(groups), enabled=progress) as advance:
+        for group in groups:
+            prints = [_beginning(recordings[index].track) for index in group]
+            for pair in similar_pairs(prints):
+                earlier, later = sorted((group[pair.first], group[pair.second]))
+                found[later] = min(earlier, found.get(later, earlier))
+            advance(1)
     return found
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from semanticac_keras.download import check_space
 from semanticac_keras.progress import progress_bar
 from semanticac_keras.sound_files import SoundFileError
 from training.corpus.decoding import VERSION, Classify, Decoded, Samples, decode
-from training.corpus.exclusion import named_recordings, unnamed_credits
 from training.corpus.fetching import credits_of, fetched
 from training.corpus.sources import Source
 from training.inspection.fingerprints import NUM_CELLS, Fingerprint
@@ -111,38 +110,44 @@ def store(
     _remove_leftovers(source, work)
     check_space(work, _LEAST_FREE_BYTES)
     with fetched(source, work / "downloads", debian_mirror) as (folder, lacking):
-        problems = list(lacking)
         credits = credits_of(folder)
         paths = sorted(
             path
             for file in folder.rglob("*")
             if source.wants(path := file.relative_to(folder).as_posix()) and file.is_file()
         )
-        excluded = named_recordings(paths, credits)
-        problems += [f"{path}: excluded, {reason}" for path, reason in sorted(excluded.items())]
-        if numbers := unnamed_credits(credits):
-            problems.append(f"the credits name excluded recordings: {', '.join(numbers)}")
-        rows: list[tuple[object, ...]] = []
-        tracks = [np.zeros((0, NUM_CELLS), np.int8)]
-        start = 0
-        with replacing(samples_path) as temporary, temporary.open("wb") as output:
-            chosen = [path for path in paths if path not in excluded]
-            for result in _decode(source, folder, chosen, classify, workers, progress):
-                if isinstance(result, str):
-                    problems.append(result)
-                    continue
-                result.samples.tofile(output)
-                length = len(result.samples)
-                numbers_of = (result.file_rate_hz, result.sound_class, len(result.track))
-                rows.append((result.path, start, length, result.digest, *numbers_of))
-                tracks.append(result.track)
-                start += length
-    notes = {"key": key, "rows": rows, "problems": problems, "credits": credits}
+        results = _decode(source, folder, paths, classify, workers, progress)
+        with replacing(samples_path) as temporary:
+            rows, tracks, bad = _write_samples(temporary, results)
+    notes = {"key": key, "rows": rows, "problems": [*lacking, *bad], "credits": credits}
     with replacing(notes_path) as temporary:
-        np.savez(temporary, notes=np.array(json.dumps(notes)), tracks=np.concatenate(tracks))
+        np.savez(temporary, notes=np.array(json.dumps(notes)), tracks=tracks)
     stored = _read(source, key, samples_path, notes_path)
     assert stored is not None
     return stored
+
+
+def _write_samples(
+    path: Path, results: Iterable[Decoded | str]
+) -> tuple[list[tuple[object, ...]], Fingerprint, list[str]]:
+    """Write the samples of decoded files; return what `_read` needs, all tracks, and the failures.
+
+    Each row has a recording's path, start, length, digest, sample rate, class, and track's length.
+    """
+    rows: list[tuple[object, ...]] = []
+    tracks, failures, start = [np.zeros((0, NUM_CELLS), np.int8)], [], 0
+    with path.open("wb") as file:
+        for result in results:
+            if isinstance(result, str):
+                failures.append(result)
+                continue
+            result.samples.tofile(file)
+            length = len(result.samples)
+            numbers = (result.file_rate_hz, result.sound_class, len(result.track))
+            rows.append((result.path, start, length, result.digest, *numbers))
+            tracks.append(result.track)
+            start += length
+    return rows, np.concatenate(tracks), failures
 
 
 def _remove_leftovers(source: Source, work: Path) -> None:

@@ -32,7 +32,7 @@ class Clip:
 
     Args:
         name: stable and unique within the dataset, such as the file name.
-        label: index into the dataset's `labels`.
+        label: index into the dataset's `labels`; several or none as a tuple.
         fold: 1-based fold for cross-validation.
         source: identifier of the recording the clip was cut from; each belongs to one fold.
         path: path of the file, if any.
@@ -42,13 +42,18 @@ class Clip:
     """
 
     name: str
-    label: int
+    label: int | tuple[int, ...]
     fold: int
     source: str
     path: Path | None
     duration_seconds: float
     segment: tuple[float, float] | None = None
     sample_rate_hz: int | None = None
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Indices of all labels of the clip."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,9 @@ class AudioDataset:
             rate; sound above half of it is missing.
 
     Raises:
-        DatasetError: if names repeat, labels and clips do not match, there are fewer than two
-            labels or folds, or a source outside `straddling_sources` is in more than one fold.
+        DatasetError: if names repeat, labels and clips do not match, all clips have the same
+            label, there are fewer than two folds, or a source outside `straddling_sources` is in
+            more than one fold.
     """
 
     name: str
@@ -86,6 +92,16 @@ class AudioDataset:
         self._check_names()
         self._check_labels()
         self._check_folds()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether each clip has exactly one label."""
+        return not self.num_not_single
+
+    @property
+    def num_not_single(self) -> int:
+        """Number of clips with several labels or none."""
+        return sum(len(clip.labels) != 1 for clip in self.clips)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -111,8 +127,8 @@ class AudioDataset:
         """Return what identifies each clip, in a form that JSON keeps; see `describe_changes`.
 
         Returns:
-            From each clip's name to its label's text, its fold, and its size: the file's in bytes,
-            or the duration in seconds if there is no file.
+            From each clip's name to its labels' texts (see `text`), its fold, and its size: the
+            file's in bytes, or the duration in seconds if there is no file.
 
         Raises:
             DatasetError: if files are missing.
@@ -125,9 +141,31 @@ class AudioDataset:
         except OSError as error:
             raise DatasetError(f"{self.name} cannot be read: {error}.") from error
         return {
-            clip.name: [self.labels[clip.label], clip.fold, size]
+            clip.name: [self.text(clip), clip.fold, size]
             for clip, size in zip(self.clips, sizes, strict=True)
         }
+
+    def text(self, clip: Clip) -> str:
+        """Return the text of a clip's label; several are joined by semicolons."""
+        return ";".join(self.labels[label] for label in clip.labels)
+
+    def truth(self, indices: Iterable[int]) -> IntArray:
+        """Return the label of each clip, if all clips of the dataset have one, else all of them.
+
+        Args:
+            indices: indices into `clips`.
+
+        Returns:
+            int64: `(n,)` label indices or, unless `exclusive`, `(n, K)` with 1 for each label of a
+            clip and 0 for the others.
+        """
+        labels = [self.clips[index].labels for index in indices]
+        if self.exclusive:
+            return np.array([label for (label,) in labels], np.int64)
+        several = np.zeros((len(labels), len(self.labels)), np.int64)
+        for row, of_clip in zip(several, labels, strict=True):
+            row[list(of_clip)] = 1
+        return several
 
     def split(self, fold: int) -> tuple[IntArray, IntArray]:
         """Return indices of the clips outside and inside a fold.
@@ -187,12 +225,13 @@ class AudioDataset:
             raise DatasetError(
                 f"Labels of {self.name} must be unique texts. Received: {self.labels}."
             )
-        if len(self.labels) == 1:
+        if len(self.labels) == 1 and all(clip.labels for clip in self.clips):
             raise DatasetError(
                 f"{self.name} needs at least two labels, because a model chooses between them. "
-                f"Received: {self.labels[0]}. Add clips of other sounds under another label."
+                f"Received: {self.labels[0]}. Add clips of other sounds under another label, or "
+                "without a label in a CSV file."
             )
-        used = {clip.label for clip in self.clips}
+        used = {label for clip in self.clips for label in clip.labels}
         if unknown := used - set(range(len(self.labels))):
             raise DatasetError(
                 f"Clips of {self.name} must have a label from 0 to {len(self.labels) - 1}. "

@@ -3,7 +3,7 @@
 import hashlib
 import mmap
 import threading
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -22,6 +22,25 @@ MEMORY_LIMIT_BYTES = 2 * 10**9
 _WINDOWS_AT_ONCE = 64
 _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _SPAN_BYTES = 2 * np.dtype(np.int64).itemsize
+
+
+class Embeddings(NamedTuple):
+    """A tagger's embeddings of all windows of some clips.
+
+    Args:
+        windows: float32 (n, T, D).
+        owners: index of each window's clip, (n,).
+    """
+
+    windows: FloatArray
+    owners: IntArray
+
+    def of(self, clips: IntArray) -> "Embeddings":
+        """Select those of some clips, and number these from 0 in the given order."""
+        places = np.full(1 + self.owners.max(initial=0), -1)
+        places[clips] = np.arange(len(clips))
+        owners = places[self.owners]
+        return Embeddings(self.windows[owners >= 0], owners[owners >= 0])
 
 
 def load_clips(
@@ -72,7 +91,7 @@ def load_clips(
 
 def load_embeddings(
     dataset: AudioDataset, tower: TaggerTower, clips: list[FloatArray], progress: bool = False
-) -> tuple[FloatArray, IntArray]:
+) -> Embeddings:
     """Compute the embeddings of all windows of all clips, or read those of an earlier call.
 
     They are kept in the cache: one file per dataset, tagger and grid of windows. It is rewritten if
@@ -83,9 +102,6 @@ def load_embeddings(
         tower: tower of the tagger.
         clips: waveforms of all clips at its rate.
         progress: whether to show a progress bar on stderr.
-
-    Returns:
-        Embeddings, float32 (n, T, D), and the clip of each row, (n,).
 
     Raises:
         DatasetError: if the file cannot be written.
@@ -99,7 +115,7 @@ def load_embeddings(
         if path.is_file():
             with path.open("rb") as file:
                 if file.read(len(key)) == key:
-                    return np.load(file, allow_pickle=False), owners
+                    return Embeddings(np.load(file, allow_pickle=False), owners)
         embeddings = _embed(windows, tower, f"Listening to {dataset.name}", progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, embeddings.nbytes)
@@ -108,7 +124,7 @@ def load_embeddings(
             np.save(file, embeddings, allow_pickle=False)
     except OSError as error:
         raise DatasetError(os_reason(error, path)) from error
-    return embeddings, owners
+    return Embeddings(embeddings, owners)
 
 
 def _embed(windows: FloatArray, tower: TaggerTower, description: str, progress: bool) -> FloatArray:

@@ -95,7 +95,7 @@ def write_example_wav(path: Path, label: str, seed: int = 0) -> None:
 def _read(clip: Clip, sample_rate_hz: int) -> FloatArray:
     """Render a clip of the dataset."""
     index = int(clip.name.rsplit("-", 1)[1])
-    return render(LABELS[clip.label], clip.fold, index, sample_rate_hz)
+    return render(LABELS[clip.labels[0]], clip.fold, index, sample_rate_hz)
 
 
 def _siren(rng: np.random.Generator) -> _Signal:

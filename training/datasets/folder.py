@@ -31,7 +31,7 @@ class _Recording:
     Args:
         name: path relative to the listing, in the same form on all systems.
         path: path of the file.
-        category: label as listed; see `_label_text`.
+        categories: labels as listed; see `_label_text`.
         source: the recording it was cut from.
         fold: None if not listed.
         start: in seconds, from the beginning of the file.
@@ -40,7 +40,7 @@ class _Recording:
 
     name: str
     path: Path
-    category: str
+    categories: tuple[str, ...]
     source: str
     fold: int | None = None
     start: float = 0.0
@@ -53,7 +53,8 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
     A directory holds one directory per class; its name is the label, with spaces for underscores.
     A CSV file has the columns `filename` (relative to the file) and `label`, and optionally `fold`
     (from 1), `source` (the recording a clip was cut from), `start` and `end` (seconds of a clip
-    within the file). Without the column `fold`, each source has the fold `fold_of(source)`.
+    within the file). A label may be several, separated by semicolons, or empty: no label sounds.
+    Without the column `fold`, each source has the fold `fold_of(source)`.
 
     Args:
         data_dir: directory or CSV file.
@@ -74,7 +75,9 @@ def load(data_dir: Path | None, progress: bool) -> AudioDataset:
     if not recordings:
         raise DatasetError(f"{data_dir} has no recordings.")
     _check_categories(recordings, data_dir)
-    labels = sorted({_label_text(recording.category) for recording in recordings})
+    labels = sorted({_label_text(name) for each in recordings for name in each.categories})
+    if not labels:
+        raise DatasetError(f"{data_dir} has no label in any row.")
     paths = list(dict.fromkeys(recording.path for recording in recordings))
     name_of = {recording.path: recording.name for recording in recordings}
     headers = map_files(
@@ -111,6 +114,7 @@ def _clips(
 ) -> tuple[Clip, ...]:
     """Convert recordings to clips, after checking that segments are within their files."""
     clips, invalid = [], []
+    exclusive = all(len(recording.categories) == 1 for recording in recordings)
     for recording in recordings:
         header, name, segment = headers[recording.path], recording.name, None
         start, end = recording.start, header.duration_seconds
@@ -122,10 +126,11 @@ def _clips(
                 continue
             end = min(end, header.duration_seconds)
             segment = (start, end)
+        indices = tuple(labels.index(_label_text(name)) for name in recording.categories)
         clips.append(
             Clip(
                 name=name,
-                label=labels.index(_label_text(recording.category)),
+                label=indices[0] if exclusive else indices,
                 fold=fold_of(recording.source) if recording.fold is None else recording.fold,
                 source=recording.source,
                 path=recording.path,
@@ -167,7 +172,7 @@ def _list_directory(root: Path) -> list[_Recording]:
     for path in in_class:
         relative = path.relative_to(root)
         name = _portable(relative.as_posix())
-        recordings.append(_Recording(name, path, relative.parts[0], source=name))
+        recordings.append(_Recording(name, path, (relative.parts[0],), source=name))
     return recordings
 
 
@@ -231,7 +236,7 @@ def _check_columns(table: Path, columns: Sequence[str]) -> set[str]:
 
 def _parse_row(row: dict[str, str], columns: set[str], root: Path) -> _Recording:
     """Return the recording of a row. Raises `ValueError` if the row is malformed."""
-    needed = columns - {"start", "end"}
+    needed = columns - {"label", "start", "end"}
     # The reader files surplus values under None, and fills up with None.
     if None in row or None in row.values() or not all(row[column] for column in needed):
         raise ValueError(f"expected one value for each of {', '.join(filter(None, row))}")
@@ -241,7 +246,7 @@ def _parse_row(row: dict[str, str], columns: set[str], root: Path) -> _Recording
     return _Recording(
         name=name,
         path=Path(os.path.normpath(root / path)),
-        category=row["label"],
+        categories=_parse_labels(row["label"]),
         source=_portable(row.get("source", name)),
         fold=int(row["fold"]) if "fold" in row else None,
         start=float(row.get("start") or 0),
@@ -249,12 +254,18 @@ def _parse_row(row: dict[str, str], columns: set[str], root: Path) -> _Recording
     )
 
 
+def _parse_labels(text: str) -> tuple[str, ...]:
+    """Return the labels that a cell separates by semicolons, each once; () for an empty cell."""
+    names = (name.strip() for name in text.split(";"))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _check_categories(recordings: Iterable[_Recording], listing: Path) -> None:
     """Reject labels that differ only in case, spaces or underscores: the model reads no case."""
     spellings = defaultdict(set)
-    for recording in recordings:
-        words = _label_text(recording.category).casefold().split()
-        spellings[" ".join(words)].add(recording.category)
+    for category in {name for recording in recordings for name in recording.categories}:
+        words = _label_text(category).casefold().split()
+        spellings[" ".join(words)].add(category)
     if alike := [sorted(names) for names in spellings.values() if len(names) > 1]:
         groups = [" = ".join(map(repr, names)) for names in alike]
         raise DatasetError(
@@ -267,7 +278,8 @@ def _check_spread(clips: Iterable[Clip], labels: Sequence[str]) -> None:
     """Reject labels whose clips are all in one fold."""
     folds = defaultdict(set)
     for clip in clips:
-        folds[clip.label].add(clip.fold)
+        for label in clip.labels:
+            folds[label].add(clip.fold)
     if alone := [text for label, text in enumerate(labels) if len(folds[label]) == 1]:
         raise DatasetError(
             "All recordings of a label are in one of the five folds, so none would be left for "

@@ -52,9 +52,10 @@ class Split:
 
         Raises:
             ValueError: if a fold does not exist, or no fold, or no clip of a label, remains for
-                training.
+                training, or no held-out clip of a fold has a label.
         """
         train, test = dataset.split(fold)
+        _check_testable(dataset, fold, test)
         if validation_fold is None:
             _check_labels(dataset, train)
             return cls(fold, None, train, np.zeros(0, np.int64), test)
@@ -65,14 +66,24 @@ class Split:
                 f"another left for training, of {others}. Received: {validation_fold}."
             )
         rest, validation = dataset.split(validation_fold)
+        _check_testable(dataset, validation_fold, validation)
         train = np.setdiff1d(rest, test)
         _check_labels(dataset, train)
         return cls(fold, validation_fold, train, validation, test)
 
 
+def _check_testable(dataset: AudioDataset, fold: int, held_out: IntArray) -> None:
+    """Reject a fold whose clips have no label, with which nothing can be found."""
+    if not any(dataset.clips[i].labels for i in held_out):
+        raise ValueError(
+            f"A held-out fold must have clips with a label. Fold {fold} has none. Choose another, "
+            "or list the folds in a CSV file."
+        )
+
+
 def _check_labels(dataset: AudioDataset, train: IntArray) -> None:
     """Reject training clips that lack a label."""
-    trained = {dataset.clips[i].label for i in train}
+    trained = {label for i in train for label in dataset.clips[i].labels}
     if absent := [text for label, text in enumerate(dataset.labels) if label not in trained]:
         raise ValueError(
             f"Clips of each label must remain for training. Only held out: {name_some(absent)}. "

@@ -103,7 +103,8 @@ def gives_away(values: Sequence[Hashable], labels: Sequence[int]) -> bool:
 
 def _balance(dataset: AudioDataset) -> list[str]:
     """Warn of small classes and of large differences in size."""
-    found, sizes = [], Counter(clip.label for clip in dataset.clips)
+    found = []
+    sizes = Counter(label for clip in dataset.clips for label in clip.labels)
     if few := [
         f"{text} ({sizes[label]})"
         for label, text in enumerate(dataset.labels)
@@ -121,7 +122,7 @@ def _balance(dataset: AudioDataset) -> list[str]:
 
 def _folds(dataset: AudioDataset) -> list[str]:
     """Warn of folds in which a class is not tested."""
-    present = {(clip.label, clip.fold) for clip in dataset.clips}
+    present = {(label, clip.fold) for clip in dataset.clips for label in clip.labels}
     absent = [
         f"{text} ({', '.join(map(str, missing))})"
         for label, text in enumerate(dataset.labels)
@@ -133,14 +134,18 @@ def _folds(dataset: AudioDataset) -> list[str]:
 
 
 def _giveaways(dataset: AudioDataset) -> list[str]:
-    """Warn of properties of the files from which the class can be guessed."""
-    labels = [clip.label for clip in dataset.clips]
+    """Warn of properties of the files from which the class can be guessed.
+
+    Clips with the same labels, if there are several or none, count as a class.
+    """
+    groups = {clip.labels: i for i, clip in enumerate(dataset.clips)}
+    labels = [groups[clip.labels] for clip in dataset.clips]
     rates = [f"{clip.sample_rate_hz or 0:,} Hz" for clip in dataset.clips]
     formats = [clip.path.suffix.lower() if clip.path else "" for clip in dataset.clips]
     found = []
     for what, values in (("sample rate", rates), ("file format", formats)):
         if gives_away(values, labels):
-            share, chance = guess_rate(values, labels), 1 / len(dataset.labels)
+            share, chance = guess_rate(values, labels), 1 / len(groups)
             found.append(
                 f"the {what} alone gives the class away: a guess from it is right for {share:.0%} "
                 f"(by chance: {chance:.0%}); a model may learn the bandwidth instead of the sound. "
@@ -153,7 +158,8 @@ def _most_common(dataset: AudioDataset, values: Sequence[str]) -> str:
     """Name the most common value in each class."""
     by_label: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for clip, value in zip(dataset.clips, values, strict=True):
-        by_label[clip.label][value] += 1
+        for label in clip.labels:
+            by_label[label][value] += 1
     return name_some(
         [
             f"{text} {by_label[label].most_common(1)[0][0]}"
@@ -212,7 +218,7 @@ def _equal_clips(dataset: AudioDataset, levels: Sequence[Level]) -> list[str]:
     for group in equal_groups(levels):
         clips = [dataset.clips[index] for index in group]
         text = " = ".join(clip.name for clip in clips)
-        if len({clip.label for clip in clips}) > 1:
+        if len({clip.labels for clip in clips}) > 1:
             several_labels.append(text)
         elif len({clip.fold for clip in clips}) > 1:
             several_folds.append(text)
@@ -235,7 +241,7 @@ def _similar_clips(
             continue
         one, other = dataset.clips[first], dataset.clips[second]
         text = f"{one.name} ~ {other.name} ({similarity:.2f})"
-        if one.label != other.label:
+        if one.labels != other.labels:
             labels.append(text)
         elif one.fold != other.fold:
             folds.append(text)

@@ -42,7 +42,7 @@ def plot_inspection(dataset: AudioDataset, sounds: Sequence[Sound], path: Path) 
 def _draw_distributions(panels: Any, dataset: AudioDataset, sounds: Sequence[Sound]) -> None:
     """Draw the number of clips of each class, their durations and their levels."""
     balance, durations, levels = panels
-    sizes = Counter(clip.label for clip in dataset.clips)
+    sizes = Counter(label for clip in dataset.clips for label in clip.labels)
     bars = balance.barh(dataset.labels, [sizes[i] for i in range(len(dataset.labels))])
     balance.bar_label(bars, padding=3)
     balance.margins(x=0.15)
@@ -57,7 +57,8 @@ def _draw_distributions(panels: Any, dataset: AudioDataset, sounds: Sequence[Sou
 
 def _draw_examples(panels: Any, dataset: AudioDataset) -> None:
     """Draw the log-mel of the first clip of each class, at most five seconds."""
-    firsts = {clip.label: i for i, clip in reversed(list(enumerate(dataset.clips)))}
+    by_clip = reversed(list(enumerate(dataset.clips)))
+    firsts = {label: i for i, clip in by_clip for label in clip.labels}
     labels = range(min(_MOST_EXAMPLES, len(dataset.labels)))
     waveforms = dataset.load([firsts[label] for label in labels], _FRONT_END.sample_rate_hz)
     for panel in panels[len(labels) :]:

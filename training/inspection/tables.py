@@ -9,6 +9,7 @@ from training.datasets.base import AudioDataset, name_some
 from training.inspection.sounds import Sound
 
 _MOST_FOLDS = 10
+_NO_LABEL = "(no label)"
 
 
 def summary(dataset: AudioDataset, sounds: Sequence[Sound]) -> str:
@@ -39,8 +40,13 @@ def _classes(dataset: AudioDataset, sounds: Sequence[Sound]) -> list[list[str]]:
     folds = dataset.folds if len(dataset.folds) <= _MOST_FOLDS else ()
     header = ["class", "clips", "minutes", "min s", "median s", "max s", "dBFS"]
     rows = [[*header, *(f"fold {fold}" for fold in folds)]]
-    for label, text in enumerate(dataset.labels):
-        own = [i for i, clip in enumerate(dataset.clips) if clip.label == label]
+    by_label: dict[str, list[int]] = {text: [] for text in dataset.labels}
+    for i, clip in enumerate(dataset.clips):
+        for label in clip.labels:
+            by_label[dataset.labels[label]].append(i)
+        if not clip.labels:
+            by_label.setdefault(_NO_LABEL, []).append(i)
+    for text, own in by_label.items():
         seconds = np.array([dataset.clips[i].duration_seconds for i in own])
         in_fold = Counter(dataset.clips[i].fold for i in own)
         rms = max(float(np.median([sounds[i].level.rms for i in own])), 1e-10)

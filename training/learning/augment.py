@@ -6,6 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.types import FloatArray
+from semanticac_keras.audio_tower import fit_to_window
+
+# Least share at which a clip in a mixture counts as present: 19 dB below the other.
+_AUDIBLE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,11 @@ class Augmentation:
 
 
 def augment(
-    waveform: FloatArray, window_samples: int, augmentation: Augmentation, rng: np.random.Generator
+    waveform: FloatArray,
+    window_samples: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    whole_repeats: bool = False,
 ) -> FloatArray:
     """Return one augmented view of a clip.
 
@@ -41,12 +49,13 @@ def augment(
         window_samples: length of the result.
         augmentation: changes to apply.
         rng: random number generator.
+        whole_repeats: how a short clip is repeated, see `semanticac_keras.AudioTower`.
 
     Returns:
         float32 (window_samples,).
     """
     if waveform.size < window_samples:
-        waveform = np.resize(waveform, window_samples)
+        [waveform] = fit_to_window(waveform, window_samples, whole_repeats=whole_repeats)
     if rng.random() < augmentation.time_flip:
         waveform = waveform[::-1]
     if augmentation.time_scale > 1.0:
@@ -62,7 +71,11 @@ def augment(
 
 
 def mix(
-    inputs: FloatArray, shares: FloatArray, alpha: float, rng: np.random.Generator
+    inputs: FloatArray,
+    shares: FloatArray,
+    alpha: float,
+    rng: np.random.Generator,
+    exclusive: bool = True,
 ) -> tuple[FloatArray, FloatArray]:
     """Mix a batch with a permutation of itself (mixup).
 
@@ -71,6 +84,8 @@ def mix(
         shares: float32 label shares (B, K).
         alpha: parameter of Beta(alpha, alpha); 0 returns the batch unchanged.
         rng: random number generator.
+        exclusive: whether a mixture has its labels by their shares. Otherwise it has all labels of
+            both clips, the larger target of each, unless one of them is inaudible.
 
     Returns:
         Mixed inputs (B, ...) and label shares (B, K); each clip keeps the larger share.
@@ -85,6 +100,9 @@ def mix(
         factor = kept.reshape(-1, *[1] * (values.ndim - 1))
         return factor * values + (1.0 - factor) * values[other]
 
+    if not exclusive:
+        audible = (1.0 - kept >= _AUDIBLE_SHARE)[:, np.newaxis]
+        return mixed(inputs), np.where(audible, np.maximum(shares, shares[other]), shares)
     return mixed(inputs), mixed(shares)
 
 

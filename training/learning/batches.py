@@ -26,14 +26,23 @@ class Batches(ABC):
     Each epoch is a new permutation and drops its last, incomplete batch.
 
     Args:
-        labels: label of each clip, (n,).
+        labels: label of each clip, (n,), or whether it has each label, (n, K).
         num_labels: number of labels, K.
         batch_size: clips per batch; all clips if there are fewer.
         seed: seed of the order and of changes to the clips.
+        exclusive: whether a mixture has its labels by their shares; else it has all of them.
     """
 
-    def __init__(self, labels: IntArray, num_labels: int, batch_size: int, seed: int) -> None:
-        self.shares = one_hot(labels, num_labels)
+    def __init__(
+        self,
+        labels: IntArray,
+        num_labels: int,
+        batch_size: int,
+        seed: int,
+        exclusive: bool = True,
+    ) -> None:
+        self.shares = label_shares(labels, num_labels)
+        self.exclusive = exclusive
         self.batch_size = min(batch_size, len(labels))
         self.seed = seed
 
@@ -71,11 +80,12 @@ class EmbeddingBatches(Batches):
 
     Args:
         embeddings: float32 (n, T, D).
-        labels: label of each, (n,).
+        labels: label of each, (n,), or whether it has each label, (n, K).
         num_labels: number of labels, K.
         batch_size: rows per batch; all rows if there are fewer.
         mixup: see `Augmentation`.
         seed: seed of the order and of the mixture.
+        exclusive: see `Batches`.
     """
 
     def __init__(
@@ -86,8 +96,9 @@ class EmbeddingBatches(Batches):
         batch_size: int,
         mixup: float,
         seed: int,
+        exclusive: bool = True,
     ) -> None:
-        super().__init__(labels, num_labels, batch_size, seed)
+        super().__init__(labels, num_labels, batch_size, seed, exclusive)
         self.embeddings = embeddings
         self.mixup = mixup
 
@@ -95,7 +106,7 @@ class EmbeddingBatches(Batches):
         """Return a batch, numbered from the start of training: inputs and label shares (B, K)."""
         chosen = self.chosen(number)
         rng = np.random.default_rng([self.seed, 1, number])
-        return mix(self.embeddings[chosen], self.shares[chosen], self.mixup, rng)
+        return mix(self.embeddings[chosen], self.shares[chosen], self.mixup, rng, self.exclusive)
 
 
 class TrainingBatches(Batches):
@@ -103,7 +114,7 @@ class TrainingBatches(Batches):
 
     Args:
         waveforms: clips, float32 (samples,) each, at the model's rate.
-        labels: label of each clip, (n,).
+        labels: label of each clip, (n,), or whether it has each label, (n, K).
         num_labels: number of labels, K.
         batch_size: clips per batch; all clips if there are fewer.
         window_samples: length of a training window.
@@ -111,6 +122,8 @@ class TrainingBatches(Batches):
         seed: seed of the order and of the augmentation.
         front_end: computes the log-mels here, on the host. None passes waveforms to the model,
             which suits an accelerator.
+        exclusive: see `Batches`.
+        whole_repeats: how a short clip is repeated, see `semanticac_keras.AudioTower`.
     """
 
     def __init__(
@@ -123,12 +136,15 @@ class TrainingBatches(Batches):
         augmentation: Augmentation,
         seed: int,
         front_end: FrontEnd | None = None,
+        exclusive: bool = True,
+        whole_repeats: bool = False,
     ) -> None:
-        super().__init__(labels, num_labels, batch_size, seed)
+        super().__init__(labels, num_labels, batch_size, seed, exclusive)
         self.front_end = front_end
         self.waveforms = waveforms
         self.window_samples = window_samples
         self.augmentation = augmentation
+        self.whole_repeats = whole_repeats
         self._unchanging = self._log_mels_if_unchanging()
 
     def batch(self, number: int) -> Batch:
@@ -137,9 +153,12 @@ class TrainingBatches(Batches):
         if self._unchanging is not None:
             return self._unchanging[chosen], self.shares[chosen]
         rng = np.random.default_rng([self.seed, 1, number])
-        size, changes = self.window_samples, self.augmentation
-        windows = np.stack([augment(self.waveforms[i], size, changes, rng) for i in chosen])
-        waveforms, shares = mix(windows, self.shares[chosen], changes.mixup, rng)
+        changes, shares = self.augmentation, self.shares[chosen]
+        views = [
+            augment(self.waveforms[i], self.window_samples, changes, rng, self.whole_repeats)
+            for i in chosen
+        ]
+        waveforms, shares = mix(np.stack(views), shares, changes.mixup, rng, self.exclusive)
         return self.inputs(waveforms), shares
 
     def inputs(self, waveforms: FloatArray) -> FloatArray:
@@ -163,6 +182,8 @@ def log_mels(waveforms: FloatArray, front_end: FrontEnd) -> FloatArray:
     return np.stack([log_mel(waveform, front_end) for waveform in waveforms])
 
 
-def one_hot(labels: IntArray, num_labels: int) -> FloatArray:
-    """Return the label shares (n, K) of integer labels (n,)."""
+def label_shares(labels: IntArray, num_labels: int) -> FloatArray:
+    """Return the label shares (n, K) of integer labels (n,), or of 0 or 1 for each label (n, K)."""
+    if labels.ndim == 2:
+        return labels.astype(np.float32)
     return np.eye(num_labels, dtype=np.float32)[labels]

@@ -122,7 +122,8 @@ class Validation(keras.callbacks.Callback):
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Save the validated weights if they are the best so far, then restore the current ones."""
-        row = {"epoch": self.epoch, "val_accuracy": float((logs or {})["accuracy"])}
+        measured = {f"val_{key}": float(value) for key, value in (logs or {}).items()}
+        row = {"epoch": self.epoch, **measured}
         if self.select and best_epoch([*self.rows, row]) == self.epoch:
             save_weights(self.model, self.run.selected(self.epoch))
         for variable, value in zip(self.model.trainable_variables, self.current, strict=True):
@@ -190,7 +191,9 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar = create_progress("percent")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Draw the bar."""
+        """Draw the bar, once for all phases."""
+        if self.bar.tasks:
+            return
         steps = self.params["steps"] or 1
         self.task = self.bar.add_task(
             "training", total=self.epochs * steps, completed=self.first_epoch * steps

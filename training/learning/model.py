@@ -7,7 +7,9 @@ from pathlib import Path
 import keras
 
 from semanticac_keras import (
+    HEADS,
     BertEncoder,
+    CheckpointError,
     CLIPTokenizer,
     SemanticAC,
     TaggerTower,
@@ -20,16 +22,18 @@ from semanticac_keras import (
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.heads import head_from_preset
+from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.semantic_ac import Tokenizer
 from semanticac_keras.tagger import Tagger
 from training.learning.augment import Augmentation
 from training.learning.own_weights import load_own_weights
-from training.learning.recipes import Recipe
+from training.learning.recipes import CLAP, Recipe
 from training.learning.text_warmup import decorrelate_labels
+from training.learning.trained_model import model_from
 
 # Share of a tagger's values that are dropped while training, and channels inside CSCM on them.
 _TAGGER_DROPOUT = 0.3
-_TAGGER_HIDDEN_DIM = 128
+TAGGER_HIDDEN_DIM = 128
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,33 @@ class Weights:
             encoder's, see `semanticac_keras.load_sentence_encoder`; the latter replaces the
             preset's text encoder, and is frozen but for its projection.
         vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
-        model: trained model for both towers, see `training.learning.own_weights`.
+        model: trained model for both towers, see `training.learning.trained_model`.
         tagger_rate_hz: sample rate of the tagger's input.
     """
 
     audio: str | None = None
     text: str | None = None
     vocabulary: Path | None = None
-    model: Path | None = None
+    model: str | None = None
     tagger_rate_hz: int = 16_000
 
 
-def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> SemanticAC:
+def build_model(
+    labels: Sequence[str],
+    recipe: Recipe,
+    weights: Weights,
+    label_texts: LabelTexts | None = None,
+) -> SemanticAC:
     """Build the model to train, and set Keras' global seed and precision to the recipe's.
 
     Args:
         labels: class names.
         recipe: settings of the model and its training.
         weights: sources of pretrained weights.
+        label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
 
     Raises:
-        ValueError: if the weights do not suit the recipe or the preset.
+        ValueError: if the weights or the texts do not suit the recipe or the preset.
         CheckpointError: if weights cannot be loaded.
     """
     keras.utils.set_random_seed(recipe.seed)
@@ -73,8 +83,17 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         raise ValueError("--weights has both towers; leave out --audio-weights, --text-weights")
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
+    if recipe.texts == "none" and label_texts:
+        raise ValueError('texts="none" has no text encoder; leave out --label-texts')
     if recipe.texts != "none":
         prompts.fill(recipe.prompt, labels)  # refuses a wrong prompt before anything is built
+    if recipe.preset == CLAP:
+        return _tuned_clap(labels, recipe, weights, label_texts)
+    if recipe.train_text:
+        raise ValueError(
+            "--train-text is for a pretrained CLAP, named with --weights; leave it out, as a "
+            "preset's text encoder is trained anyway"
+        )
     text_encoder, tokenizer = _text_tower(recipe, weights)
     audio_tower = _tagger_tower(recipe, weights)
     model = SemanticAC.from_preset(
@@ -90,9 +109,10 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
         tokenizer=tokenizer,
         text_encoder=text_encoder,
         audio_tower=audio_tower,
+        label_texts=label_texts,
     )
     if weights.model:
-        load_own_weights(model, weights.model)
+        load_own_weights(model, Path(weights.model).expanduser())
         return model
     if weights.audio and audio_tower is None:
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
@@ -102,6 +122,55 @@ def build_model(labels: Sequence[str], recipe: Recipe, weights: Weights) -> Sema
     elif recipe.text_warmup_steps and not weights.text:
         decorrelate_labels(model, recipe.text_warmup_steps, recipe.batch_size)
     return model
+
+
+def _tuned_clap(
+    labels: Sequence[str], recipe: Recipe, weights: Weights, label_texts: LabelTexts | None
+) -> SemanticAC:
+    """Build the model from a pretrained CLAP, or from one's own that began as one."""
+    if weights.model is None:
+        raise ValueError(
+            'this recipe starts from a pretrained model: add --weights, such as "--weights '
+            'clap-htsat-unfused"'
+        )
+    if weights.vocabulary is not None:
+        raise ValueError(f"{weights.model} has its own vocabulary; leave out --bpe-vocab")
+    clap = model_from(weights.model, labels, recipe.prompt)
+    encoder, head = clap.audio_tower.encoder, clap.audio_tower.head
+    for name, found, expected in (
+        ("preset", clap.name, CLAP),
+        ("precision", encoder.dtype_policy.name, recipe.precision),
+    ):
+        if found != expected:
+            raise CheckpointError(f"{weights.model}: its {name} is {found!r}, here {expected!r}")
+    if type(head) is not HEADS[recipe.head]:
+        head = HEADS[recipe.head](clap.audio_tower.embedding_dim, name=recipe.head)
+    model = SemanticAC.from_preset(
+        CLAP,
+        labels,
+        prompt=recipe.prompt,
+        targets=recipe.targets,
+        label_smoothing=recipe.label_smoothing,
+        texts=recipe.texts,
+        tokenizer=clap.tokenizer,
+        text_encoder=_changed(clap.text_encoder, frozen=not recipe.train_text),
+        audio_tower=clap.audio_tower.with_parts(
+            _changed(encoder, spec_augment=recipe.spec_augment), head
+        ),
+        label_texts=label_texts,
+    )
+    model.logit_scale.assign(clap.logit_scale)
+    return model
+
+
+def _changed(part: keras.Model, **arguments: object) -> keras.Model:
+    """Return a part with other constructor arguments and the same weights."""
+    config = part.get_config()
+    if arguments.items() <= config.items():
+        return part
+    copy = type(part).from_config({**config, **arguments})
+    copy.set_weights(part.get_weights())
+    return copy
 
 
 def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
@@ -114,8 +183,10 @@ def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
             "a tagger's embeddings are computed once, so that sounds cannot be changed while "
             "training, apart from --mixup; use --recipe tagger"
         )
+    if recipe.head_epochs:
+        raise ValueError("a tagger stays as it is in all epochs; leave out --head-epochs")
     tagger = Tagger(resolve(weights.audio), weights.tagger_rate_hz)
-    head = head_from_preset(recipe.head, recipe.preset, _TAGGER_HIDDEN_DIM)
+    head = head_from_preset(recipe.head, recipe.preset, TAGGER_HIDDEN_DIM)
     return TaggerTower.from_tagger(tagger, head, dropout=_TAGGER_DROPOUT, name="audio")
 
 

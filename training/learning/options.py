@@ -8,9 +8,17 @@ from typing import Any, get_args
 
 from edge.config.options import CommandParser, argument_keywords, flag, typed_fields
 from semanticac_keras.checkpoints.registry import is_tagger
-from training.datasets import DATASETS, Decoder
+from training.datasets import DATASETS, AudioDataset, Decoder
 from training.learning.augment import Augmentation
-from training.learning.recipes import RECIPES, Recipe, recipe_for
+from training.learning.own_weights import is_clap
+from training.learning.recipes import CLAP, RECIPES, Recipe, recipe_for
+
+LABEL_TEXTS: dict[str, Any] = {
+    "type": Path,
+    "metavar": "FILE",
+    "help": 'TOML file of texts that replace labels in the prompt: "label" = "text", or a list of '
+    "texts, whose vectors are averaged",
+}
 
 
 def dataset_options(required: bool = True) -> argparse.ArgumentParser:
@@ -48,8 +56,10 @@ def training_options(
         needs_dataset: whether `--dataset` is required.
     """
     parser = CommandParser(add_help=False, parents=[dataset_options(needs_dataset)])
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the preset's recipe")
-    presets = sorted({recipe.preset for recipe in RECIPES.values()})
+    parser.add_argument(
+        "--recipe", choices=sorted(RECIPES), help="default: that of the weights or the preset"
+    )
+    presets = sorted({recipe.preset for recipe in RECIPES.values()} - {CLAP})
     parser.add_argument("--preset", choices=presets, help="default: the recipe's preset, or tiny")
     parser.add_argument(
         "--audio-weights",
@@ -57,13 +67,7 @@ def training_options(
         help="path or name of pretrained weights for the audio encoder, or of a tagger (yamnet, or "
         "a .tflite file), which takes its place",
     )
-    parser.add_argument(
-        "--tagger-rate",
-        type=positive_int,
-        default=16_000,
-        metavar="HZ",
-        help="sample rate of the tagger's input; default: 16000",
-    )
+    add_tagger_rate(parser)
     parser.add_argument(
         "--text-weights",
         metavar="SRC",
@@ -72,11 +76,12 @@ def training_options(
     )
     parser.add_argument(
         "--weights",
-        type=Path,
-        metavar="RUN",
-        help="start from your own model: a run directory or a .keras file; its labels may differ",
+        metavar="SRC",
+        help="start from a pretrained model: a path or name, such as clap-htsat-unfused; or your "
+        "own, a run directory or a .keras file; its labels may differ",
     )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
+    parser.add_argument("--label-texts", **LABEL_TEXTS)
     recipe = parser.add_argument_group(
         "changes to the recipe", "Fields of training.learning.recipes.Recipe, documented there."
     )
@@ -112,18 +117,47 @@ def parse_passing_on(
     return parser.parse_args(argv), own.parse_known_args(argv)[1]
 
 
+def recipe_for_dataset(arguments: argparse.Namespace, dataset: AudioDataset) -> Recipe:
+    """Return the chosen recipe, with independent labels if clips have several or none.
+
+    Raises:
+        ValueError: if a value is not allowed, or the targets suit only clips with one label.
+    """
+    recipe = chosen_recipe(arguments)
+    if dataset.exclusive or recipe.targets == "sigmoid":
+        return recipe
+    if arguments.targets is None:
+        return recipe.override({"targets": "sigmoid"})
+    number, total = dataset.num_not_single, len(dataset.clips)
+    raise ValueError(
+        f"{number:,} of {total:,} clips of {dataset.name} have several labels or none, and "
+        f'targets="{recipe.targets}" gives each clip one. Leave out --targets, or use sigmoid.'
+    )
+
+
 def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
-    """Return the named recipe, a tagger's or the preset's, with the fields set on the command line.
+    """Return the recipe that is named or follows from weights or preset, with the fields set.
 
     Raises:
         ValueError: if a value is not allowed.
     """
     names = [f.name for cls in (Recipe, Augmentation) for f in fields(cls)]
     values = {name: getattr(arguments, name, None) for name in names}
+    if arguments.weights and is_tagger(arguments.weights):
+        raise ValueError(f"{arguments.weights} is a tagger; name it with --audio-weights")
+    if clap := bool(arguments.weights) and is_clap(arguments.weights):
+        if arguments.preset:
+            raise ValueError(
+                f"--weights {arguments.weights} is no model of a preset; leave out --preset, or "
+                "correct the path"
+            )
+        values["preset"] = CLAP
     if arguments.recipe:
         recipe = RECIPES[arguments.recipe]
     elif arguments.audio_weights and is_tagger(arguments.audio_weights):
         recipe = RECIPES["tagger"]
+    elif clap:
+        recipe = RECIPES["finetune"]
     else:
         recipe = recipe_for(arguments.preset or "tiny")
     return recipe.override(
@@ -145,6 +179,17 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
             parts = value if isinstance(value, tuple) else (value,)
             arguments += [flag(name), *map(str, parts)]
     return arguments
+
+
+def add_tagger_rate(parser: argparse._ActionsContainer) -> None:
+    """Add `--tagger-rate`, which a tagger's file does not record."""
+    parser.add_argument(
+        "--tagger-rate",
+        type=positive_int,
+        default=16_000,
+        metavar="HZ",
+        help="sample rate of the tagger's input; default: 16000",
+    )
 
 
 def positive_int(text: str) -> int:

@@ -7,7 +7,30 @@ import keras
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC
 from training.datasets import AudioDataset
+from training.learning.recipes import CLAP
 from training.runs.run import Run
+
+
+def own_path(source: str) -> Path | None:
+    """Return the path of one's own model, or None if the source is a published one.
+
+    Args:
+        source: a `.keras` file, a run directory, or anything else.
+    """
+    path = Path(source).expanduser()
+    run = Run(path)
+    is_run = any(file.exists() for file in (run.model, run.history, run.clips))
+    return path if path.suffix == ".keras" or is_run else None
+
+
+def is_clap(source: str) -> bool:
+    """Return whether a source is a published model, or one's own that began as one.
+
+    Args:
+        source: as for `training.learning.trained_model.model_from`.
+    """
+    path = own_path(source)
+    return path is None or run_of(path).preset == CLAP
 
 
 def run_of(source: Path) -> Run:
@@ -58,10 +81,11 @@ def load_own_model(source: Path) -> SemanticAC:
 
 
 def load_own_weights(model: SemanticAC, source: Path) -> None:
-    """Take over the weights of both towers and the logit scale, and bake the label embeddings.
+    """Take over the weights of both towers, and bake the label embeddings.
 
-    The labels may differ. Learned class vectors (`texts="none"`) are taken over for equal labels
-    only.
+    The logit scale and bias are taken over from a model that scores alike, exclusively or
+    independently. The labels may differ. Learned class vectors (`texts="none"`) are taken over for
+    equal labels only.
 
     Args:
         model: model that receives the weights.
@@ -76,7 +100,10 @@ def load_own_weights(model: SemanticAC, source: Path) -> None:
     for (_, theirs), (_, mine) in zip(_parts(other), _parts(model), strict=True):
         if not isinstance(mine, ClassVectors) or other.labels == model.labels:
             mine.set_weights(theirs.get_weights())
-    model.logit_scale.assign(other.logit_scale)
+    if other.exclusive == model.exclusive:
+        model.logit_scale.assign(other.logit_scale)
+        if model.logit_bias is not None:
+            model.logit_bias.assign(other.logit_bias)
     model.bake_labels()
 
 

@@ -1,16 +1,22 @@
 """Training recipes; the fields of `Recipe` are options of the command line."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import keras
 
 from semanticac_keras.heads import Head
 from semanticac_keras.losses import Targets
-from semanticac_keras.prompts import DEFAULT_PROMPT
+from semanticac_keras.prompts import CLAP_PROMPT, DEFAULT_PROMPT
 from semanticac_keras.semantic_ac import Texts
 from training.learning.augment import Augmentation
 from training.learning.optimizers import CoupledSGD, Muon
+
+# Stands for a preset in the recipe of a pretrained CLAP, which has its own sizes.
+CLAP = "clap"
+
+# Fields that the first recorded runs do not have.
+_NEWER_FIELDS = ("train_text", "head_epochs", "head_learning_rate")
 
 # The text encoder sees too few texts for Muon, which updates the audio tower's kernels.
 _ADAM_PATHS = ("text_encoder",)
@@ -21,11 +27,16 @@ class Recipe:
     """Settings of a model and its training.
 
     Args:
-        preset: preset of the model, see `semanticac_keras.presets.PRESETS`.
+        preset: preset of the model, see `semanticac_keras.presets.PRESETS`; or `CLAP`.
         conv_stem: keep the preset's convolutional stem, if it has one.
         head: layer that maps the token map to a vector, see `semanticac_keras.HEADS`.
         texts: source of the class vectors, see `SemanticAC.from_preset`.
+        train_text: train a CLAP's text encoder too, which is frozen otherwise.
         epochs: passes over the training clips.
+        head_epochs: how many of them, at the start, leave the encoders as they are and train the
+            head, the logit scale and a projection or class vectors in the text encoder's place.
+        head_learning_rate: highest learning rate of these epochs, which have a schedule and an
+            optimiser of their own.
         batch_size: clips per step.
         optimizer: `"adamw"`, `"muon"` (`training.learning.optimizers.Muon`), or `"sgd"` with
             Nesterov momentum 0.9 (`CoupledSGD`).
@@ -58,7 +69,10 @@ class Recipe:
     conv_stem: bool = True
     head: Head = "cscm"
     texts: Texts = "labels"
+    train_text: bool = False
     epochs: int = 20
+    head_epochs: int = 0
+    head_learning_rate: float = 1e-3
     batch_size: int = 32
     optimizer: Literal["adamw", "muon", "sgd"] = "adamw"
     learning_rate: float = 2e-3
@@ -81,8 +95,14 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
+        for name in ("learning_rate", "head_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` must be positive. Received: {getattr(self, name)}")
+        if not 0 <= self.head_epochs <= self.epochs:
+            raise ValueError(
+                f"`head_epochs` must be from 0 to {self.epochs}, the number of all epochs. "
+                f"Received: {self.head_epochs}"
+            )
 
     def override(self, values: dict[str, Any]) -> "Recipe":
         """Return a copy with other values, for fields of the recipe or its augmentation."""
@@ -91,16 +111,34 @@ class Recipe:
         outer = {name: value for name, value in values.items() if name not in inner}
         return replace(self, **outer, augmentation=augmentation)
 
-    def make_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields for a file.
+
+        Newer fields are left out at their defaults, so that older runs can be resumed and compared.
+        """
+        values = asdict(self)
+        for name in _NEWER_FIELDS:
+            if values[name] == getattr(Recipe, name):
+                del values[name]
+        return values
+
+    def make_optimizer(
+        self, steps_per_epoch: int, heads_only: bool = False
+    ) -> keras.optimizers.Optimizer:
         """Create the optimiser with its schedule.
 
         Args:
             steps_per_epoch: updates per epoch.
+            heads_only: for the `head_epochs`, instead of the epochs after them.
         """
         ema: dict[str, Any] = {}
         if self.ema_momentum > 0:
             ema = {"use_ema": True, "ema_momentum": self.ema_momentum}
-        rate = self._schedule(steps_per_epoch)
+        if heads_only:
+            rate = self._schedule(steps_per_epoch, self.head_epochs, self.head_learning_rate)
+        else:
+            epochs = max(1, self.epochs - self.head_epochs)
+            rate = self._schedule(steps_per_epoch, epochs, self.learning_rate)
         if self.optimizer == "sgd":
             return CoupledSGD(
                 rate, momentum=0.9, nesterov=True, coupled_decay=self.weight_decay, **ema
@@ -116,20 +154,20 @@ class Recipe:
         )
         return optimizer
 
-    def _schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    def _schedule(
+        self, steps_per_epoch: int, epochs: int, rate: float
+    ) -> keras.optimizers.schedules.LearningRateSchedule:
         if self.schedule == "exponential":
             return keras.optimizers.schedules.ExponentialDecay(
-                self.learning_rate, steps_per_epoch, self.decay, staircase=True
+                rate, steps_per_epoch, self.decay, staircase=True
             )
-        warmup_epochs = min(self.warmup_epochs, self.epochs - 1)
+        warmup_epochs = min(self.warmup_epochs, epochs - 1)
         if warmup_epochs < 1:
-            return keras.optimizers.schedules.CosineDecay(
-                self.learning_rate, self.epochs * steps_per_epoch
-            )
+            return keras.optimizers.schedules.CosineDecay(rate, epochs * steps_per_epoch)
         return keras.optimizers.schedules.CosineDecay(
             0.0,
-            (self.epochs - warmup_epochs) * steps_per_epoch,
-            warmup_target=self.learning_rate,
+            (epochs - warmup_epochs) * steps_per_epoch,
+            warmup_target=rate,
             warmup_steps=warmup_epochs * steps_per_epoch,
         )
 
@@ -158,6 +196,18 @@ RECIPES: dict[str, Recipe] = {
         targets="prototype",
         label_smoothing=0.1,
         augmentation=Augmentation(mixup=0.3),
+    ),
+    # From a pretrained CLAP, with a learning rate of HTS-AT's own settings for ESC-50; not tuned.
+    "finetune": Recipe(
+        preset=CLAP,
+        head="clap",
+        epochs=20,
+        learning_rate=1e-4,
+        prompt=CLAP_PROMPT,
+        targets="prototype",
+        label_smoothing=0.1,
+        spec_augment=True,
+        augmentation=Augmentation(gain_db=6.0, mixup=0.3),
     ),
     # The paper's settings, with AudioCLIP's augmentation.
     "paper": Recipe(

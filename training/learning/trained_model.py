@@ -1,42 +1,50 @@
-"""A trained model with other labels, without training: one's own, or a published one."""
+"""A model with any labels: one's own, a published one, or a tagger."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from semanticac_keras import CheckpointError, ClassVectors, SemanticAC, prompts
-from training.learning.own_weights import load_own_model
-from training.runs.run import Run
+from semanticac_keras.checkpoints.registry import is_tagger
+from semanticac_keras.prompts import LabelTexts
+from training.learning.class_names import ClassNames, model_of_tagger
+from training.learning.own_weights import load_own_model, own_path
 
 
-def own_path(source: str) -> Path | None:
-    """Return the path of one's own model, or None if the source is a published one.
-
-    Args:
-        source: a `.keras` file, a run directory, or anything else.
-    """
-    path = Path(source).expanduser()
-    run = Run(path)
-    return path if path.suffix == ".keras" or run.model.exists() or run.history.exists() else None
-
-
-def model_from(source: str, labels: Sequence[str], prompt: str | None = None) -> SemanticAC:
+def model_from(
+    source: str,
+    labels: Sequence[str],
+    prompt: str | None = None,
+    label_texts: LabelTexts | None = None,
+    class_names: ClassNames | None = None,
+) -> SemanticAC:
     """Load a trained model and set its labels.
 
     Args:
-        source: one's own model, a `.keras` file or a run directory; or a published one, see
-            `SemanticAC.from_pretrained`.
+        source: one's own model, a `.keras` file or a run directory; a published one, see
+            `SemanticAC.from_pretrained`; or a tagger, see `SemanticAC.from_tagger`.
         labels: class names, distinct.
         prompt: text around a label, with `{label}`; the model's own if not given.
+        label_texts: texts that replace a label's name in its prompt, see `SemanticAC`.
+        class_names: what a tagger needs; None is the default of each.
 
     Raises:
         CheckpointError: if the model cannot be loaded, or does not read its labels as texts.
-        ValueError: if the labels or the prompt are invalid, or the tokenizer refuses a text or
-            takes two of them for the same.
+        OSError: if a tagger's class names cannot be read.
+        ValueError: if the labels, their texts or the prompt are invalid, or the tokenizer refuses a
+            text or takes two of them for the same; or for a tagger, see `model_of_tagger`.
     """
     prompts.fill("{label}" if prompt is None else prompt, labels)  # before anything is loaded
+    class_names = class_names or ClassNames()
+    if is_tagger(source):
+        return model_of_tagger(source, labels, prompt, class_names, label_texts)
+    if given := class_names.given():
+        raise ValueError(
+            f"{' and '.join(given)} can be given for a tagger only, a .tflite file. "
+            f"Received: --weights {source}"
+        )
     path = own_path(source)
     if path is None:
-        return SemanticAC.from_pretrained(source, labels, prompt=prompt)
+        return SemanticAC.from_pretrained(source, labels, prompt=prompt, label_texts=label_texts)
     model = load_own_model(path)
     if model.random_texts or isinstance(model.text_encoder, ClassVectors):
         texts = "random" if model.random_texts else "none"
@@ -44,7 +52,7 @@ def model_from(source: str, labels: Sequence[str], prompt: str | None = None) ->
             f'{path} was trained with texts="{texts}", so new labels mean nothing to it. Name a '
             "model that was trained on the texts of its labels."
         )
-    model.set_labels(labels, prompt)
+    model.set_labels(labels, prompt, label_texts)
     return model
 
 

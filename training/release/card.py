@@ -56,8 +56,7 @@ def _limits(figures: Mapping[str, Any]) -> list[str]:
         "## Limits",
         "",
         f"- The model was trained on {len(figures['bundle']['labels'])} sounds only, with "
-        f"{figures['data']['clips']} clips. It has no class for other sounds, so it may report an "
-        "unknown sound as a similar known one; see the false accepts below.",
+        f"{figures['data']['clips']} clips. {_other_sounds(figures)}",
         "- The clips are published recordings, mostly clear and close. Distant or noisy sounds and "
         "poor microphones were not measured.",
         "- The thresholds favour few false alarms: the model misses faint and short sounds. Tune "
@@ -65,6 +64,19 @@ def _limits(figures: Mapping[str, Any]) -> list[str]:
         "- The model is not an alarm system. Do not rely on it for anyone's safety.",
         "",
     ]
+
+
+def _other_sounds(figures: Mapping[str, Any]) -> str:
+    """Say what the model makes of a sound that it does not know."""
+    if figures["bundle"].get("exclusive", True):
+        return (
+            "It has no class for other sounds, so it may report an unknown sound as a similar "
+            "known one; see the false accepts below."
+        )
+    return (
+        "It scores each label by itself: two sounds at once may be two events, and an unknown "
+        "sound is none unless it resembles a known one; see the false accepts below."
+    )
 
 
 def _false_accepts(figures: Mapping[str, Any]) -> list[str]:
@@ -161,6 +173,7 @@ def _recall(held_out: Mapping[str, Any] | None, windows: Mapping[str, Any]) -> l
 def _size(figures: Mapping[str, Any]) -> list[str]:
     bundle, speed = figures["bundle"], figures["speed"]
     parity = bundle["parity"]
+    same = "label" if bundle.get("exclusive", True) else "labels"
     parameters = ", ".join(f"{part} {count:,}" for part, count in bundle["parameters"].items())
     return [
         "## Size and speed",
@@ -169,7 +182,7 @@ def _size(figures: Mapping[str, Any]) -> list[str]:
         "encoder is not part of the bundle. The network takes "
         f"{speed['milliseconds']:.1f} ms of CPU time per window on one thread of: "
         f"{speed['processor']}. Compared with the floating-point model on {parity['clips']:.0f} "
-        f"clips: smallest cosine of the embeddings {parity['min_cosine']:.4f}, same label for "
+        f"clips: smallest cosine of the embeddings {parity['min_cosine']:.4f}, same {same} for "
         f"{parity['same_label_share']:.1%}.",
         "",
     ]

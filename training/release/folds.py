@@ -1,7 +1,6 @@
 """Cross-validation with the recipe of a packaged model, which estimates its accuracy."""
 
 import json
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def read_cross_validation(directory: Path, dataset: str, recipe: Recipe) -> dict
         ) from error
     expected = {
         "dataset": dataset,
-        "recipe": json.loads(json.dumps(asdict(recipe))),
+        "recipe": json.loads(json.dumps(recipe.to_json())),
     }
     found = {
         "dataset": summary["dataset"],

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -47,7 +46,7 @@ def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str
         "licence": dataset.licence,
         "citation": dataset.citation,
     }
-    settings = {"data": data, "recipe": asdict(recipe)}
+    settings = {"data": data, "recipe": recipe.to_json()}
     if run.config.exists():
         run.check_same(settings)
         if run.metrics.exists():
@@ -86,6 +85,7 @@ def make_bundle(shipment: Shipment, dataset: AudioDataset, run: Run) -> dict[str
             "quantization": contract.quantization,
             "window_seconds": contract.front_end.window_seconds,
             "labels": contract.labels,
+            "exclusive": contract.exclusive,
             "parity": contract.parity,
             "parameters": outcome.sizes(model)["parameters"],
         },
@@ -99,7 +99,7 @@ def digest(dataset: AudioDataset) -> str:
     """Return the SHA-256 of all clips' names, labels and samples, independent of file format."""
 
     def of_clip(clip: Clip) -> bytes:
-        sha256 = hashlib.sha256(f"{clip.name}\0{dataset.labels[clip.label]}\0".encode())
+        sha256 = hashlib.sha256(f"{clip.name}\0{dataset.text(clip)}\0".encode())
         sha256.update(dataset.read(clip, _RATE_HZ).tobytes())
         return sha256.digest()
 

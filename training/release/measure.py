@@ -16,7 +16,6 @@ from edge import StreamingClassifier
 from edge.commands.tuning.choice import highest_rate, lowest_thresholds
 from edge.commands.tuning.positives import Positive
 from edge.commands.tuning.report import events_at
-from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import Background, Recall, hear_background, hear_positives
 from edge.events.policy import Policy
 from edge.inference.interpreter import Interpreter
@@ -58,7 +57,12 @@ class Listener:
             clips: files with their label index.
             labels: label texts.
         """
-        positives = [Positive(clip.path, labels[clip.label]) for clip in clips if clip.path]
+        positives = [
+            Positive(clip.path, labels[label])
+            for clip in clips
+            for label in clip.labels
+            if clip.path
+        ]
         rate_hz = self.classifier.front_end.sample_rate_hz
         noise = np.random.default_rng(0).normal(scale=10 ** (_QUIET_DBFS / 20), size=rate_hz)
         with tempfile.TemporaryDirectory() as directory:
@@ -87,13 +91,14 @@ def choose(background: Background, labels: Sequence[str], per_hour: float) -> di
     if own is None:
         raise ValueError(
             f"at most {per_hour:g} events per hour expected for other sounds at the threshold "
-            f"{THRESHOLDS[-1]:g}. Received: "
+            f"{background.thresholds[-1]:g}. Received: "
             f"{background.counts[-1].sum() / background.hours:.3g}. Train the model again."
         )
     most = np.maximum.accumulate(background.counts.sum(axis=1)[::-1])[::-1]
     common = int(np.flatnonzero(most <= allowed)[0])
     steps = -((-own - common) // 2)  # rounded up
-    return {label: THRESHOLDS[step] for label, step in zip(labels, steps.tolist(), strict=True)}
+    chosen = (background.thresholds[step] for step in steps)
+    return dict(zip(labels, chosen, strict=True))
 
 
 def false_accepts(
@@ -110,7 +115,7 @@ def false_accepts(
         Events by label, in total, per hour and per sound, with the 95 % confidence interval of a
         Poisson process.
     """
-    counts = events_at(background, _steps(thresholds))
+    counts = events_at(background, _steps(thresholds, background))
     events, hours = int(counts.sum()), background.hours
     return {
         "hours": hours,
@@ -149,7 +154,7 @@ def heard(recalls: Iterable[Recall], thresholds: Mapping[str, float]) -> dict[st
     models = wrong = 0
     for recall in recalls:
         models += 1
-        is_found, is_wrong = recall.at(_steps(thresholds))
+        is_found, is_wrong = recall.at(_steps(thresholds, recall))
         wrong += int(is_wrong.sum())
         for truth, was_found in zip(recall.truth.tolist(), is_found.tolist(), strict=True):
             sounds[labels[truth]] += 1
@@ -217,6 +222,6 @@ def _processor() -> str:
     return found.group(1) if found else platform.processor() or platform.machine()
 
 
-def _steps(thresholds: Mapping[str, float]) -> IntArray:
-    """Indices into `THRESHOLDS`."""
-    return np.array([THRESHOLDS.index(threshold) for threshold in thresholds.values()])
+def _steps(thresholds: Mapping[str, float], trial: Background | Recall) -> IntArray:
+    """Indices into the thresholds of a trial."""
+    return np.array([trial.thresholds.index(threshold) for threshold in thresholds.values()])

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.runs.markdown import table
 from training.runs.results import Spread, percent
-from training.runs.run import Run
+from training.runs.run import MEASURES, Run
 
 _ABSENT = "-"
 
@@ -76,7 +76,7 @@ def _entries(directory: Path) -> Iterable[_Entry]:
             seeds=str(config["recipe"]["seed"]),
             protocol="validation" if config["validation_fold"] else "last",
             preset=config["recipe"]["preset"],
-            accuracy=f"{100 * figures['accuracy']:.1f}" if "accuracy" in figures else _ABSENT,
+            accuracy=_accuracy(figures),
             training_seconds=figures["training_seconds"],
             parameters=sum(figures["parameters"].values()),
             settings=_flat(config),
@@ -85,7 +85,6 @@ def _entries(directory: Path) -> Iterable[_Entry]:
         summed = json.loads(summary.read_text())
         for protocol, figures in summed["protocols"].items():
             folds, seeds = figures["folds"], figures["seeds"]
-            spread = Spread(figures["accuracy"], figures["std_over_seeds"], len(seeds))
             yield _Entry(
                 name=str(directory),
                 dataset=summed["dataset"],
@@ -93,11 +92,19 @@ def _entries(directory: Path) -> Iterable[_Entry]:
                 seeds=", ".join(map(str, seeds)),
                 protocol=protocol,
                 preset=summed["recipe"]["preset"],
-                accuracy=percent(spread),
+                accuracy=_accuracy(figures, figures["std_over_seeds"], len(seeds)),
                 training_seconds=figures["training_seconds"],
                 parameters=sum(summed["parameters"].values()),
                 settings=_flat(summed),
             )
+
+
+def _accuracy(figures: Mapping[str, Any], std: float | None = None, count: int = 1) -> str:
+    """Format the accuracy, or the mean average precision, of a run or several."""
+    for key, unit in zip(MEASURES, ("", " mAP"), strict=True):
+        if key in figures:
+            return percent(Spread(figures[key], std, count)) + unit
+    return _ABSENT
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Predictions on held-out clips, and their metrics."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.types import FloatArray, IntArray
 from training.runs.files import writing
@@ -14,14 +17,14 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class ConfidenceBin:
-    """Clips with their highest probability in one range.
+    """Predictions with their confidence in one range.
 
     Args:
         low: lower end of the range, exclusive.
         high: upper end of the range, inclusive.
-        clips: number of clips.
-        confidence: mean highest probability; 0 without clips.
-        accuracy: share of clips classified correctly; 0 without clips.
+        clips: number of predictions: one a clip, or one a clip and label if labels are independent.
+        confidence: their mean confidence; 0 if there are none.
+        accuracy: share of correct ones; 0 if there are none.
     """
 
     low: float
@@ -32,35 +35,57 @@ class ConfidenceBin:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Predictions(ABC):
     """Predictions on held-out clips, with the true labels.
 
-    Args:
-        labels: class names, (K,).
-        names: name of each clip, (n,).
-        truth: integer label of each clip, (n,).
-        probabilities: float32 probabilities, (n, K). A row with a NaN or an infinity predicts
-            nothing: it is a miss, with a confidence of 1.
+    Attributes:
+        measure: name of `quality`.
+        class_measure: name of the values of `per_class`.
     """
+
+    measure: ClassVar[str]
+    class_measure: ClassVar[str]
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
     truth: IntArray
     probabilities: FloatArray
 
+    @property
+    @abstractmethod
+    def quality(self) -> float:
+        """The measure by which trainings are compared, 0 to 1."""
+
+    @abstractmethod
+    def per_class(self) -> dict[str, float]:
+        """Return a measure of each class that has clips, 0 to 1."""
+
+    @abstractmethod
+    def judged(self) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Return the confidence of each prediction, and whether it is right, (m,) each."""
+
+    @property
+    def key(self) -> str:
+        """Key of `quality` in `metrics.json` and in the history."""
+        return self.measure.replace(" ", "_")
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the entries of `metrics.json` by class."""
+        return {f"per_class_{self.class_measure.lower()}": self.per_class()}
+
     @classmethod
-    def load(cls, path: Path) -> "Evaluation":
+    def load(cls, path: Path) -> Self:
         """Read a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             labels, names = (tuple(file[key].tolist()) for key in ("labels", "names"))
             return cls(labels, names, file["truth"], file["probabilities"])
 
     @classmethod
-    def pooled(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
-        """Concatenate evaluations; a clip in several of them counts several times.
+    def pooled(cls, parts: Sequence["Predictions"]) -> Self:
+        """Concatenate predictions; a clip in several of them counts several times.
 
         Args:
-            parts: one or more evaluations with the same labels.
+            parts: one or more of this class, with the same labels.
         """
         return cls(
             parts[0].labels,
@@ -79,6 +104,61 @@ class Evaluation:
                 truth=self.truth,
                 probabilities=self.probabilities,
             )
+
+    def confidence_bins(self) -> list[ConfidenceBin]:
+        """Group the predictions by their confidence, in bins of equal width."""
+        confidence, correct = self.judged()
+        index = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
+        bins = []
+        for i in range(CALIBRATION_BINS):
+            inside = index == i
+            clips = int(inside.sum())
+            bins.append(
+                ConfidenceBin(
+                    low=i / CALIBRATION_BINS,
+                    high=(i + 1) / CALIBRATION_BINS,
+                    clips=clips,
+                    confidence=float(confidence[inside].mean()) if clips else 0.0,
+                    accuracy=float(correct[inside].mean()) if clips else 0.0,
+                )
+            )
+        return bins
+
+    def calibration_error(self) -> float:
+        """Return the expected calibration error.
+
+        This is the mean gap between confidence and accuracy of the bins, weighted by their sizes.
+
+        Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
+        """
+        bins = self.confidence_bins()
+        gaps = [bin.clips * abs(bin.accuracy - bin.confidence) for bin in bins]
+        return sum(gaps) / sum(bin.clips for bin in bins)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Predictions):
+    """Predictions on clips with one label each.
+
+    Args:
+        labels: class names, (K,).
+        names: name of each clip, (n,).
+        truth: integer label of each clip, (n,).
+        probabilities: float32 probabilities, (n, K). A row with a NaN or an infinity predicts
+            nothing: it is a miss, with a confidence of 1.
+    """
+
+    measure = "accuracy"
+    class_measure = "accuracy"
+
+    @property
+    def quality(self) -> float:
+        """The accuracy."""
+        return self.accuracy
+
+    def judged(self) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Return the highest probability of each clip, and whether its label is right."""
+        return self.confidence, self.predicted == self.truth
 
     @property
     def predicted(self) -> IntArray:
@@ -153,32 +233,3 @@ class Evaluation:
         return [
             (self.labels[i], self.labels[j], int(counts[i, j]), int(clips[i])) for i, j in pairs
         ]
-
-    def confidence_bins(self) -> list[ConfidenceBin]:
-        """Group the clips by their highest probability, in bins of equal width."""
-        confidence, correct = self.confidence, self.predicted == self.truth
-        index = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
-        bins = []
-        for i in range(CALIBRATION_BINS):
-            inside = index == i
-            clips = int(inside.sum())
-            bins.append(
-                ConfidenceBin(
-                    low=i / CALIBRATION_BINS,
-                    high=(i + 1) / CALIBRATION_BINS,
-                    clips=clips,
-                    confidence=float(confidence[inside].mean()) if clips else 0.0,
-                    accuracy=float(correct[inside].mean()) if clips else 0.0,
-                )
-            )
-        return bins
-
-    def calibration_error(self) -> float:
-        """Return the expected calibration error.
-
-        This is the mean gap between confidence and accuracy of the bins, weighted by their clips.
-
-        Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
-        """
-        gaps = [bin.clips * abs(bin.accuracy - bin.confidence) for bin in self.confidence_bins()]
-        return sum(gaps) / len(self.truth)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.runs.run import Run
+from training.runs.run import MEASURES, Run
 
 FIT_PROGRAM = (sys.executable, "-u", "-m", "training.fit")
 _POLL_SECONDS = 0.2
@@ -114,7 +114,9 @@ def run_jobs(jobs: Sequence[FitProcess], at_once: int) -> None:
 def _outcome(job: FitProcess, status: int) -> str:
     if status == 0:
         figures = json.loads(job.run.metrics.read_text())
-        return f"accuracy {figures['accuracy']:.1%} in {figures['training_seconds']:.0f} s"
+        key = next(key for key in MEASURES if key in figures)
+        result = f"{key.replace('_', ' ')} {figures[key]:.1%}"
+        return f"{result} in {figures['training_seconds']:.0f} s"
     lines = job.log.read_text(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
     return f"failed with status {status}: {last}"

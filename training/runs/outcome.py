@@ -1,5 +1,6 @@
 """Results of a training: metrics, predictions and the exported bundle."""
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,13 +12,16 @@ import soundfile
 from edge import StreamingClassifier
 from edge.types import FloatArray, IntArray
 from semanticac_keras import ExportError, SemanticAC, export_tflite
+from semanticac_keras.audio_tower import mean_by_owner
 from semanticac_keras.export import Quantization
 from training.datasets import AudioDataset
+from training.datasets.cache import Embeddings
 from training.datasets.split import Split
-from training.runs.evaluation import Evaluation
+from training.runs.evaluation import Predictions
 from training.runs.files import cannot_write, writing
 from training.runs.plots import plot_stream
-from training.runs.run import Row, Run, best_epoch
+from training.runs.run import Row, Run, best_epoch, validated
+from training.runs.tagging import predictions_of
 
 _CHECKED_CLIPS = 16
 _EXAMPLE_CLIPS = 6
@@ -60,7 +64,8 @@ def test(
     split: Split,
     clips: Sequence[FloatArray],
     run: Run,
-) -> tuple[Evaluation, dict[str, Any]]:
+    embeddings: Embeddings | None,
+) -> tuple[Predictions, dict[str, Any]]:
     """Evaluate the last epoch and, with a validation fold, the selected epoch.
 
     Args:
@@ -69,39 +74,49 @@ def test(
         split: clips for training, validation and test.
         clips: waveforms of the test clips, in their order.
         run: run with the history and the selected weights.
+        embeddings: a tagger's embeddings of the test clips, so that it need not hear them again;
+            None computes what the model needs from `clips`.
 
     Returns:
         Predictions of the final weights, and entries for `metrics.json`.
     """
-    held_out = [dataset.clips[i] for i in split.test]
-    names = tuple(clip.name for clip in held_out)
-    truth = np.array([clip.label for clip in held_out])
+    names = tuple(dataset.clips[i].name for i in split.test)
+    truth = dataset.truth(split.test)
 
-    def predict() -> Evaluation:
-        return Evaluation(dataset.labels, names, truth, model.predict(clips, verbose=0))
+    def predict() -> Predictions:
+        if embeddings is None:
+            scores = model.predict(clips, verbose=0)
+        else:
+            by_window = model.predict(embeddings.windows, verbose=0)
+            scores = mean_by_owner(by_window, embeddings.owners, len(clips))
+        return predictions_of(dataset.labels, names, truth, scores)
 
     evaluation = predict()
-    figures: dict[str, Any] = {"accuracy_last_epoch": evaluation.accuracy}
+    key = evaluation.key
+    figures: dict[str, Any] = {f"{key}_last_epoch": evaluation.quality}
     history = run.read_history()
     selected = None if split.validation_fold is None else best_epoch(history)
     if selected is not None:
-        model.load_weights(run.selected(selected))
+        with warnings.catch_warnings():
+            # Epochs of another phase of the training had another optimizer.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model.load_weights(run.selected(selected))
         evaluation = predict()
-        figures["accuracy_selected_on_validation"] = evaluation.accuracy
+        figures[f"{key}_selected_on_validation"] = evaluation.quality
         figures["validation"] = {
             "fold": split.validation_fold,
             "clips": len(split.validation),
             "epoch": selected,
-            "accuracy": history[selected - 1]["val_accuracy"],
+            key: validated(history[selected - 1]),
         }
-    return evaluation, {"accuracy": evaluation.accuracy, **figures}
+    return evaluation, {key: evaluation.quality, **figures}
 
 
 def export(
     model: SemanticAC,
     dataset: AudioDataset,
+    compared: Sequence[int] | IntArray,
     clips: Sequence[FloatArray],
-    truth: IntArray,
     run: Run,
     receipt: dict[str, Any],
     quantization: Quantization,
@@ -111,8 +126,8 @@ def export(
     Args:
         model: trained model.
         dataset: dataset of the training.
-        clips: waveforms of the test clips, on which the bundle is compared with the model.
-        truth: label index of each of them, (clips,).
+        compared: indices of the test clips, on which the bundle is compared with the model.
+        clips: waveforms of them.
         run: run that receives the bundle.
         receipt: description of the training, for the bundle's contract.
         quantization: quantization of the bundle.
@@ -138,7 +153,7 @@ def export(
     except OSError as error:
         raise cannot_write(bundle, error) from error
     if dataset.name == "demo":
-        _write_example(run.directory, clips, [dataset.labels[i] for i in truth])
+        _write_example(run.directory, clips, [dataset.text(dataset.clips[i]) for i in compared])
     return {"quantization": quantization, **contract.parity}
 
 

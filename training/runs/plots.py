@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from edge import Classification, FrontEnd, log_mel
 from edge.types import FloatArray
-from training.runs.evaluation import Evaluation
+from training.runs.evaluation import Evaluation, Predictions
 from training.runs.files import writing
-from training.runs.run import Row
+from training.runs.run import MEASURES, Row
+from training.runs.tagging import Tagging
 
 _TICKS_HZ = (100, 300, 1000, 3000, 10_000)
 
@@ -40,8 +41,8 @@ def plot_confusion(evaluation: Evaluation, path: Path) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def plot_per_class(evaluation: Evaluation, path: Path) -> None:
-    """Write the accuracy on each class as PNG, in descending order.
+def plot_per_class(evaluation: Predictions, path: Path) -> None:
+    """Write the accuracy or F1 of each class as PNG, in descending order.
 
     Args:
         evaluation: predictions on held-out clips.
@@ -52,21 +53,27 @@ def plot_per_class(evaluation: Evaluation, path: Path) -> None:
     axes = figure.add_subplot()
     bars = axes.barh([label for label, _ in shares], [100 * share for _, share in shares])
     axes.bar_label(bars, fmt="%.1f", padding=3, bbox={"fc": "white", "ec": "none", "pad": 0})
-    axes.axvline(100 * evaluation.accuracy, color="black", linestyle=":")
+    mean, of = float(np.mean([share for _, share in shares])), "mean"
+    if isinstance(evaluation, Evaluation):
+        mean, of = evaluation.accuracy, f"all {len(evaluation.truth)} clips"
+    axes.axvline(100 * mean, color="black", linestyle=":")
     axes.set_xlim(0, 109)
     axes.set_ylim(len(shares) - 0.4, -0.6)
-    axes.set_xlabel(f"accuracy in %; all {len(evaluation.truth)} clips: dotted line")
+    axes.set_xlabel(f"{evaluation.class_measure} in %; {of}: dotted line")
     with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
-def plot_reliability(evaluation: Evaluation, path: Path) -> None:
-    """Write a reliability diagram as PNG: accuracy and number of clips over the confidence.
+def plot_reliability(evaluation: Predictions, path: Path) -> None:
+    """Write a reliability diagram as PNG: share of right predictions over their confidence.
 
     Args:
         evaluation: predictions on held-out clips.
         path: file to write.
     """
+    share, counted, confidence = "accuracy", "clips", "highest probability"
+    if isinstance(evaluation, Tagging):
+        share, counted, confidence = "share with the label", "scores", "score of a label"
     bins = evaluation.confidence_bins()
     filled = [bin for bin in bins if bin.clips]
     figure = Figure(figsize=(5, 5.5), layout="constrained")
@@ -78,12 +85,12 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
         marker="o",
         label=f"held-out clips, error {evaluation.calibration_error():.3f}",
     )
-    above.set_ylabel("accuracy")
+    above.set_ylabel(share)
     above.legend(loc="upper left")
     edges = [bin.low for bin in bins]
     below.bar(edges, [bin.clips for bin in bins], width=1 / len(bins), align="edge", ec="white")
-    below.set_ylabel("clips")
-    below.set_xlabel("highest probability")
+    below.set_ylabel(counted)
+    below.set_xlabel(confidence)
     below.set_xlim(0, 1)
     with writing(path) as temporary:
         figure.savefig(temporary, dpi=100)
@@ -92,7 +99,7 @@ def plot_reliability(evaluation: Evaluation, path: Path) -> None:
 def plot_curves(
     history: Sequence[Row], validated_on: str, selected_epoch: int | None, path: Path
 ) -> None:
-    """Write loss and accuracy over the epochs as PNG.
+    """Write loss and accuracy, or mean average precision, over the epochs as PNG.
 
     Args:
         history: one row per epoch.
@@ -102,14 +109,15 @@ def plot_curves(
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     epochs = [row["epoch"] for row in history]
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    measure = next((key for key in MEASURES if history and key in history[0]), MEASURES[0])
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", measure), strict=True):
         for key, label in ((metric, "training"), (f"val_{metric}", validated_on)):
             if history and key in history[0]:
                 axes.plot(epochs, [row[key] for row in history], label=label)
         if selected_epoch is not None:
             axes.axvline(selected_epoch, color="black", linestyle=":", label="selected")
         axes.set_xlabel("epoch")
-        axes.set_title(metric)
+        axes.set_title(metric.replace("_", " "))
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets import AudioDataset
-from training.runs.evaluation import Evaluation
+from training.runs.evaluation import Predictions
 from training.runs.jobs import FitProcess
 from training.runs.run import RunError
+from training.runs.tagging import load_predictions
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Results:
 
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
-    evaluations: Mapping[tuple[int, int], Evaluation]
+    evaluations: Mapping[tuple[int, int], Predictions]
     figures: Mapping[tuple[int, int], Mapping[str, Any]]
 
     @classmethod
@@ -69,7 +70,7 @@ class Results:
         Raises:
             RunError: if the clips of a run's test differ from those of the dataset's fold.
         """
-        evaluations = {key: Evaluation.load(job.run.predictions) for key, job in jobs.items()}
+        evaluations = {key: load_predictions(job.run.predictions) for key, job in jobs.items()}
         for (fold, seed), evaluation in evaluations.items():
             if set(evaluation.names) != {clip.name for clip in dataset.clips if clip.fold == fold}:
                 raise RunError(
@@ -84,31 +85,42 @@ class Results:
         )
 
     @property
-    def accuracies(self) -> NDArray[np.float64]:
-        """Accuracy of each seed and fold, (S, F)."""
+    def measure(self) -> str:
+        """Name of what the runs are compared by: accuracy, or mean average precision."""
+        return next(iter(self.evaluations.values())).measure
+
+    @property
+    def key(self) -> str:
+        """Key of the measure in `metrics.json`."""
+        return next(iter(self.evaluations.values())).key
+
+    @property
+    def qualities(self) -> NDArray[np.float64]:
+        """Measure of each seed and fold, (S, F)."""
         return np.array(
-            [[self.evaluations[fold, seed].accuracy for fold in self.folds] for seed in self.seeds]
+            [[self.evaluations[fold, seed].quality for fold in self.folds] for seed in self.seeds]
         )
 
     def over_seeds(self) -> Spread:
         """Return the spread over seeds of the mean over folds."""
-        return Spread.of(self.accuracies.mean(axis=1))
+        return Spread.of(self.qualities.mean(axis=1))
 
     def over_folds(self) -> Spread:
         """Return the spread over folds of the mean over seeds; folds are different clips."""
-        return Spread.of(self.accuracies.mean(axis=0))
+        return Spread.of(self.qualities.mean(axis=0))
 
     def difference(self, reference: "Results") -> Spread:
-        """Return the spread of paired accuracy differences to runs of the same folds and seeds."""
-        return Spread.of((self.accuracies - reference.accuracies).flat)
+        """Return the spread of paired differences to runs of the same folds and seeds."""
+        return Spread.of((self.qualities - reference.qualities).flat)
 
     def mean(self, figure: str) -> float:
         """Return the mean over all runs of a value in `metrics.json`."""
         return float(np.mean([figures[figure] for figures in self.figures.values()]))
 
-    def pooled(self) -> Evaluation:
+    def pooled(self) -> Predictions:
         """Return the predictions of all runs together."""
-        return Evaluation.pooled(list(self.evaluations.values()))
+        parts = list(self.evaluations.values())
+        return type(parts[0]).pooled(parts)
 
 
 def percent(values: Spread) -> str:

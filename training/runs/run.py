@@ -16,6 +16,8 @@ from training.datasets.base import describe_changes
 from training.runs.files import RunError, writing
 
 Row = dict[str, float]
+# Keys of what a validation measures, of clips with one label each and of others.
+MEASURES = ("accuracy", "mean_average_precision")
 # See `AudioDataset.listing`.
 Listing = dict[str, list[Any]]
 
@@ -64,6 +66,14 @@ class Run:
     def metrics(self) -> Path:
         """Metrics of the run; the file exists only if the run is finished."""
         return self.directory / "metrics.json"
+
+    @property
+    def preset(self) -> str | None:
+        """The recipe's preset; None without a recipe."""
+        if not self.config.exists():
+            return None
+        recipe = json.loads(self.config.read_text()).get("recipe", {})
+        return recipe.get("preset")
 
     def selected(self, epoch: int) -> Path:
         """Weights after an epoch that was the best so far on the validation fold."""
@@ -216,9 +226,14 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def best_epoch(rows: list[Row]) -> int | None:
-    """Return the epoch with the best validation accuracy, the last of equals; None without rows."""
-    best = max(rows, key=lambda row: (row["val_accuracy"], row["epoch"]), default=None)
+    """Return the epoch with the best validation, the last of equals; None without rows."""
+    best = max(rows, key=lambda row: (validated(row), row["epoch"]), default=None)
     return None if best is None else int(best["epoch"])
+
+
+def validated(row: Row) -> float:
+    """Return what the validation of an epoch measured."""
+    return next(row[f"val_{key}"] for key in MEASURES if f"val_{key}" in row)
 
 
 def provenance(program: str) -> dict[str, Any]:

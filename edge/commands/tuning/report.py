@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from edge.commands.tuning.choice import highest_rate
-from edge.commands.tuning.sweep import THRESHOLDS
 from edge.commands.tuning.trials import Background, Recall
 from edge.types import IntArray
 
@@ -16,7 +15,8 @@ Row = list[str]
 def curve(background: Background, recall: Recall) -> Iterator[Row]:
     """Yield the rows of a table over thresholds, one wherever a value changes."""
     num_steps, num_labels = background.counts.shape
-    more = ["recall", "wrong label"] if recall.truth.size else []
+    other = "wrong label" if background.exclusive else "other label"
+    more = ["recall", other] if recall.truth.size else []
     yield ["threshold", "false accepts/h", *more]
     previous: Row = []
     for step in range(num_steps):
@@ -25,7 +25,7 @@ def curve(background: Background, recall: Recall) -> Iterator[Row]:
         if recall.truth.size:
             row += [f"{share.mean():.1%}" for share in recall.at(steps)]
         if row != previous or step == num_steps - 1:
-            yield [f"{THRESHOLDS[step]:g}", *row]
+            yield [f"{background.thresholds[step]:g}", *row]
         previous = row
 
 
@@ -37,7 +37,8 @@ def choice(
     yield ["threshold", "false accepts/h", *(["recall"] if truth.size else []), "label"]
     found, wrong = recall.at(steps)
     for index, label in enumerate(labels):
-        row = [f"{THRESHOLDS[steps[index]]:g}", _per_hour(int(counts[index]), background.hours)]
+        threshold, events = background.thresholds[steps[index]], int(counts[index])
+        row = [f"{threshold:g}", _per_hour(events, background.hours)]
         if truth.size:
             own = found[truth == index]
             row.append(f"{own.sum()}/{own.size}" if own.size else "-")
@@ -45,7 +46,8 @@ def choice(
     row = ["", _per_hour(int(counts.sum()), background.hours)]
     if truth.size:
         row.append(f"{found.sum()}/{found.size}")
-    yield [*row, "all" + (f", {wrong.sum()} with a wrong label too" if truth.size else "")]
+    other = "a wrong" if background.exclusive else "another"
+    yield [*row, "all" + (f", {wrong.sum()} with {other} label too" if truth.size else "")]
 
 
 def cosine_hint(background: Background, recall: Recall) -> str:
@@ -75,11 +77,17 @@ def too_many(background: Background, labels: Sequence[str], rate: float) -> str:
     worst = sorted(zip(-left, labels, strict=True))[:5]
     named = ", ".join(f"{label} {-count}" for count, label in worst if count)
     hours = background.hours
-    return (
-        f"no file written: even at {THRESHOLDS[-1]:g} the background gives "
-        f"{left.sum() / hours:.3g} events an hour, more than {rate:g} ({named} in {hours:.3g} h). "
+    remedy = (
         "Set --cosine-floor, --smoothing or --min-seconds, or train the model with these sounds as "
         "a class of their own."
+        if background.exclusive
+        else "Set --smoothing or --min-seconds, or train the model with these sounds as clips "
+        "without a label."
+    )
+    return (
+        f"no file written: even at {background.thresholds[-1]:g} the background gives "
+        f"{left.sum() / hours:.3g} events an hour, more than {rate:g} ({named} in {hours:.3g} h). "
+        f"{remedy}"
     )
 
 

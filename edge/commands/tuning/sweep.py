@@ -14,13 +14,21 @@ THRESHOLDS = (
     *(round(0.30 + 0.02 * step, 2) for step in range(31)),
     *(0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998, 0.999),
 )
+# An independent score takes nothing from the others, so that a faint sound may be clear at a low
+# one. Up to 0.1, label smoothing may have taught other sounds to score.
+INDEPENDENT_THRESHOLDS = (*(round(0.10 + 0.02 * step, 2) for step in range(10)), *THRESHOLDS)
 
 # The ended events at each threshold.
 EventsByThreshold = list[list[Event]]
 
 
+def thresholds_for(exclusive: bool) -> tuple[float, ...]:
+    """Return the thresholds to try, ascending, for exclusive or independent scores."""
+    return THRESHOLDS if exclusive else INDEPENDENT_THRESHOLDS
+
+
 class Sweep:
-    """One stream, classified once and passed to a detector at each of `THRESHOLDS`.
+    """One stream, classified once and passed to a detector at each threshold for the model.
 
     Only the detectors keep state, so the stream may have any length.
 
@@ -45,7 +53,7 @@ class Sweep:
                 classifier.labels,
                 classifier.hop_seconds,
             )
-            for threshold in THRESHOLDS
+            for threshold in thresholds_for(classifier.contract.exclusive)
         ]
 
     def push(self, chunk: FloatArray) -> EventsByThreshold:

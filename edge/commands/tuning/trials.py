@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.commands.tuning.positives import Positive
-from edge.commands.tuning.sweep import THRESHOLDS, EventsByThreshold, Sweep
+from edge.commands.tuning.sweep import EventsByThreshold, Sweep, thresholds_for
 from edge.events.detector import Policy
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sources import file_source
@@ -29,12 +29,19 @@ class Background:
         gated_windows: windows too quiet to classify.
         cosines: int64 (201,), histogram of the best label's cosine over the classified windows, in
             steps of 0.01 from -1 to 1.
+        exclusive: whether the model's scores exclude each other; see `BundleContract`.
     """
 
     counts: IntArray
     hours: float
     gated_windows: int
     cosines: IntArray
+    exclusive: bool
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The thresholds, ascending."""
+        return thresholds_for(self.exclusive)
 
     @property
     def windows(self) -> int:
@@ -56,11 +63,18 @@ class Recall:
         truth: int64 (sounds,), index of each sound's label.
         cosines: float64 (windows,), the best label's cosine in each classified window whose middle
             lies in a sound.
+        exclusive: whether the model's scores exclude each other; see `BundleContract`.
     """
 
     heard: npt.NDArray[np.bool_]
     truth: IntArray
     cosines: npt.NDArray[np.float64]
+    exclusive: bool
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The thresholds, ascending."""
+        return thresholds_for(self.exclusive)
 
     def at(self, steps: IntArray) -> tuple[npt.NDArray[np.bool_], ...]:
         """Return the sounds found, and those with a wrong label, at one threshold per label.
@@ -70,7 +84,7 @@ class Recall:
 
         Returns:
             Two arrays, bool (sounds,): whether the sound has an event of its label, and whether it
-            has one of another label.
+            has one of another label, which need not be wrong where labels are independent.
         """
         heard = self.heard[steps, :, np.arange(len(steps))].T  # (sounds, labels)
         is_truth = self.truth[:, np.newaxis] == np.arange(len(steps))
@@ -91,7 +105,8 @@ def hear_background(
         SourceError: if a recording cannot be read.
         ValueError: if all recordings are empty.
     """
-    counts = np.zeros((len(THRESHOLDS), len(classifier.labels)), np.int64)
+    exclusive = classifier.contract.exclusive
+    counts = np.zeros((len(thresholds_for(exclusive)), len(classifier.labels)), np.int64)
     cosines = np.zeros(_step_of(1.0) + 1, np.int64)
     hours, gated_windows = 0.0, 0
     for path in paths:
@@ -106,7 +121,7 @@ def hear_background(
         _LOGGER.info("Processed %s, %.2f h.", path, sweep.seconds / 3600)
     if hours == 0:
         raise ValueError("the background must contain sound. Received: empty recordings.")
-    return Background(counts, hours, gated_windows, cosines)
+    return Background(counts, hours, gated_windows, cosines, exclusive)
 
 
 def hear_positives(
@@ -133,7 +148,8 @@ def hear_positives(
     labels, front_end = classifier.labels, classifier.front_end
     rate_hz, window_samples = front_end.sample_rate_hz, front_end.window_samples
     around = _beginning(background, rate_hz, 2 * window_samples)
-    heard = np.zeros((len(THRESHOLDS), len(positives), len(labels)), bool)
+    exclusive = classifier.contract.exclusive
+    heard = np.zeros((len(thresholds_for(exclusive)), len(positives), len(labels)), bool)
     cosines: list[float] = []
     for index, positive in enumerate(positives):
         sound = np.concatenate(list(file_source(positive.path, rate_hz)))
@@ -149,7 +165,7 @@ def hear_positives(
                 if not window.gated and begins <= _middle(window) <= ends
             ]
     truth = [labels.index(positive.label) for positive in positives]
-    return Recall(heard, np.array(truth, np.int64), np.array(cosines))
+    return Recall(heard, np.array(truth, np.int64), np.array(cosines), exclusive)
 
 
 def _stream_events(sweep: Sweep, chunks: Iterable[FloatArray]) -> Iterator[EventsByThreshold]:

@@ -54,6 +54,12 @@ def test_a_model_and_a_file_pass(check, recording):
     assert re.fullmatch(rf"file {recording}, level -\d+ dBFS", results["source"][1])
 
 
+def test_independent_labels_are_named(check, recording, independent_bundle):
+    ok, text = check("--file", recording, model=independent_bundle)["model"]
+    assert ok
+    assert "independent.tflite: 5 independent labels, a window" in text
+
+
 def test_the_other_checks_run_after_a_bad_model(check, recording, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"no model")

@@ -174,6 +174,37 @@ def test_the_table_shows_the_recall_of_each_label(tmp_path, log_mel_bundle, caps
     )
 
 
+def test_independent_scores_get_lower_thresholds_and_no_cosine_floor(
+    tmp_path, independent_bundle, capsys
+):
+    background = write(tmp_path / "background.wav", np.zeros(4 * RATE_HZ, np.float32))
+    write(tmp_path / "clips" / "sea waves.wav", tone(1.2, 2.0))
+    out = tmp_path / "thresholds.toml"
+    status = command(
+        *("--background", background, "--positives", tmp_path / "clips", "--gate-dbfs", -70),
+        *("--false-accepts-per-hour", 1, "--out", out, "--model", independent_bundle),
+    )
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert set(read_thresholds(out, LABELS).values()) == {0.1}
+    assert "other label" in printed
+    assert "wrong label" not in printed
+    assert "with another label too" in printed
+    assert "--cosine-floor" not in printed
+
+
+def test_noisy_backgrounds_suggest_what_helps_independent_scores(
+    tmp_path, independent_bundle, capsys
+):
+    background = write(tmp_path / "background.wav", tone(1.2, 4.0))
+    out = tmp_path / "thresholds.toml"
+    common = ("--background", background, "--out", out, "--model", independent_bundle)
+    assert command(*common, "--false-accepts-per-hour", 1e-3) == 1
+    printed = capsys.readouterr().out
+    assert "train the model with these sounds as clips without a label" in printed
+    assert "cosine" not in printed
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_no_lower_thresholds_are_allowed(seed):
     rng = np.random.default_rng(seed)

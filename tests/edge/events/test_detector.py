@@ -53,6 +53,15 @@ def ended(events):
     return [event for event in events if event.state == "ended"]
 
 
+def test_independent_scores_give_two_events_at_once_and_none_for_an_unknown_sound():
+    dog_in_rain, unknown = [0.9, 0.8, 0.01], [0.2, 0.1, 0.3]
+    rows = [[0, 0, 0], *[dog_in_rain] * 6, *[unknown] * 6]
+    events = ended(detect(windows(rows)))
+    assert sorted(event.label for event in events) == ["dog", "rain"]
+    assert len({event.start_seconds for event in events}) == 1
+    assert ended(detect(windows([unknown] * 8))) == []
+
+
 def test_a_dog_starts_an_event_and_silence_ends_it():
     stream = windows([0, 0, 0.96, 0.96, 0.96, 0.96, 0.96, 0, 0, 0, 0])
     detector = Detector(PLAIN, LABELS, 1.0)

@@ -47,6 +47,18 @@ def test_round_trip(intact, make_contract):
         assert archive.namelist() == [CONTRACT_NAME]
 
 
+def test_independent_scores_are_part_of_the_contract(independent_bundle, make_contract, intact):
+    assert read_contract(independent_bundle) == make_contract(exclusive=False)
+    with zipfile.ZipFile(independent_bundle) as archive:
+        values = json.loads(archive.read(CONTRACT_NAME))
+    assert (values["schema_version"], values["exclusive"], values["logit_bias"]) == (4, False, -1.5)
+    with zipfile.ZipFile(intact[0]) as archive:
+        values = json.loads(archive.read(CONTRACT_NAME))
+    assert values["schema_version"] == 2  # as before, for earlier runtimes
+    assert not {"exclusive", "logit_bias"} & values.keys()
+    assert read_contract(intact[0]).exclusive
+
+
 def test_truncated_anywhere(intact):
     path, size = intact
     data = path.read_bytes()
@@ -94,6 +106,10 @@ def test_flipped_bits_never_change_the_contract(intact, make_contract):
         (lambda v: v | {"probe": {"scores": [1], "cosines": [0]}}, "each of the 5 labels"),
         (lambda v: v | {"labels": ["rain"] * 5}, "must differ"),
         (lambda v: v | {"prompts": []}, "`prompts` must"),
+        (lambda v: v | {"exclusive": 0}, "`exclusive` must be true or false. Received: 0"),
+        (lambda v: v | {"logit_bias": 1}, "0 for exclusive scores. Received: 1"),
+        (lambda v: v | {"exclusive": False, "logit_bias": 1e999}, "must be finite"),
+        (lambda v: v | {"exclusive": False, "logit_bias": "x"}, "cannot read"),
         (lambda v: v | {"model_sha256": "0" * 64}, "checksum"),
         (lambda v: v | {"model_bytes": 10}, "checksum"),
         (lambda v: v | {"model_bytes": "many"}, "many"),

@@ -39,6 +39,34 @@ def test_run_returns_float32_copies(bundle):
     np.testing.assert_allclose(np.linalg.norm(first.embedding), 1.0, atol=1e-6)
 
 
+def test_independent_scores_are_the_sigmoid_of_each_cosine(independent_bundle):
+    interpreter = Interpreter(independent_bundle)
+    inputs = np.random.default_rng(0).normal(-50, 30, size=(101, 64)).astype(np.float32)
+    prediction = interpreter.run(inputs)
+    contract = interpreter.contract
+    logits = contract.logit_scale * prediction.cosines + contract.logit_bias
+    np.testing.assert_allclose(prediction.scores, 1 / (1 + np.exp(-logits)), atol=1e-6)
+    assert prediction.scores.sum() != pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_scores_may_differ_as_far_as_the_cosines_explain(
+    tmp_path, tiny_model, make_contract, exclusive
+):
+    path, contract = tmp_path / "m.tflite", make_contract(exclusive=exclusive)
+    limit = 1e-3 / 0.07 / (2 if exclusive else 4)
+    for share, right in ((0.9, True), (1.1, False)):
+        scores = (contract.probe.scores[0] + share * limit, *contract.probe.scores[1:])
+        probe = replace(contract.probe, scores=scores)
+        model = tiny_model("log_mel" if exclusive else "independent")
+        write_bundle(path, model, replace(contract, probe=probe))
+        if right:
+            Interpreter(path)
+            continue
+        with pytest.raises(BundleError, match=rf"scores by \S+ \(limit {limit:.2g}\)"):
+            Interpreter(path)
+
+
 def test_run_matches_the_signature_runner(bundle, litert):
     """The direct call uses the same tensors as LiteRT's signature runner."""
     interpreter = Interpreter(bundle, num_threads=2)

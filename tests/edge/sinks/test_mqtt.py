@@ -217,6 +217,24 @@ def test_discovery_templates_match_the_payloads():
     assert render("hears", hears | {"top": []}) == "nothing"
 
 
+@pytest.mark.parametrize(("score", "heard"), [(0.5, "rain"), (0.49, "nothing")])
+def test_independent_labels_are_not_heard_at_low_scores(score, heard):
+    jinja2 = pytest.importorskip("jinja2")
+    config = device_config("id", "Listener", TOPIC, slugs(LABELS), "1.0", exclusive=False)
+    template = jinja2.Template(config["components"]["hears"]["value_template"])
+    assert template.render(value_json={"top": [{"label": "rain", "score": score}]}) == heard
+    assert template.render(value_json={"top": []}) == "nothing"
+
+
+def test_a_new_model_may_have_independent_labels(plain, independent_bundle):
+    topic = f"homeassistant/device/{device_id(TOPIC)}/config"
+    with Watcher(plain) as watcher, listening(plain) as sink:
+        watcher.wait(topic)
+        sink.use_model(StreamingClassifier(independent_bundle), "other.tflite")
+        hears = json.loads(watcher.wait(topic, 2)[-1])["components"]["hears"]
+        assert ">= 0.5" in hears["value_template"]
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_missing_labels_are_removed_from_home_assistant(broker, restart, log_mel_bundle):
     """After a reload, and after a restart with another model."""

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from training.bench import core
+from training.bench import core, encoder
 from training.bench.__main__ import main
-from training.bench.encoder import Entry, Outcome
+from training.bench.encoder import CLAP_SIZE, Entry, Outcome
 from training.bench.encoder_tables import encoder_table, target_table
 from training.bench.inference import tagger_shape
 
@@ -88,6 +88,20 @@ def test_targets_are_reached_or_missed(outcome):
     assert "share of the core's multiply-adds | ≥ 0.7 | 0.3333 | missed |" in text
     assert "| ours int8: cosine to float32 | ≥ 0.999 | 0.9985 | missed |" in text
     assert target_table(Outcome({}, {}, {}, ""), "base") == ""
+
+
+@pytest.mark.slow
+def test_clap_has_the_published_size():
+    tower = encoder.random_model(CLAP_SIZE).audio_tower
+    assert tower.count_params() == 27_534_616 + 656_384  # HTS-AT and its MLP
+    assert (tower.front_end.sample_rate_hz, tower.front_end.num_frames) == (48_000, 1001)
+    assert tower.embedding_dim == 512
+
+
+def test_clap_has_no_target_against_base(outcome):
+    outcome.entries["base"] = outcome.entries.pop("torch")
+    assert "against base" in target_table(outcome, "small")
+    assert "against base" not in target_table(outcome, CLAP_SIZE)
 
 
 def test_work_of_a_tagger_counts_all_its_invocations(outcome):

@@ -41,6 +41,8 @@ def test_split_partitions_the_clips():
         ([*CLIPS, make_clip("e", label=2)], r"from 0 to 1. Received: \[2\]"),
         ([make_clip("a", 0, 1), make_clip("b", 1, 1)], "at least two folds"),
         ([*CLIPS, make_clip("e", fold=0)], "numbered from 1"),
+        ([*CLIPS, make_clip("e", label=(0, 2))], r"from 0 to 1. Received: \[2\]"),
+        ([make_clip("a", (), 1), make_clip("c", (0,), 3)], "without a clip: sea waves"),
     ],
 )
 def test_inconsistent_clips_are_rejected(clips, message):
@@ -65,6 +67,23 @@ def test_one_label_is_rejected():
     clips = [make_clip("a", 0, 1), make_clip("b", 0, 2)]
     with pytest.raises(DatasetError, match=r"^toy needs at least two labels.*Received: dog\."):
         make_dataset(clips, labels=("dog",))
+
+
+def test_clips_may_have_several_labels_or_none():
+    one, both, none = make_clip("a", 1), make_clip("e", (0, 1), 2), make_clip("f", (), 2)
+    dataset = make_dataset([one, both, none])
+    assert not dataset.exclusive
+    assert dataset.truth([1, 2, 0]).tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert dataset.listing()["e"] == ["dog;sea waves", 2, 1.0]
+    assert dataset.listing()["f"] == ["", 2, 1.0]
+    plain = make_dataset(CLIPS)
+    assert plain.exclusive
+    assert plain.truth([3, 0]).tolist() == [1, 0]
+
+
+def test_one_label_suffices_beside_clips_without_it():
+    clips = [make_clip("a", (0,), 1), make_clip("b", (), 2)]
+    assert make_dataset(clips, labels=("dog",)).truth([0, 1]).tolist() == [[1], [0]]
 
 
 def test_the_digest_depends_on_names_labels_folds_and_sizes(tmp_path):

@@ -182,8 +182,11 @@ def test_embeddings_are_computed_once(dataset, tower, monkeypatch):
     assert owners.tolist() == [0, 1, 2, 2, 2]
     np.testing.assert_array_equal(embeddings[:1], tower.inputs_of(clips[0][None]))
     monkeypatch.setattr(TaggerTower, "inputs_of", None)
-    again, _ = load_embeddings(dataset, tower, clips)
-    np.testing.assert_array_equal(again, embeddings)
+    again = load_embeddings(dataset, tower, clips)
+    np.testing.assert_array_equal(again.windows, embeddings)
+    some = again.of(np.array([2, 0]))
+    assert some.owners.tolist() == [1, 0, 0, 0]
+    np.testing.assert_array_equal(some.windows, embeddings[[0, 2, 3, 4]])
     with pytest.raises(TypeError):  # other windows
         load_embeddings(dataset, tower, clips[:2])
 

@@ -215,6 +215,33 @@ def test_table_with_folds_and_sources(tmp_path):
     assert dataset.clips[0].source == "tape 1"
 
 
+def test_rows_with_several_labels_and_none(tmp_path):
+    table = write_table(
+        tmp_path,
+        "filename,label,fold,start,end\n"
+        "a.wav,rain; dog_bark,1,0,0.05\na.wav,,1,0.05,\nb.wav,rain;rain;,2,,\nc.wav,dog_bark,2,,\n",
+        ["a.wav", "b.wav", "c.wav"],
+    )
+    dataset = load(table)
+    assert dataset.labels == ("dog bark", "rain")
+    assert [clip.labels for clip in dataset.clips] == [(1, 0), (), (1,), (0,)]
+    assert dataset.truth(range(4)).tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
+
+
+def test_a_label_in_one_fold_is_rejected_where_clips_have_several(tmp_path):
+    names = [f"{number}.wav" for number in range(9)]
+    rows = [f"{name},{'dog;owl' if name == '3.wav' else 'dog'}" for name in names]
+    table = write_table(tmp_path, "\n".join(["filename,label", *rows]), names)
+    with pytest.raises(DatasetError, match=r"in one of the five folds.*: owl"):
+        load(table)
+
+
+def test_a_table_without_any_label_is_rejected(tmp_path):
+    table = write_table(tmp_path, "filename,label,fold\na.wav,,1\nb.wav,,2\n", ["a.wav", "b.wav"])
+    with pytest.raises(DatasetError, match="no label in any row"):
+        load(table)
+
+
 def test_sources_stay_together(tmp_path):
     names = [f"{tape}-{take}.wav" for tape in range(20) for take in range(1 + tape % 3)]
     tapes = [f"tape {name.split('-')[0]}" for name in names]

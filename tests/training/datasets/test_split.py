@@ -73,3 +73,12 @@ def test_each_label_remains_for_training(dataset, fold, validation_fold):
     with pytest.raises(ValueError, match=r"must remain for training. Only held out: cat"):
         Split.of(dataset, fold, validation_fold)
     assert Split.of(dataset, 4).train.size
+
+
+@pytest.mark.parametrize(("fold", "validation_fold"), [(2, None), (1, 2)])
+def test_a_held_out_fold_has_clips_with_a_label(dataset, fold, validation_fold):
+    clips = [replace(clip, label=() if clip.fold == 2 else (clip.label,)) for clip in dataset.clips]
+    dataset = replace(dataset, clips=tuple(clips))
+    with pytest.raises(ValueError, match=r"must have clips with a label\. Fold 2 has none"):
+        Split.of(dataset, fold, validation_fold)
+    assert Split.of(dataset, 1).test.size

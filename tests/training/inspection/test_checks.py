@@ -54,6 +54,20 @@ def test_good_data_has_no_warnings(clips, waveforms):
     assert sound_warnings(dataset, sounds(waveforms), []) == []
 
 
+def test_clips_with_several_labels_or_none(clips, waveforms):
+    several = [
+        replace(clip, label=((0, 1), (2,), ())[int(clip.name) % 3], sample_rate_hz=rate)
+        for clip, rate in zip(clips, [16_000, 44_100, 44_100] * 30, strict=True)
+    ]
+    waveforms[1], waveforms[2] = waveforms[0], waveforms[0]
+    dataset = make_dataset(several)
+    (rate,) = warnings_for(dataset)
+    assert "sample rate alone gives the class away" in rate
+    assert "right for 67% (by chance: 33%)" in rate
+    (same,) = sound_warnings(dataset, sounds(waveforms), [Pair(3, 4, 0.9)])[:1]
+    assert same == "the same samples under several labels (1): 0 = 1 = 2"
+
+
 def test_small_unequal_and_absent_classes(clips):
     few = [clip for clip in clips if clip.label or int(clip.name) < 6]
     assert warnings_for(make_dataset(few)) == [

@@ -26,6 +26,11 @@ def test_a_shorter_clip_is_repeated():
     )
 
 
+def test_a_shorter_clip_can_be_repeated_whole_before_silence():
+    result = augment(RAMP[:300] + 1, 1000, Augmentation(), rng(), whole_repeats=True)
+    np.testing.assert_array_equal(result, [*np.tile(RAMP[:300] + 1, 3), *np.zeros(100)])
+
+
 def test_time_flip_has_its_probability():
     flipped = [
         augment(RAMP, 1000, Augmentation(time_flip=0.3), rng(seed))[0] == 999 for seed in range(500)
@@ -77,3 +82,16 @@ def test_mixup_mixes_clips_and_labels_with_the_same_weights():
     np.testing.assert_allclose(mixed_shares.sum(1), 1, atol=1e-6)
     assert (mixed_shares.diagonal() >= 0.5).all()
     assert mix(waveforms, shares, 0.0, rng())[0] is waveforms
+
+
+def test_a_mixture_has_all_labels_of_both_clips_if_labels_are_independent():
+    targets = np.array([[1, 0, 0], [0, 0.4, 1], [0, 0, 0]], np.float32)
+    shares = []
+    for seed in range(20):
+        mixed, found = mix(np.eye(3, dtype=np.float32), targets, 0.5, rng(seed), exclusive=False)
+        # A clip with less than a tenth cannot be heard.
+        expected = [targets[row >= 0.1].max(axis=0) for row in mixed]
+        np.testing.assert_array_equal(found, expected)
+        shares += mixed[mixed > 0].tolist()
+    assert sum(share < 0.1 for share in shares) > 5
+    assert sum(0.1 <= share < 0.5 for share in shares) > 5

@@ -43,12 +43,32 @@ def test_an_epoch_uses_each_clip_once():
     assert len({tuple(order) for order in orders}) > 1
 
 
+def test_clips_may_have_several_labels_or_none():
+    waveforms = [np.full(500, value, np.float32) for value in range(3)]
+    targets = np.array([[1, 1], [0, 0], [0, 1]])
+    plain = TrainingBatches(waveforms, targets, 2, 3, 500, Augmentation(), 0, exclusive=False)
+    for given, share in zip(*plain.batch(0), strict=True):
+        np.testing.assert_array_equal(share, targets[int(given[0])])
+    mixed = Augmentation(mixup=0.5)
+    source = TrainingBatches(waveforms, targets, 2, 3, 500, mixed, 0, exclusive=False)
+    assert np.isin(source.batch(0)[1], [0, 1]).all()
+
+
 def test_fewer_clips_than_a_batch_make_one_batch():
     source = batches(batch_size=64)
     assert (source.batch_size, source.steps_per_epoch) == (11, 1)
     waveforms, shares = source.batch(0)
     assert (waveforms.shape, shares.shape) == ((11, 500), (11, 3))
     assert waveforms.dtype == shares.dtype == np.float32
+
+
+def test_short_clips_are_repeated_as_the_tower_repeats_them():
+    clips = [np.full(300, 0.5, np.float32)] * 2
+    for whole, silent in ((False, 0), (True, 100)):
+        waveforms, _ = TrainingBatches(
+            clips, np.arange(2), 2, 2, 1000, Augmentation(), 0, whole_repeats=whole
+        ).batch(0)
+        assert (waveforms == 0).sum(axis=1).tolist() == [silent, silent]
 
 
 def test_the_host_can_compute_the_log_mels():

@@ -11,7 +11,7 @@ from semanticac_keras.audio_tower import window_batch
 from training import fit as command
 from training.datasets import load_dataset
 from training.datasets.split import Split
-from training.learning.batches import one_hot
+from training.learning.batches import label_shares
 from training.learning.callbacks import finalize_weights
 from training.runs import outcome
 from training.runs.evaluation import Evaluation
@@ -56,7 +56,7 @@ def validation_loss(model, folder):
     sounds = dataset.load(clips, model.front_end.sample_rate_hz)
     windows, owners = window_batch(sounds, model.front_end.window_samples)
     truth = np.array([dataset.clips[i].label for i in clips])[owners]
-    return model.evaluate(windows, one_hot(truth, 2), verbose=0, return_dict=True)["loss"]
+    return model.evaluate(windows, label_shares(truth, 2), verbose=0, return_dict=True)["loss"]
 
 
 def test_validates_and_keeps_the_averaged_weights(run, folder):

@@ -17,4 +17,5 @@ def test_batches_of_one_clip_are_refused_where_a_loss_compares_clips(targets):
         with pytest.raises(ValueError, match=f'targets="{targets}" .* batches of one clip'):
             check_learnable(split(num_training), Recipe(batch_size=batch_size, targets=targets))
     check_learnable(split(2), Recipe(batch_size=32, targets=targets))
-    check_learnable(split(4), Recipe(batch_size=1, targets="prototype"))
+    for independent_of_the_batch in ("prototype", "sigmoid"):
+        check_learnable(split(4), Recipe(batch_size=1, targets=independent_of_the_batch))

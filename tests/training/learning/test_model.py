@@ -2,11 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import BertEncoder, SubwordTokenizer
+from semanticac_keras import CSCM, BertEncoder, CheckpointError, ClassVectors, SubwordTokenizer
 from tests.bert_files import write_sentence_encoder
+from tests.clap_files import LOG_SCALE, write_clap
 from training.learning import model as module
 from training.learning.model import Weights, build_model
-from training.learning.recipes import Recipe
+from training.learning.recipes import CLAP, RECIPES, Recipe
 
 LABELS = ("dog", "rain")
 
@@ -91,6 +92,14 @@ def test_a_sentence_encoder_has_its_own_vocabulary(micro, tmp_path):
         build_model(LABELS, Recipe(micro), sources)
 
 
+def test_labels_can_have_several_texts(micro):
+    texts = {"dog": ("bark", "howl")}
+    recipe = Recipe(micro, prompt="a {label}")
+    assert build_model(LABELS, recipe, Weights(), texts).prompts == ("a bark; a howl", "a rain")
+    with pytest.raises(ValueError, match="leave out --label-texts"):
+        build_model(LABELS, Recipe(micro, texts="none"), Weights(), texts)
+
+
 def test_weights_without_a_use_are_refused(micro, tmp_path):
     vocabulary = tmp_path / "bpe.txt"
     for sources in (Weights(text="t.ckpt"), Weights(vocabulary=vocabulary)):
@@ -98,3 +107,59 @@ def test_weights_without_a_use_are_refused(micro, tmp_path):
             build_model(LABELS, Recipe(micro, texts="none"), sources)
     with pytest.raises(ValueError, match="leave out --bpe-vocab"):
         build_model(LABELS, Recipe(micro), Weights(vocabulary=vocabulary))
+
+
+@pytest.fixture
+def clap(tmp_path):
+    """Sources with a pretrained CLAP."""
+    pytest.importorskip("tokenizers")
+    write_clap(tmp_path)
+    return Weights(model=str(tmp_path))
+
+
+def parameters(part):
+    return [keras.ops.convert_to_numpy(weight) for weight in part.weights]
+
+
+def test_a_clap_keeps_its_towers_but_for_what_the_recipe_changes(clap):
+    published = build_model(LABELS, RECIPES["finetune"].override({"spec_augment": False}), clap)
+    changes = {"head": "cscm", "train_text": True, "label_smoothing": 0.25}
+    model = build_model(LABELS, RECIPES["finetune"].override(changes), clap)
+    assert model.front_end == published.front_end
+    assert isinstance(model.audio_tower.head, CSCM)
+    assert model.audio_tower.whole_repeats
+    assert model.audio_tower.encoder.spec_augment
+    assert not published.audio_tower.encoder.spec_augment
+    assert (model.targets, model.label_smoothing) == ("prototype", 0.25)
+    assert float(keras.ops.convert_to_numpy(model.logit_scale)) == LOG_SCALE
+    assert not published.text_encoder.trainable_variables
+    assert len(model.text_encoder.trainable_variables) == len(model.text_encoder.weights)
+    for part, other in (
+        (model.audio_tower.encoder, published.audio_tower.encoder),
+        (model.text_encoder, published.text_encoder),
+    ):
+        for values, expected in zip(parameters(part), parameters(other), strict=True):
+            np.testing.assert_array_equal(values, expected)
+
+
+def test_a_clap_can_do_without_its_text_encoder(clap):
+    model = build_model(LABELS, RECIPES["finetune"].override({"texts": "none"}), clap)
+    assert isinstance(model.text_encoder, ClassVectors)
+    assert model.prompts == LABELS
+
+
+def test_a_clap_of_ones_own_has_its_precision(clap, tmp_path):
+    recipe = RECIPES["finetune"].override({"head": "cscm"})
+    build_model(LABELS, recipe, clap).save(tmp_path / "m.keras")
+    own = Weights(model=str(tmp_path / "m.keras"))
+    model = build_model(("wind", *LABELS), recipe, own)
+    assert (model.name, model.labels) == (CLAP, ("wind", *LABELS))
+    other = recipe.override({"precision": "mixed_bfloat16"})
+    with pytest.raises(CheckpointError, match="its precision is 'float32', here 'mixed_bfloat16'"):
+        build_model(LABELS, other, own)
+
+
+def test_a_recipe_for_a_clap_takes_no_preset_s_model(micro, tmp_path):
+    build_model(LABELS, Recipe(micro), Weights()).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match="its preset is 'micro', here 'clap'"):
+        build_model(LABELS, RECIPES["finetune"], Weights(model=str(tmp_path / "m.keras")))

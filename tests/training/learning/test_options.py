@@ -4,6 +4,7 @@ from edge.config.options import CommandParser
 from training.learning.options import as_arguments, chosen_recipe, parse_passing_on
 from training.learning.options import training_options as options
 from training.learning.recipes import RECIPES
+from training.runs.run import Run
 
 
 def own():
@@ -23,6 +24,22 @@ def test_fields_of_the_recipe_survive_the_command_line():
         ["--dataset", "demo", "--recipe", "scratch", *as_arguments({"spec_augment": False})]
     )
     assert chosen_recipe(off) == RECIPES["scratch"].override({"spec_augment": False})
+
+
+def test_weights_of_a_clap_bring_their_recipe(tmp_path):
+    def chosen(*line):
+        return chosen_recipe(options().parse_args(["--dataset", "demo", *line]))
+
+    run = Run(tmp_path / "run")
+    run.start({"recipe": {"preset": "clap"}}, clips={})
+    for source in ("clap-htsat-unfused", str(run.directory)):
+        assert chosen("--weights", source) == RECIPES["finetune"]
+        other = chosen("--weights", source, "--recipe", "quick", "--epochs", "3")
+        assert other == RECIPES["quick"].override({"preset": "clap", "epochs": 3})
+        with pytest.raises(ValueError, match=f"{source} is no model of a preset; leave out"):
+            chosen("--weights", source, "--preset", "tiny")
+    assert chosen("--weights", "gone.keras") == RECIPES["quick"]
+    assert chosen("--weights", "gone.keras", "--preset", "small") == RECIPES["scratch"]
 
 
 def test_options_of_the_training_are_passed_on():

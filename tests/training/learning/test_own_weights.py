@@ -33,6 +33,18 @@ def test_both_towers_are_taken_over_and_new_labels_are_embedded(source, micro):
     load_own_weights(model, directory / "model.keras")
 
 
+def test_scale_and_bias_come_from_a_model_that_scores_alike(source, micro, tmp_path):
+    directory, _ = source
+    recipe = Recipe(micro, targets="sigmoid")
+    model = build_model(["a", "b"], recipe, Weights(model=directory))
+    assert float(model.logit_scale) == pytest.approx(np.log(10))
+    assert float(model.logit_bias) == pytest.approx(-np.log(2))
+    model.logit_bias.assign(-4.0)
+    model.save(tmp_path / "independent.keras")
+    again = build_model(["b", "c"], recipe, Weights(model=tmp_path / "independent.keras"))
+    assert float(again.logit_bias) == -4.0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

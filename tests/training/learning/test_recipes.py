@@ -30,6 +30,16 @@ def test_exponential_schedule_falls_once_per_epoch():
     np.testing.assert_allclose(rates(recipe, 7, [0, 6 / 7, 1, 2]), [1, 1, 0.96, 0.96**2], rtol=1e-6)
 
 
+def test_newer_fields_are_recorded_only_if_they_are_set():
+    """So runs from before them can be resumed, and are compared as equal."""
+    before = Recipe().to_json()
+    assert "epochs" in before
+    assert not {"train_text", "head_epochs", "head_learning_rate"} & before.keys()
+    assert before["augmentation"]["mixup"] == 0.0
+    after = Recipe(head_epochs=3, train_text=True).to_json()
+    assert after == {**before, "head_epochs": 3, "train_text": True}
+
+
 def test_weight_decay_applies_to_kernels_only():
     optimizer = Recipe(weight_decay=0.5, learning_rate=1.0).make_optimizer(1)
     kernel, bias = (keras.Variable(np.ones(2), name=name) for name in ("kernel", "bias"))
@@ -52,7 +62,10 @@ def test_the_paper_recipe_has_the_papers_settings():
     assert (recipe.targets, recipe.prompt) == ("diagonal", "an audio clip of {label}")
 
 
-@pytest.mark.parametrize("values", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "values",
+    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"head_epochs": -1}],
+)
 def test_refuses_values_that_cannot_train(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         Recipe().override(values)

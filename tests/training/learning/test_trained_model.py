@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from semanticac_keras import CheckpointError, SemanticAC
-from training.learning.trained_model import model_from, own_path, short_name
+from training.learning import trained_model
+from training.learning.class_names import ClassNames
+from training.learning.own_weights import own_path
+from training.learning.trained_model import model_from, short_name
 
 
 @pytest.fixture
@@ -29,8 +34,9 @@ def test_new_labels_take_the_place_of_the_old_ones(run):
         model.audio_tower.get_weights(), before.audio_tower.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
-    model = model_from(str(run / "model.keras"), ["dog", "rain"], "sound of {label}")
-    assert model.prompts == ("sound of dog", "sound of rain")
+    texts = {"rain": ["rain", "drops"]}
+    model = model_from(str(run / "model.keras"), ["dog", "rain"], "sound of {label}", texts)
+    assert model.prompts == ("sound of dog", "sound of rain; sound of drops")
 
 
 def test_anything_else_is_a_published_model(run, monkeypatch):
@@ -38,14 +44,15 @@ def test_anything_else_is_a_published_model(run, monkeypatch):
     monkeypatch.setattr(
         SemanticAC,
         "from_pretrained",
-        lambda source, labels, prompt=None: calls.append((source, labels, prompt)),
+        lambda source, labels, **options: calls.append((source, labels, options)),
         raising=False,
     )
     model_from("clap-htsat-unfused", ["dog", "rain"])
-    model_from(str(run / "clap.safetensors"), ["dog"], "sound of {label}")
+    path, texts = str(run / "clap.safetensors"), {"dog": "a dog"}
+    model_from(path, ["dog"], "sound of {label}", texts)
     assert calls == [
-        ("clap-htsat-unfused", ["dog", "rain"], None),
-        (str(run / "clap.safetensors"), ["dog"], "sound of {label}"),
+        ("clap-htsat-unfused", ["dog", "rain"], {"prompt": None, "label_texts": None}),
+        (path, ["dog"], {"prompt": "sound of {label}", "label_texts": texts}),
     ]
 
 
@@ -73,13 +80,33 @@ def test_labels_that_the_tokenizer_refuses(run):
         model_from(str(run), ["dog", 100 * "bark "])
 
 
+def test_a_tagger_is_known_by_its_name_or_suffix(monkeypatch):
+    calls = []
+    monkeypatch.setattr(trained_model, "model_of_tagger", lambda *values: calls.append(values))
+    names = ClassNames(text_weights="encoder")
+    model_from("yamnet", ["dog", "rain"])
+    model_from("birds.tflite", ["dog"], "sound of {label}", class_names=names)
+    assert calls == [
+        ("yamnet", ["dog", "rain"], None, ClassNames(), None),
+        ("birds.tflite", ["dog"], "sound of {label}", names, None),
+    ]
+
+
+def test_a_tagger_s_options_are_refused_for_other_models(run):
+    names = ClassNames(labels=Path("names.csv"), background=Path("room"))
+    with pytest.raises(ValueError, match="--tagger-labels and --background can be given for a tag"):
+        model_from(str(run), ["dog", "rain"], class_names=names)
+
+
 def test_what_counts_as_ones_own(run, tmp_path):
     assert own_path(str(run)) == run
     assert own_path("gone.keras").name == "gone.keras"
     (tmp_path / "interrupted").mkdir()
     assert own_path(str(tmp_path / "interrupted")) is None
-    (tmp_path / "interrupted" / "history.csv").touch()
-    assert own_path(str(tmp_path / "interrupted")) == tmp_path / "interrupted"
+    for file in ("history.csv", "clips.json"):
+        (tmp_path / "interrupted" / file).touch()
+        assert own_path(str(tmp_path / "interrupted")) == tmp_path / "interrupted"
+        (tmp_path / "interrupted" / file).unlink()
 
 
 def test_names_for_results():

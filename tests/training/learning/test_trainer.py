@@ -109,6 +109,17 @@ def test_a_damaged_checkpoint_is_named(job, dataset, fit):
         learn(training)
 
 
+def test_a_checkpoint_of_other_weights_is_named(job, dataset, fit):
+    training = job(Split.of(dataset, 1), resume=True)
+    training.model.audio_tower.encoder.trainable = False
+    training.model.compile(training.recipe.make_optimizer(2))
+    training.model.optimizer.build(training.model.trainable_variables)
+    training.model.save_weights(training.run.checkpoint)
+    training.model.audio_tower.encoder.trainable = True
+    with pytest.raises(RunError, match="its optimizer was made for other weights"):
+        learn(training)
+
+
 def test_an_epoch_is_selected_only_on_a_validation_fold(job, dataset, fit):
     learn(job(Split.of(dataset, 1, 2)))
     [validation] = [c for c in fit["callbacks"] if isinstance(c, trainer.Validation)]

@@ -1,7 +1,6 @@
 """Files of a finished cross-validation, for the tests that read one."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 
@@ -28,7 +27,7 @@ def write_cross_validation(directory, recipe, bundle):
         "std_over_folds": 0.35,
         "per_class_accuracy": {"hiss": 1.0, "low hum": 0.5},
     }
-    recipe = {name: value for name, value in asdict(recipe).items() if name != "seed"}
+    recipe = {name: value for name, value in recipe.to_json().items() if name != "seed"}
     summary = {
         "dataset": "sounds",
         "recipe": recipe,

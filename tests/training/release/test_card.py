@@ -16,5 +16,10 @@ def test_packaged_card_is_written_from_its_figures():
 
     card = write_card(name, json.loads(files.figures.read_text()), read_credits(path, sources))
 
+    independent = json.loads(files.figures.read_text())
+    independent["bundle"]["exclusive"] = False
+    text = write_card(name, independent, read_credits(path, sources))
+    assert "an unknown sound is none unless" in text
+    assert "no class for other sounds" not in text
     # A plain comparison: pytest's difference of two long texts is slow.
     assert (card == files.card.read_text(encoding="utf-8")) is True

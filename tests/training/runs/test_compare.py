@@ -60,3 +60,13 @@ def test_a_run_without_a_held_out_fold_has_no_accuracy(finished, capsys):
     assert report.main(["compare", str(run.directory)]) == 0
     row = capsys.readouterr().out.splitlines()[-1]
     assert row == f"| {run.directory} | sounds | none | 0 | last | micro | - | 2 | 7 |"
+
+
+def test_an_average_precision_is_marked(finished, capsys):
+    run = Run(finished[0])
+    figures = json.loads(run.metrics.read_text())
+    figures["mean_average_precision"] = figures.pop("accuracy")
+    write_json(run.metrics, figures)
+    capsys.readouterr()
+    assert report.main(["compare", str(run.directory)]) == 0
+    assert "| 100.0 mAP |" in capsys.readouterr().out

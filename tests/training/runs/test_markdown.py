@@ -1,7 +1,8 @@
 import numpy as np
 
 from training.runs.evaluation import Evaluation
-from training.runs.markdown import evaluation_section, provenance_section, table
+from training.runs.markdown import evaluation_section, mistakes_table, provenance_section, table
+from training.runs.tagging import Tagging
 
 CONFIG = {
     "command": ["python", "-m", "training.fit", "--prompt", "a {label}"],
@@ -46,3 +47,15 @@ def test_provenance_quotes_the_command_for_a_shell():
     lines = provenance_section(CONFIG)
     assert "python -m training.fit --prompt 'a {label}'" in lines
     assert "Python 3.12.1, keras 3.9, numpy 2.2; revision unknown." in lines
+
+
+def test_independent_labels_have_average_precision_and_f1_in_place_of_confusions(tmp_path):
+    truth, scores = np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.8], [0.2, 0.1]], np.float32)
+    tagging = Tagging(("dog", "rain"), ("x", "y"), truth, scores)
+    lines = evaluation_section(tagging, tmp_path)
+    assert "| dog | 1 | 100.0% | 100.0% | 100.0% | 100.0% |" in lines
+    assert "| rain | 2 | 100.0% | 66.7% | 100.0% | 50.0% |" in lines
+    assert "| mean |  | 100.0% | 83.3% | 100.0% | 75.0% |" in lines
+    assert "Hardest pairs" not in "".join(lines)
+    assert {path.name for path in tmp_path.iterdir()} == {"per_class_f1.png", "reliability.png"}
+    assert mistakes_table(tagging)[2:] == ["| y | rain | - |"]

@@ -8,6 +8,7 @@ import soundfile
 
 from semanticac_keras import ExportError, SemanticAC
 from training.datasets import AudioDataset, Clip
+from training.datasets.cache import Embeddings
 from training.datasets.split import Split
 from training.runs import outcome
 from training.runs.run import Run
@@ -17,7 +18,6 @@ HISTORY = [
     {"epoch": 2.0, "val_accuracy": 0.75, "seconds": 2.0},
     {"epoch": 3.0, "val_accuracy": 0.25, "seconds": 2.0},
 ]
-TRUTH = np.arange(13) % 2
 
 
 class Model:
@@ -70,7 +70,9 @@ def test_speed_is_that_of_the_median_epoch():
 
 
 def test_without_a_validation_fold_the_last_epoch_counts(dataset, run):
-    evaluation, figures = outcome.test(Model(), dataset, Split.of(dataset, 1), [None] * 2, run)
+    evaluation, figures = outcome.test(
+        Model(), dataset, Split.of(dataset, 1), [None] * 2, run, None
+    )
     assert figures == {"accuracy": 0.5, "accuracy_last_epoch": 0.5}
     assert evaluation.names == ("1-0", "1-1")
     assert evaluation.truth.tolist() == [0, 1]
@@ -78,7 +80,9 @@ def test_without_a_validation_fold_the_last_epoch_counts(dataset, run):
 
 def test_a_validation_fold_selects_the_epoch(dataset, run):
     model = Model()
-    evaluation, figures = outcome.test(model, dataset, Split.of(dataset, 1, 2), [None] * 2, run)
+    evaluation, figures = outcome.test(
+        model, dataset, Split.of(dataset, 1, 2), [None] * 2, run, None
+    )
     assert figures == {
         "accuracy": 1.0,
         "accuracy_last_epoch": 0.5,
@@ -89,9 +93,32 @@ def test_a_validation_fold_selects_the_epoch(dataset, run):
     assert model.selected
 
 
+def test_a_tagger_does_not_hear_the_clips_again(dataset, run):
+    class OnEmbeddings:
+        def predict(self, windows, verbose):
+            return windows[:, 0]
+
+    embeddings = Embeddings(
+        np.array([[[0.9, 0.1]], [[0.1, 0.9]], [[0.5, 0.5]]], np.float32), np.array([0, 1, 1])
+    )
+    split = Split.of(dataset, 1)
+    evaluation, _ = outcome.test(OnEmbeddings(), dataset, split, [None] * 2, run, embeddings)
+    np.testing.assert_allclose(evaluation.probabilities, [[0.9, 0.1], [0.3, 0.7]], atol=1e-6)
+
+
+def test_several_labels_a_clip_are_measured_by_average_precision(dataset, run):
+    clips = [replace(clip, label=(0,) if clip.label else ()) for clip in dataset.clips]
+    dogs = replace(dataset, labels=("dog",), clips=tuple(clips))
+    model = SimpleNamespace(predict=lambda *_, **__: np.array([[0.6], [0.2]], np.float32))
+    run.write_history([{"epoch": 1.0, "val_mean_average_precision": 0.5, "seconds": 1.0}])
+    evaluation, figures = outcome.test(model, dogs, Split.of(dogs, 1), [None] * 2, run, None)
+    assert figures == {"mean_average_precision": 0.5, "mean_average_precision_last_epoch": 0.5}
+    assert evaluation.truth.tolist() == [[0], [1]]
+
+
 def test_an_interrupt_in_the_first_epoch_selects_nothing(dataset, run):
     run.write_history([])
-    _, figures = outcome.test(Model(), dataset, Split.of(dataset, 1, 2), [None] * 2, run)
+    _, figures = outcome.test(Model(), dataset, Split.of(dataset, 1, 2), [None] * 2, run, None)
     assert figures == {"accuracy": 0.5, "accuracy_last_epoch": 0.5}
 
 
@@ -104,7 +131,7 @@ def test_an_export_reports_its_parity(dataset, run, clips, monkeypatch):
 
     monkeypatch.setattr(outcome, "export_tflite", export)
     sounds = replace(dataset, name="sounds")
-    figures = outcome.export(None, sounds, clips, TRUTH, run, {"fold": 1}, "float16")
+    figures = outcome.export(None, sounds, range(13), clips, run, {"fold": 1}, "float16")
     assert figures == {"quantization": "float16", "clips": 13, "min_cosine": 1.0}
 
 
@@ -113,7 +140,7 @@ def test_a_failed_export_reports_the_reason(dataset, run, clips, monkeypatch):
         raise ExportError("no converter")
 
     monkeypatch.setattr(outcome, "export_tflite", export)
-    figures = outcome.export(None, dataset, clips, TRUTH, run, {}, "float32")
+    figures = outcome.export(None, dataset, range(13), clips, run, {}, "float32")
     assert figures == {"error": "no converter"}
     assert not (run.directory / "example.wav").exists()
 
@@ -125,7 +152,7 @@ def test_the_demo_gets_an_example_recording(trained, dataset, run, clips, monkey
         return SimpleNamespace(parity={})
 
     monkeypatch.setattr(outcome, "export_tflite", export)
-    outcome.export(None, dataset, clips, TRUTH, run, {}, "float32")
+    outcome.export(None, dataset, np.arange(13) % 6, clips, run, {}, "float32")
     recording, rate_hz = soundfile.read(run.directory / "example.wav")
     assert rate_hz == 8000
     # Six clips, spread over the test.

@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from training import crossval
 from training.datasets import load_dataset
 from training.runs.evaluation import Evaluation
 from training.runs.jobs import FitProcess
 from training.runs.results import Results, Spread, percent
 from training.runs.run import Run, RunError, write_json
+from training.runs.tagging import Tagging
 
 
 def evaluation(*correct):
@@ -64,3 +66,20 @@ def test_refuses_predictions_of_other_clips(folder, tmp_path):
     Evaluation(dataset.labels, ("x", "y"), truth, probabilities).save(run.predictions)
     with pytest.raises(RunError, match="tested on different clips than sounds now contains"):
         Results.read({(1, 0): FitProcess(run, ())}, dataset)
+
+
+def test_independent_labels_are_compared_by_average_precision():
+    truth, scores = np.array([[1, 0], [0, 1]]), np.eye(2, dtype=np.float32)
+    evaluations = {
+        (fold, 0): Tagging(("dog", "rain"), ("x", "y"), truth, of_fold)
+        for fold, of_fold in ((1, scores), (2, 1 - scores))
+    }
+    figures = {key: {"mean_average_precision_last_epoch": 0.5} for key in evaluations}
+    found = Results((1, 2), (0,), evaluations, figures)
+    assert (found.measure, found.qualities.tolist()) == ("mean average precision", [[1.0, 0.5]])
+    assert found.mean(f"{found.key}_last_epoch") == 0.5
+    pooled = found.pooled()
+    assert isinstance(pooled, Tagging)
+    assert pooled.per_class() == {"dog": 0.5, "rain": 0.5}
+    lines = crossval._accuracy_section("last", found)
+    assert "| mean average precision in % | fold 1 | fold 2 | mean |" in lines

@@ -1,0 +1,143 @@
+"""The text side of labels by class names: how near a text is to each class of a tagger."""
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from semanticac_keras.losses import l2_normalize
+
+TEMPERATURE = 0.07
+_NAMES_AT_ONCE = 256
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class ClassProfile(keras.Model):
+    """Text encoder that compares a text with the names of a tagger's K classes.
+
+    The profile q has a share for each class: the softmax of the cosines between the text and the
+    names, divided by the temperature. Before, the mean of the names is subtracted from text and
+    names, since whatever all names share says nothing. The output is [q, sqrt(1 - |q|²)], a unit
+    vector: its cosine with [a, 0], as a `ClassOdds` gives, is q · a / |a|.
+
+    Args:
+        encoder: text encoder, which is frozen.
+        class_names: names of the classes, in the order of the tagger's scores.
+        temperature: the lower, the fewer classes have a share.
+
+    Call arguments:
+        token_ids: int32 (B, L), as for the encoder.
+        normalize: unused; the vectors are unit vectors.
+
+    Returns:
+        float32 (B, K + 1).
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        class_names: Sequence[str],
+        temperature: float = TEMPERATURE,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.encoder = encoder
+        self.class_names = tuple(class_names)
+        self.temperature = temperature
+        self.output_dim = len(self.class_names) + 1
+        self.center = self._vectors((encoder.output_dim,), "center")
+        self.name_vectors = self._vectors((len(self.class_names), encoder.output_dim), "names")
+        self.trainable = False
+        self.built = True
+
+    @classmethod
+    def from_names(
+        cls,
+        encoder: keras.Model,
+        tokenizer: Callable[[Sequence[str]], npt.NDArray[np.int32]],
+        class_names: Sequence[str],
+        **kwargs,
+    ) -> Self:
+        """Create a profile, and encode the names of the classes.
+
+        Args:
+            encoder: text encoder.
+            tokenizer: the encoder's.
+            class_names: names of the classes, in the order of the tagger's scores.
+            **kwargs: constructor arguments.
+
+        Raises:
+            ValueError: if the tokenizer refuses a name.
+        """
+        profile = cls(encoder, class_names, **kwargs)
+        names = profile.class_names
+        vectors = np.concatenate(
+            [
+                ops.convert_to_numpy(profile._encode(tokenizer(names[start:][:_NAMES_AT_ONCE])))
+                for start in range(0, len(names), _NAMES_AT_ONCE)
+            ]
+        )
+        center = vectors.mean(axis=0)
+        profile.center.assign(center)
+        profile.name_vectors.assign(l2_normalize(ops.convert_to_tensor(vectors - center)))
+        return profile
+
+    def _vectors(self, shape: tuple[int, ...], name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=shape,
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name=name,
+        )
+
+    def _encode(self, token_ids):
+        """Encode texts without regard to the classes: float32 unit vectors (B, D)."""
+        vectors = self.encoder(ops.convert_to_tensor(token_ids), normalize=True)
+        return ops.cast(vectors, "float32")
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, token_ids, normalize=False):
+        vectors = l2_normalize(self._encode(token_ids) - self.center)
+        cosines = ops.matmul(vectors, ops.transpose(self.name_vectors))
+        shares = ops.softmax(cosines / self.temperature, axis=-1)
+        rest = 1.0 - ops.sum(ops.square(shares), axis=-1, keepdims=True)
+        return ops.concatenate([shares, ops.sqrt(ops.maximum(rest, 0.0))], axis=-1)
+
+    def nearest(self, embeddings: npt.ArrayLike, count: int = 3) -> list[list[tuple[str, float]]]:
+        """Name the classes with the largest shares of profiles.
+
+        Args:
+            embeddings: float (n, K + 1), as a call returns.
+            count: number of classes.
+
+        Returns:
+            For each profile, up to `count` names with their shares, the largest first.
+        """
+        shares = ops.convert_to_numpy(embeddings)[:, :-1]
+        return [
+            [(self.class_names[k], float(row[k])) for k in np.argsort(-row)[:count]]
+            for row in shares / shares.sum(axis=1, keepdims=True)
+        ]
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.output_dim)
+
+    def get_config(self):
+        return {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "class_names": list(self.class_names),
+            "temperature": self.temperature,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        encoder = keras.saving.deserialize_keras_object(config["encoder"])
+        return cls(**{**config, "encoder": encoder})
