@@ -83,7 +83,7 @@ def test_an_epoch_of_the_heads_can_be_selected(recipe, folder, tmp_path):
     dataset = load_dataset("folder", folder, progress=False)
     split = Split.of(dataset, 1, 2)
     clips = dataset.load(split.test, model.front_end.sample_rate_hz)
-    _, figures = outcome.test(model, dataset, split, clips, run)
+    _, figures = outcome.test(model, dataset, split, clips, run, None)
     assert figures["validation"]["epoch"] == 1
     for values, expected in zip(model.audio_tower.encoder.get_weights(), before, strict=True):
         np.testing.assert_array_equal(values, expected)
