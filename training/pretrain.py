@@ -1,7 +1,6 @@
 """Pretrain on a corpus: `python -m training.pretrain --corpus DIR --teacher yamnet.tflite`."""
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.config.options import CommandParser
-from semanticac_keras import CheckpointError, presets
-from semanticac_keras.tagger import Tagger, TaggerError
+from edge.config.options import CommandParser, flag
+from semanticac_keras import CheckpointError, presets, read_class_names
+from semanticac_keras.checkpoints.registry import resolve
+from semanticac_keras.download import DownloadError
+from semanticac_keras.tagger import Tagger
 from training.corpus.reader import Corpus
 from training.corpus.sources import CorpusError
 from training.learning.interrupts import exiting_on_sigterm
+from training.learning.options import add_tagger_rate
 from training.pretraining.learning import Plan, pretrain
 from training.pretraining.teacher import compute_targets
 from training.pretraining.texts import class_vectors
@@ -22,6 +24,14 @@ from training.runs.lock import locked
 from training.runs.run import Run, RunError
 
 _PROGRAM = "training.pretrain"
+# Fields of the plan that are options, and their help.
+_NUMBERS = {
+    "epochs": "number of epochs, each of which ends with a checkpoint",
+    "steps_per_epoch": "steps of an epoch",
+    "batch_size": "windows in a step",
+    "learning_rate": "highest learning rate",
+    "seed": "seed of the weights and of every draw",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted; the same command with --resume continues", file=sys.stderr)
         return 130
-    except (CheckpointError, CorpusError, RunError, TaggerError, OSError, ValueError) as error:
+    except (CheckpointError, CorpusError, DownloadError, RunError, OSError, ValueError) as error:
         print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
@@ -51,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _pretrain(arguments: argparse.Namespace) -> None:
     corpus = Corpus(arguments.corpus)
-    teacher = Tagger(arguments.teacher, arguments.tagger_rate)
-    names = _class_names(arguments.tagger_labels, teacher.num_scores)
+    teacher = Tagger(resolve(arguments.teacher), arguments.tagger_rate)
+    names = read_class_names(teacher, arguments.tagger_labels)
     plan = Plan(
         preset=arguments.preset,
         epochs=arguments.epochs,
@@ -89,30 +99,58 @@ def _parser() -> argparse.ArgumentParser:
         description="Train an audio tower on unlabelled recordings, by a tagger's scores and "
         "embeddings, in the space of a sentence encoder.",
     )
-    parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="the corpus")
-    parser.add_argument("--teacher", required=True, metavar="FILE", help="a .tflite tagger")
-    parser.add_argument("--tagger-rate", type=int, default=16_000, metavar="HZ")
-    parser.add_argument("--tagger-labels", type=Path, required=True, metavar="CSV")
-    parser.add_argument("--text-weights", default="minilm", metavar="SRC")
-    parser.add_argument("--targets", type=Path, metavar="DIR")
-    parser.add_argument("--preset", choices=sorted(presets.PRESETS), default="small")
-    for name in ("epochs", "steps_per_epoch", "batch_size", "learning_rate", "seed"):
+    parser.add_argument(
+        "--corpus", type=Path, required=True, metavar="DIR", help="see training.corpus"
+    )
+    parser.add_argument(
+        "--teacher",
+        required=True,
+        metavar="SRC",
+        help="path of a .tflite tagger, or yamnet; it hears each recording once",
+    )
+    add_tagger_rate(parser)
+    parser.add_argument(
+        "--tagger-labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the teacher's classes, such as yamnet_class_map.csv; default: the list in "
+        "its file",
+    )
+    parser.add_argument(
+        "--text-weights",
+        default="minilm",
+        metavar="SRC",
+        help="path or name of the sentence encoder of the names; default: minilm",
+    )
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        metavar="DIR",
+        help="directory of what the teacher heard, to share between runs; default: targets/ in the "
+        "run",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(presets.PRESETS),
+        default=Plan().preset,
+        help="size of the student; default: small",
+    )
+    for name, text in _NUMBERS.items():
         default = getattr(Plan(), name)
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=type(default), default=default)
-    parser.add_argument("--out", type=Path, default=Path("runs/pretrained"), metavar="DIR")
-    parser.add_argument("--resume", action="store_true")
+        parser.add_argument(
+            flag(name), type=type(default), default=default, help=f"{text}; default: {default}"
+        )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/pretrained"),
+        metavar="DIR",
+        help="run directory; default: runs/pretrained",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run after its last saved epoch"
+    )
     return parser
-
-
-def _class_names(path: Path, expected: int) -> list[str]:
-    with path.open(newline="", encoding="utf-8") as file:
-        dialect = csv.Sniffer().sniff(file.readline() + file.readline(), delimiters=",\t")
-        file.seek(0)
-        names = [row["display_name"] for row in csv.DictReader(file, dialect=dialect)]
-    if len(names) != expected:
-        raise ValueError(f"{path} has {len(names)} class names; the tagger has {expected} scores.")
-    return names
 
 
 if __name__ == "__main__":
