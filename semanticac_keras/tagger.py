@@ -59,7 +59,7 @@ class Tagger:
         self._interpreters = threading.local()
         try:
             self._read_graph()
-            scores, embedding = self._run(np.zeros(self.window_samples, np.float32))
+            scores, embedding = self.hear_window(np.zeros(self.window_samples, np.float32))
         except (ValueError, RuntimeError) as error:
             raise TaggerError(
                 f"{path} cannot be used as a tagger: {' '.join(str(error).split())}"
@@ -82,7 +82,7 @@ class Tagger:
         """
         waveform = resample(waveform, sample_rate_hz, self.sample_rate_hz)
         windows = fit_to_window(waveform, self.window_samples, self.window_samples // 2)
-        scores, embeddings = zip(*(self._run(window) for window in windows), strict=True)
+        scores, embeddings = zip(*(self.hear_window(window) for window in windows), strict=True)
         return np.stack(scores), np.stack(embeddings)
 
     def contract(self, hop_samples: int, scores: bool = False) -> TaggerContract:
@@ -121,8 +121,18 @@ class Tagger:
         }
         self.content, self._scores, self._embedding = _with_embedding(self.content, wide)
 
-    def _run(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Compute scores (K,) and embedding (D,) of a window with this thread's interpreter."""
+    def hear_window(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Compute scores and embedding of one window. Thread-safe.
+
+        Args:
+            window: float32 (window_samples,) at the tagger's rate.
+
+        Returns:
+            Scores in [0, 1], (K,), and embedding (D,), both float32.
+
+        Raises:
+            TaggerError: if the scores are not probabilities.
+        """
         model = getattr(self._interpreters, "model", None)
         if model is None:
             model = self._interpreters.model = _load(self.content, self._input_shape)

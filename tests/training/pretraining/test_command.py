@@ -1,0 +1,82 @@
+"""The command `training.pretrain`: from its arguments to the files of the run."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from semanticac_keras import presets
+from tests import micro
+from training import pretrain
+from training.pretraining.student import Student
+from training.runs.run import Run
+
+NAMES = "display_name\n{}\n"
+
+
+@pytest.fixture
+def learned(monkeypatch, corpus) -> list:
+    """Replace corpus, sentence encoder and training; the student stays untrained."""
+    calls = []
+
+    def untrained(plan, corpus, targets, vectors, run):
+        calls.append((plan, vectors, run))
+        tower = pretrain_learning.create_tower(plan.preset, vectors.shape[1])
+        return Student(tower, vectors, targets.embedding_dim, targets.grid)
+
+    from training.pretraining import learning as pretrain_learning
+
+    monkeypatch.setitem(presets.PRESETS, micro.NAME, micro.PRESET)
+    monkeypatch.setattr(pretrain, "Corpus", lambda path: corpus)
+    monkeypatch.setattr(type(corpus), "may_ship", True)
+    monkeypatch.setattr(
+        pretrain, "class_vectors", lambda names, encoder: (np.eye(len(names), 8), np.zeros(8))
+    )
+    monkeypatch.setattr(pretrain, "pretrain", untrained)
+    return calls
+
+
+@pytest.fixture
+def arguments(tmp_path, tiny_tagger, teacher) -> list[str]:
+    names = tmp_path / "names.csv"
+    names.write_text(NAMES.format("\n".join(f"class {i}" for i in range(teacher.num_scores))))
+    return [
+        *("--corpus", str(tmp_path), "--teacher", str(tiny_tagger), "--tagger-rate", "32000"),
+        *("--tagger-labels", str(names), "--preset", micro.NAME, "--epochs", "3"),
+        *("--out", str(tmp_path / "run")),
+    ]
+
+
+def test_a_run_has_tower_texts_and_settings(learned, arguments, tmp_path) -> None:
+    assert pretrain.main(arguments) == 0
+    run = Run(tmp_path / "run")
+    (plan, vectors, _), *_ = learned
+    assert plan.epochs == 3
+    texts = np.load(run.directory / "texts.npz")
+    np.testing.assert_array_equal(texts["vectors"], vectors)
+    assert texts["names"][1] == "class 1"
+    tower = keras.saving.load_model(run.directory / "tower.keras")
+    assert tower.embedding_dim == 8
+    config = json.loads(run.config.read_text())
+    assert config["teacher"]["name"] == "tiny_tagger.tflite"
+    assert list((run.directory / "targets").glob("*-scores.npy"))
+
+
+def test_a_run_is_continued_with_the_same_settings_only(learned, arguments, capsys) -> None:
+    assert pretrain.main(arguments) == 0
+    assert pretrain.main(arguments) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert pretrain.main([*arguments, "--resume"]) == 0
+    assert pretrain.main([*arguments, "--resume", "--seed", "1"]) == 1
+    assert "seed" in capsys.readouterr().err
+
+
+def test_wrong_names_and_teachers_are_one_line(learned, arguments, tmp_path, capsys) -> None:
+    (tmp_path / "names.csv").write_text(NAMES.format("class 0"))
+    assert pretrain.main(arguments) == 1
+    arguments[arguments.index("--teacher") + 1] = "nowhere.tflite"
+    assert pretrain.main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("training.pretrain: error: ") for line in lines] == [True, True]
+    assert not (tmp_path / "run").exists()

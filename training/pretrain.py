@@ -1,0 +1,157 @@
+"""Pretrain on a corpus: `python -m training.pretrain --corpus DIR --teacher yamnet.tflite`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from edge.config.options import CommandParser, flag
+from semanticac_keras import CheckpointError, presets, read_class_names
+from semanticac_keras.checkpoints.registry import resolve
+from semanticac_keras.download import DownloadError
+from semanticac_keras.tagger import Tagger
+from training.corpus.reader import Corpus
+from training.corpus.sources import CorpusError
+from training.learning.interrupts import exiting_on_sigterm
+from training.learning.options import add_tagger_rate
+from training.pretraining.learning import Plan, pretrain
+from training.pretraining.teacher import compute_targets
+from training.pretraining.texts import class_vectors
+from training.runs.lock import locked
+from training.runs.run import Run, RunError
+
+_PROGRAM = "training.pretrain"
+# Fields of the plan that are options, and their help.
+_NUMBERS = {
+    "epochs": "number of epochs, each of which ends with a checkpoint",
+    "steps_per_epoch": "steps of an epoch",
+    "batch_size": "windows in a step",
+    "learning_rate": "highest learning rate",
+    "seed": "seed of the weights and of every draw",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; `sys.argv`'s by default.
+
+    Returns:
+        Exit status: 0, 1 after an error at run time, 130 after an interrupt.
+
+    Raises:
+        SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        with exiting_on_sigterm():
+            _pretrain(arguments)
+    except KeyboardInterrupt:
+        print(f"{_PROGRAM}: interrupted; the same command with --resume continues", file=sys.stderr)
+        return 130
+    except (CheckpointError, CorpusError, DownloadError, RunError, OSError, ValueError) as error:
+        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    corpus = Corpus(arguments.corpus)
+    teacher = Tagger(resolve(arguments.teacher), arguments.tagger_rate)
+    names = read_class_names(teacher, arguments.tagger_labels)
+    plan = Plan(
+        preset=arguments.preset,
+        epochs=arguments.epochs,
+        steps_per_epoch=arguments.steps_per_epoch,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        seed=arguments.seed,
+    )
+    run = Run(arguments.out)
+    settings = {
+        "plan": asdict(plan),
+        "corpus": {"hours": corpus.hours, "may_ship": corpus.may_ship},
+        "teacher": {"name": teacher.path.name, "sha256": teacher.sha256},
+        "text_encoder": arguments.text_weights,
+    }
+    with locked(run.directory):
+        if arguments.resume:
+            run.check_resumable(settings)
+        else:
+            run.start(settings, _PROGRAM)
+        front_end = presets.get(plan.preset).front_end
+        targets = compute_targets(
+            arguments.targets or run.directory / "targets", corpus, teacher, front_end, True
+        )
+        vectors, centre = class_vectors(names, arguments.text_weights)
+        np.savez(run.directory / "texts.npz", names=names, vectors=vectors, centre=centre)
+        student = pretrain(plan, corpus, targets, vectors, run)
+        student.tower.save(run.directory / "tower.keras")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog=f"python -m {_PROGRAM}",
+        description="Train an audio tower on unlabelled recordings, by a tagger's scores and "
+        "embeddings, in the space of a sentence encoder.",
+    )
+    parser.add_argument(
+        "--corpus", type=Path, required=True, metavar="DIR", help="see training.corpus"
+    )
+    parser.add_argument(
+        "--teacher",
+        required=True,
+        metavar="SRC",
+        help="path of a .tflite tagger, or yamnet; it hears each recording once",
+    )
+    add_tagger_rate(parser)
+    parser.add_argument(
+        "--tagger-labels",
+        type=Path,
+        metavar="FILE",
+        help="names of the teacher's classes, such as yamnet_class_map.csv; default: the list in "
+        "its file",
+    )
+    parser.add_argument(
+        "--text-weights",
+        default="minilm",
+        metavar="SRC",
+        help="path or name of the sentence encoder of the names; default: minilm",
+    )
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        metavar="DIR",
+        help="directory of what the teacher heard, to share between runs; default: targets/ in the "
+        "run",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(presets.PRESETS),
+        default=Plan().preset,
+        help="size of the student; default: small",
+    )
+    for name, text in _NUMBERS.items():
+        default = getattr(Plan(), name)
+        parser.add_argument(
+            flag(name), type=type(default), default=default, help=f"{text}; default: {default}"
+        )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/pretrained"),
+        metavar="DIR",
+        help="run directory; default: runs/pretrained",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the run after its last saved epoch"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""How far a student agrees with its teacher on recordings of sources that it never heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.inference.frontend import FrontEnd
+from edge.types import FloatArray
+from training.pretraining.batches import crop_of
+from training.pretraining.spectra import to_decibels
+from training.pretraining.student import Student
+from training.pretraining.teacher import Targets
+
+_AT_ONCE = 64
+_PRESENT = 0.5
+_FEWEST_POSITIVES = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of a student with its teacher.
+
+    Args:
+        crops: number of crops.
+        top1: share of crops whose highest class is the teacher's.
+        top5: share of crops whose five highest classes contain the teacher's highest.
+        cosine: mean cosine between the two embeddings of a window of the teacher.
+        mean_average_precision: mean over classes of the average precision, where a class is
+            present if the teacher's score is at least 0.5; NaN if no class is in five crops.
+        classes: number of those classes.
+    """
+
+    crops: int
+    top1: float
+    top5: float
+    cosine: float
+    mean_average_precision: float
+    classes: int
+
+
+def held_out_crops(
+    targets: Targets, recordings: Sequence[int], front_end: FrontEnd, most: int, seed: int = 0
+) -> list[tuple[int, int]]:
+    """Choose crops that do not overlap, at most so many, at random but always the same.
+
+    Returns:
+        Recording and first window of each crop.
+    """
+    length = targets.grid.windows_in(front_end.window_seconds)
+    crops = [
+        (int(i), first)
+        for i in recordings
+        for first in range(0, max(1, int(targets.num_windows[i]) - length + 1), length)
+    ]
+    order = np.random.default_rng(seed).permutation(len(crops))[:most]
+    return [crops[k] for k in sorted(order)]
+
+
+def agreement(
+    student: Student, targets: Targets, crops: Sequence[tuple[int, int]], front_end: FrontEnd
+) -> Agreement:
+    """Compare a student with its teacher.
+
+    Args:
+        student: the student.
+        targets: log-mels and the teacher's targets.
+        crops: recording and first window of each crop.
+        front_end: front end of the student.
+    """
+    mine, theirs, cosines = [], [], []
+    for start in range(0, len(crops), _AT_ONCE):
+        some = crops[start : start + _AT_ONCE]
+        cut = [crop_of(targets[i], first, front_end, targets.grid) for i, first in some]
+        log_mels = np.stack([to_decibels(crop.power, front_end) for crop in cut])
+        logits, _, embeddings = (np.asarray(part) for part in student.predict_on_batch(log_mels))
+        heard = np.stack([crop.heard for crop in cut]) > 0
+        true = np.stack([crop.embeddings for crop in cut])
+        mine.append(logits)
+        theirs.append(np.stack([crop.scores.max(axis=0) for crop in cut]))
+        cosines.append(_cosine(embeddings, true)[heard])
+    logits, scores = np.concatenate(mine), np.concatenate(theirs)
+    best = scores.argmax(axis=1)
+    ranked = np.argsort(-logits, axis=1)[:, :5]
+    precisions = [
+        average_precision(logits[:, k], scores[:, k] >= _PRESENT)
+        for k in range(scores.shape[1])
+        if (scores[:, k] >= _PRESENT).sum() >= _FEWEST_POSITIVES
+    ]
+    return Agreement(
+        crops=len(crops),
+        top1=float((ranked[:, 0] == best).mean()),
+        top5=float((ranked == best[:, None]).any(axis=1).mean()),
+        cosine=float(np.concatenate(cosines).mean()),
+        mean_average_precision=float(np.mean(precisions)) if precisions else float("nan"),
+        classes=len(precisions),
+    )
+
+
+def average_precision(scores: FloatArray, present: npt.NDArray[np.bool_]) -> float:
+    """Return the mean of the precision at the rank of each example in which a class is present."""
+    hits = present[np.argsort(-scores, kind="stable")]
+    ranks = np.flatnonzero(hits) + 1
+    return float((np.arange(1, len(ranks) + 1) / ranks).mean())
+
+
+def _cosine(a: FloatArray, b: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.sum(a * b, axis=-1) / np.maximum(norms, 1e-9)
