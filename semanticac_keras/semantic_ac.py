@@ -272,12 +272,11 @@ class SemanticAC(keras.Model):
         tokenizer: SubwordTokenizer | None = None,
         label_texts: LabelTexts | None = None,
     ) -> Self:
-        """Create a compiled model from a published CLAP, which classifies without training.
+        """Create a model from a published CLAP, which classifies without training.
 
         It has CLAP's front end (48 kHz, windows of 10 s), both towers with their MLPs, and the
         logit scale of audio clips. The text encoder is frozen: `fit` trains the audio tower and the
-        logit scale. The optimiser is AdamW (learning rate 1e-5, weight decay 0.05), the metric
-        accuracy. Call `compile` again to change them.
+        logit scale, after a call of `compile`, for instance with AdamW and a learning rate of 1e-5.
 
         Args:
             source: `"clap-htsat-unfused"`, which is downloaded once; a directory as published at
@@ -311,7 +310,6 @@ class SemanticAC(keras.Model):
             name="clap",
         )
         model.logit_scale.assign(clap.log_scale)
-        model.compile(keras.optimizers.AdamW(1e-5, weight_decay=0.05), metrics=["accuracy"])
         return model
 
     @classmethod
