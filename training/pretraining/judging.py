@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray
@@ -12,6 +11,7 @@ from training.pretraining.batches import crop_of
 from training.pretraining.spectra import to_decibels
 from training.pretraining.student import Student
 from training.pretraining.teacher import Targets
+from training.runs.tagging import average_precision
 
 _AT_ONCE = 64
 _PRESENT = 0.5
@@ -84,7 +84,7 @@ def agreement(
     best = scores.argmax(axis=1)
     ranked = np.argsort(-logits, axis=1)[:, :5]
     precisions = [
-        average_precision(logits[:, k], scores[:, k] >= _PRESENT)
+        average_precision(scores[:, k] >= _PRESENT, logits[:, k])
         for k in range(scores.shape[1])
         if (scores[:, k] >= _PRESENT).sum() >= _FEWEST_POSITIVES
     ]
@@ -96,13 +96,6 @@ def agreement(
         mean_average_precision=float(np.mean(precisions)) if precisions else float("nan"),
         classes=len(precisions),
     )
-
-
-def average_precision(scores: FloatArray, present: npt.NDArray[np.bool_]) -> float:
-    """Return the mean of the precision at the rank of each example in which a class is present."""
-    hits = present[np.argsort(-scores, kind="stable")]
-    ranks = np.flatnonzero(hits) + 1
-    return float((np.arange(1, len(ranks) + 1) / ranks).mean())
 
 
 def _cosine(a: FloatArray, b: FloatArray) -> FloatArray:
