@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from edge.types import FloatArray, IntArray
 from training.learning.augment import Augmentation, augment, mix
 
 Batch = tuple[FloatArray, FloatArray]
+T = TypeVar("T")
 _THREADS = 2
 _AHEAD = 4
 # Log-mels that are kept from epoch to epoch: 256 MB.
@@ -63,16 +65,26 @@ class Batches(ABC):
 
     def generate(self, first_epoch: int = 0) -> Iterator[Batch]:
         """Yield batches in order from the start of an epoch, preparing a few ahead."""
-        with ThreadPoolExecutor(_THREADS) as pool:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for number in count(first_epoch * self.steps_per_epoch):
-                    ahead.append(pool.submit(self.batch, number))
-                    if len(ahead) > _AHEAD:
-                        yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        return prepared(self.batch, first_epoch * self.steps_per_epoch)
+
+
+def prepared(batch: Callable[[int], T], first: int) -> Iterator[T]:
+    """Yield batches in order, endlessly, while threads prepare a few ahead.
+
+    Args:
+        batch: returns a batch by its number; called in threads.
+        first: number of the first batch.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead: deque[Future[T]] = deque()
+        try:
+            for number in count(first):
+                ahead.append(pool.submit(batch, number))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
 
 
 class EmbeddingBatches(Batches):

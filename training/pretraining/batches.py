@@ -1,21 +1,16 @@
 """Batches of crops with a teacher's targets, prepared by threads."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray, IntArray
+from training.learning.batches import prepared
 from training.pretraining.spectra import Surroundings, surround, to_decibels, to_power
 from training.pretraining.teacher import Grid, Heard, Targets
-
-_THREADS = 2
-_AHEAD = 4
 
 
 class Batch(NamedTuple):
@@ -115,16 +110,7 @@ class CropBatches:
 
     def generate(self, first: int = 0) -> Iterator[Batch]:
         """Yield batches in order from a number, preparing a few ahead."""
-        with ThreadPoolExecutor(_THREADS) as pool:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for number in count(first):
-                    ahead.append(pool.submit(self.batch, number))
-                    if len(ahead) > _AHEAD:
-                        yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        return prepared(self.batch, first)
 
     def _drawn(self, window: int, rng: np.random.Generator) -> "_Crop":
         """Return a random crop that holds a window of the teacher."""
