@@ -54,7 +54,7 @@ def test_training_generalises_and_reloads(nano, clips, targets, tmp_path):
     model = build(nano, targets=targets)
     # Keras would create "accuracy" while it traces the step, and then trace it again.
     metrics = [keras.metrics.SparseCategoricalAccuracy("accuracy")]
-    compile_model(model, keras.optimizers.Lion(0.003), run_eagerly=False, metrics=metrics)
+    compile_model(model, keras.optimizers.Lion(0.002), run_eagerly=False, metrics=metrics)
     history = model.fit(*clips, batch_size=12, epochs=20, verbose=0).history
     # A batch of 12 has four clips of each label, so the batch forms cannot fall far below log 4.
     floor = np.log(4) if targets in BATCH_TARGETS else 0.0
