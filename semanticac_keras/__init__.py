@@ -3,6 +3,7 @@
 from edge.inference.frontend import FrontEnd
 from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.bert_encoder import BertEncoder
+from semanticac_keras.centered_text import CenteredText
 from semanticac_keras.checkpoints import (
     CheckpointError,
     load_audio_checkpoint,
@@ -27,6 +28,7 @@ from semanticac_keras.heads import (
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import contrastive_loss
+from semanticac_keras.pretrained import Pretrained, load_pretrained
 from semanticac_keras.semantic_ac import SemanticAC
 from semanticac_keras.sound_files import load_audio
 from semanticac_keras.spec_augment import SpecAugment
@@ -34,6 +36,7 @@ from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.tagger import Tagger, TaggerError
 from semanticac_keras.tagger_tower import EmbeddingMap, TaggerTower
 from semanticac_keras.text_encoder import TextEncoder
+from semanticac_keras.text_table import TextRows, TextTable
 from semanticac_keras.tokenizer import ByteTokenizer
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "BertEncoder",
     "ByteTokenizer",
     "CLIPTokenizer",
+    "CenteredText",
     "CheckpointError",
     "ClassIndex",
     "ClassOdds",
@@ -56,6 +60,7 @@ __all__ = [
     "LogMel",
     "MeanPooling",
     "PooledMLP",
+    "Pretrained",
     "SemanticAC",
     "SeqLSTM",
     "SeqTransformer",
@@ -65,10 +70,13 @@ __all__ = [
     "TaggerError",
     "TaggerTower",
     "TextEncoder",
+    "TextRows",
+    "TextTable",
     "contrastive_loss",
     "export_tflite",
     "load_audio",
     "load_audio_checkpoint",
+    "load_pretrained",
     "load_sentence_encoder",
     "load_text_checkpoint",
     "read_class_names",

@@ -11,6 +11,9 @@ from keras import ops
 
 from edge.inference.frontend import FrontEnd
 from edge.types import FloatArray, IntArray
+from semanticac_keras import presets
+from semanticac_keras.heads import Head, head_from_preset
+from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.log_mel import LogMel
 from semanticac_keras.losses import l2_normalize
 from semanticac_keras.sound_files import MAX_AMPLITUDE, peak_of
@@ -145,6 +148,25 @@ class AudioTower(Tower):
                 f"makes them. Received: {(encoder.num_frames, encoder.num_mels)}"
             )
         self.log_mel = LogMel(self.front_end, name="log_mel")
+
+    @classmethod
+    def from_preset(
+        cls, preset: str, head: Head = "cscm", output_dim: int | None = None, **overrides
+    ) -> Self:
+        """Create a tower at a preset's size, with random weights.
+
+        Args:
+            preset: one of `semanticac_keras.presets.PRESETS`.
+            head: one of `semanticac_keras.HEADS`.
+            output_dim: size C of the shared embedding space; the preset's if not given.
+            **overrides: arguments of `HTSATEncoder` that replace the preset's.
+
+        Raises:
+            ValueError: if the preset or the head is unknown.
+        """
+        encoder = HTSATEncoder.from_preset(preset, name="audio_encoder", **overrides)
+        similarity = head_from_preset(head, preset, output_dim=output_dim)
+        return cls(presets.get(preset).front_end, encoder, similarity, name="audio")
 
     def token_map(self, inputs, training=False):
         """Encode call inputs to a token map (B, rows, columns, d)."""

@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from semanticac_keras.centered_text import CenteredText, unit_vectors
 from semanticac_keras.losses import l2_normalize
 
 TEMPERATURE = 0.07
-_NAMES_AT_ONCE = 256
 
 
 @keras.saving.register_keras_serializable("semanticac_keras")
-class ClassProfile(keras.Model):
+class ClassProfile(CenteredText):
     """Text encoder that compares a text with the names of a tagger's K classes.
 
     The profile q has a share for each class: the softmax of the cosines between the text and the
     names, divided by the temperature. Before, the mean of the names is subtracted from text and
-    names, since whatever all names share says nothing. The output is [q, sqrt(1 - |q|²)], a unit
+    names, see `CenteredText`. The output is [q, sqrt(1 - |q|²)], a unit
     vector: its cosine with [a, 0], as a `ClassOdds` gives, is q · a / |a|.
 
     Args:
@@ -43,15 +43,11 @@ class ClassProfile(keras.Model):
         temperature: float = TEMPERATURE,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)
-        self.encoder = encoder
+        super().__init__(encoder, **kwargs)
         self.class_names = tuple(class_names)
         self.temperature = temperature
         self.output_dim = len(self.class_names) + 1
-        self.center = self._vectors((encoder.output_dim,), "center")
-        self.name_vectors = self._vectors((len(self.class_names), encoder.output_dim), "names")
-        self.trainable = False
-        self.built = True
+        self.name_vectors = self._constant((len(self.class_names), encoder.output_dim), "names")
 
     @classmethod
     def from_names(
@@ -73,39 +69,14 @@ class ClassProfile(keras.Model):
             ValueError: if the tokenizer refuses a name.
         """
         profile = cls(encoder, class_names, **kwargs)
-        names = profile.class_names
-        vectors = np.concatenate(
-            [
-                ops.convert_to_numpy(profile._encode(tokenizer(names[start:][:_NAMES_AT_ONCE])))
-                for start in range(0, len(names), _NAMES_AT_ONCE)
-            ]
-        )
+        vectors = unit_vectors(encoder, tokenizer, profile.class_names)
         center = vectors.mean(axis=0)
         profile.center.assign(center)
         profile.name_vectors.assign(l2_normalize(ops.convert_to_tensor(vectors - center)))
         return profile
 
-    def _vectors(self, shape: tuple[int, ...], name: str) -> keras.Variable:
-        return self.add_weight(
-            shape=shape,
-            initializer="zeros",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name=name,
-        )
-
-    def _encode(self, token_ids):
-        """Encode texts without regard to the classes: float32 unit vectors (B, D)."""
-        vectors = self.encoder(ops.convert_to_tensor(token_ids), normalize=True)
-        return ops.cast(vectors, "float32")
-
-    def build(self, input_shape):
-        self.built = True
-
     def call(self, token_ids, normalize=False):
-        vectors = l2_normalize(self._encode(token_ids) - self.center)
-        cosines = ops.matmul(vectors, ops.transpose(self.name_vectors))
+        cosines = ops.matmul(super().call(token_ids), ops.transpose(self.name_vectors))
         shares = ops.softmax(cosines / self.temperature, axis=-1)
         rest = 1.0 - ops.sum(ops.square(shares), axis=-1, keepdims=True)
         return ops.concatenate([shares, ops.sqrt(ops.maximum(rest, 0.0))], axis=-1)
@@ -126,18 +97,9 @@ class ClassProfile(keras.Model):
             for row in shares / shares.sum(axis=1, keepdims=True)
         ]
 
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.output_dim)
-
     def get_config(self):
         return {
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            **super().get_config(),
             "class_names": list(self.class_names),
             "temperature": self.temperature,
-            "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        encoder = keras.saving.deserialize_keras_object(config["encoder"])
-        return cls(**{**config, "encoder": encoder})

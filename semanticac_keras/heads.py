@@ -238,13 +238,16 @@ HEADS: dict[Head, type[keras.layers.Layer]] = {
 }
 
 
-def head_from_preset(head: Head, preset: str, hidden_dim: int | None = None) -> keras.layers.Layer:
+def head_from_preset(
+    head: Head, preset: str, hidden_dim: int | None = None, output_dim: int | None = None
+) -> keras.layers.Layer:
     """Create a head at a preset's size, with random weights.
 
     Args:
         head: a name in `HEADS`.
         preset: one of `semanticac_keras.presets.PRESETS`.
         hidden_dim: `hidden_dim` of a `CSCM`; the preset's if not given.
+        output_dim: size C of the shared embedding space; the preset's if not given.
 
     Raises:
         ValueError: if the head or the preset is unknown.
@@ -252,7 +255,7 @@ def head_from_preset(head: Head, preset: str, hidden_dim: int | None = None) -> 
     if head not in HEADS:
         raise ValueError(f"`head` must be one of {sorted(HEADS)}. Received: {head!r}")
     sizes = presets.get(preset).cscm
-    arguments = {"output_dim": sizes["output_dim"]}
+    arguments = {"output_dim": output_dim or sizes["output_dim"]}
     if head == "cscm":
-        arguments = sizes | ({} if hidden_dim is None else {"hidden_dim": hidden_dim})
+        arguments = sizes | arguments | ({} if hidden_dim is None else {"hidden_dim": hidden_dim})
     return HEADS[head](**arguments, name=head)

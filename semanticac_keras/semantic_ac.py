@@ -17,14 +17,14 @@ from edge.types import FloatArray
 from semanticac_keras import presets, prompts
 from semanticac_keras.audio_tower import AudioTower, Tower, mean_by_owner
 from semanticac_keras.bert_encoder import BertEncoder
+from semanticac_keras.centered_text import CenteredText
 from semanticac_keras.checkpoints.clap import load_clap
 from semanticac_keras.checkpoints.sentence import load_sentence_encoder
 from semanticac_keras.class_odds import ClassOdds, measure_background
 from semanticac_keras.class_profile import ClassProfile
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
-from semanticac_keras.heads import Head, head_from_preset
-from semanticac_keras.htsat import HTSATEncoder
+from semanticac_keras.heads import Head
 from semanticac_keras.inputs import (
     Examples,
     as_windows,
@@ -34,17 +34,19 @@ from semanticac_keras.inputs import (
     loaded,
 )
 from semanticac_keras.losses import TARGETS, Targets, contrastive_loss, l2_normalize
+from semanticac_keras.pretrained import Pretrained, load_pretrained
 from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.scores import sigmoid, softmax
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.tagger import Tagger
 from semanticac_keras.tagger_tower import TaggerTower
 from semanticac_keras.text_encoder import TextEncoder
+from semanticac_keras.text_table import TextRows, TextTable
 from semanticac_keras.tokenizer import ByteTokenizer
 
 Texts = Literal["labels", "random", "none"]
-Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex
-TextTower = TextEncoder | BertEncoder | ClassVectors | ClassProfile
+Tokenizer = ByteTokenizer | CLIPTokenizer | SubwordTokenizer | ClassIndex | TextRows
+TextTower = TextEncoder | BertEncoder | ClassVectors | CenteredText | TextTable
 
 # As in CLIP: the temperature starts at 0.07 and stays at or above 0.01.
 INITIAL_LOG_SCALE = math.log(1.0 / 0.07)
@@ -183,7 +185,7 @@ class SemanticAC(keras.Model):
         cls,
         preset: str,
         labels: Sequence[str],
-        prompt: str = prompts.DEFAULT_PROMPT,
+        prompt: str | None = None,
         targets: Targets = "diagonal",
         label_smoothing: float = 0.0,
         spec_augment: bool = False,
@@ -194,8 +196,14 @@ class SemanticAC(keras.Model):
         text_encoder: TextTower | None = None,
         audio_tower: Tower | None = None,
         label_texts: LabelTexts | None = None,
+        weights: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Create a compiled model at a preset's size, with random weights.
+        """Create a compiled model at a preset's size, with random weights or a pretrained tower.
+
+        With `weights`, the audio tower is a pretrained one, and a label's text is placed in the
+        space of the sentence encoder that it was trained in: the model classifies without training.
+        The vectors of the texts that it was trained on, the names of AudioSet's classes, come with
+        the weights. For other texts MiniLM is loaded, see `load_sentence_encoder`.
 
         The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy, or none
         with `targets="sigmoid"`. Call `compile` again to change them.
@@ -204,7 +212,8 @@ class SemanticAC(keras.Model):
             preset: one of `semanticac_keras.presets.PRESETS`; any name if both towers and the
                 tokenizer are given.
             labels: class names.
-            prompt: text around a label, with `{label}`.
+            prompt: text around a label, with `{label}`; if not given, "an audio clip of {label}",
+                or the label alone with `weights` and no `text_encoder`.
             targets: form of the loss, see `contrastive_loss`.
             label_smoothing: how far each target moves from 0 or 1 towards 1 / K, or 1 / (K + 1)
                 with `"sigmoid"`, in [0, 1].
@@ -221,8 +230,11 @@ class SemanticAC(keras.Model):
             audio_tower: tower in place of the preset's, such as a `TaggerTower`; `spec_augment`,
                 `conv_stem` and `head` have no effect on it.
             label_texts: texts that replace a label's name in its prompt, see the class.
+            weights: `"pretrained"`, the weights of `small` that come with the package, or the path
+                of a file that `training.pretrain` wrote.
 
         Raises:
+            CheckpointError: if the weights, or MiniLM for them, are not available.
             ValueError: if an option is unknown, or the labels, their texts or the prompt are
                 invalid.
         """
@@ -230,14 +242,22 @@ class SemanticAC(keras.Model):
             raise ValueError(f"`texts` must be one of {get_args(Texts)}. Received: {texts!r}")
         if text_encoder is not None and tokenizer is None:
             raise ValueError("`text_encoder` needs its own `tokenizer`. Received: None")
-        if audio_tower is None:
-            stem = {} if conv_stem else {"stem_channels": ()}
-            encoder = HTSATEncoder.from_preset(
-                preset, spec_augment=spec_augment, name="audio_encoder", **stem
-            )
-            audio_tower = AudioTower(
-                presets.get(preset).front_end, encoder, head_from_preset(head, preset), name="audio"
-            )
+        known: Pretrained | None = None
+        if weights is not None:
+            if audio_tower is not None or head != "cscm" or not conv_stem:
+                raise ValueError("`weights` have their own audio tower, stem and head")
+            pretrained = load_pretrained(weights, spec_augment=spec_augment)
+            if pretrained.preset != preset:
+                raise ValueError(f"`preset` must be {pretrained.preset!r}, as {weights} has")
+            audio_tower = pretrained.audio_tower
+            if texts == "labels" and text_encoder is None:
+                known, prompt = pretrained, prompt or "{label}"
+                by_label = prompts.texts_by_label(labels, label_texts)
+                every = [text for group in by_label.values() for text in group]
+                text_encoder, tokenizer = known.space.text_tower(prompts.fill(prompt, every))
+        elif audio_tower is None:
+            stem: dict[str, Any] = {} if conv_stem else {"stem_channels": ()}
+            audio_tower = AudioTower.from_preset(preset, head, spec_augment=spec_augment, **stem)
         if texts == "none":
             prompt = "{label}"
             labels = prompts.fill(prompt, labels)
@@ -246,19 +266,25 @@ class SemanticAC(keras.Model):
             )
             tokenizer = ClassIndex(labels)
         elif text_encoder is None:
-            text_encoder = TextEncoder.from_preset(preset, name="text_encoder")
+            text_encoder = TextEncoder.from_preset(
+                preset, output_dim=audio_tower.embedding_dim, name="text_encoder"
+            )
         model = cls(
             audio_tower,
             text_encoder=text_encoder,
             tokenizer=tokenizer or presets.tokenizer(preset),
             labels=labels,
-            prompt=prompt,
+            prompt=prompt or prompts.DEFAULT_PROMPT,
             targets=targets,
             label_smoothing=label_smoothing,
             random_texts=texts == "random",
             label_texts=label_texts,
             name=preset,
         )
+        if known is not None:
+            model.logit_scale.assign(known.log_scale)
+            if model.logit_bias is not None:
+                model.logit_bias.assign(known.bias)
         metrics = ["accuracy"] if model.exclusive else []
         model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.05), metrics=metrics)
         return model

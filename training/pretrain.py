@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from edge.config.options import CommandParser, flag
 from semanticac_keras import CheckpointError, presets, read_class_names
 from semanticac_keras.checkpoints.registry import resolve
@@ -17,9 +15,9 @@ from training.corpus.reader import Corpus
 from training.corpus.sources import CorpusError
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.options import add_tagger_rate
-from training.pretraining.learning import Plan, pretrain
+from training.pretraining.learning import Plan, pretrain, weights_of
 from training.pretraining.teacher import compute_targets
-from training.pretraining.texts import class_vectors
+from training.pretraining.texts import text_space
 from training.runs.lock import locked
 from training.runs.run import Run, RunError
 
@@ -87,10 +85,9 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         targets = compute_targets(
             arguments.targets or run.directory / "targets", corpus, teacher, front_end, True
         )
-        vectors, centre = class_vectors(names, arguments.text_weights)
-        np.savez(run.directory / "texts.npz", names=names, vectors=vectors, centre=centre)
-        student = pretrain(plan, corpus, targets, vectors, run)
-        student.tower.save(run.directory / "tower.keras")
+        space = text_space(names, arguments.text_weights)
+        pretrain(plan, corpus, targets, space, run, settings)
+        print(f"pretrained weights: {weights_of(run)}")
 
 
 def _parser() -> argparse.ArgumentParser:

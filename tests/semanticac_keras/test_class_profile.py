@@ -48,7 +48,7 @@ def test_the_nearest_names_have_the_largest_shares(profile):
 
 
 def test_many_names_are_encoded_in_parts(vectors, monkeypatch, profile):
-    monkeypatch.setattr("semanticac_keras.class_profile._NAMES_AT_ONCE", 3)
+    monkeypatch.setattr("semanticac_keras.centered_text._TEXTS_AT_ONCE", 3)
     sizes = []
 
     def tokenizer(names):

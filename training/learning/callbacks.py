@@ -19,13 +19,18 @@ from training.runs.run import Row, Run, RunError, best_epoch
 
 def finalize_weights(model: SemanticAC) -> None:
     """Put a model in its final state: averaged weights assigned and label embeddings baked."""
+    assign_averages(model)
+    model.bake_labels()
+
+
+def assign_averages(model: keras.Model) -> None:
+    """Assign the averaged weights, if the optimizer keeps them."""
     sync_weights(model)
     if model.optimizer.built:
         model.optimizer.finalize_variable_values(model.trainable_variables)
         # On JAX the weights now share the averages' buffers, which `predict` would free.
         for variable in model.trainable_variables:
             variable.assign(keras.ops.copy(variable))
-    model.bake_labels()
 
 
 def save_weights(model: keras.Model, path: Path) -> None:

@@ -1,18 +1,18 @@
 """The pretraining loop, from the first step or from a checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from edge.types import FloatArray
-from semanticac_keras import HTSATEncoder, presets
 from semanticac_keras.audio_tower import AudioTower
-from semanticac_keras.heads import HEADS
+from semanticac_keras.pretrained import SUFFIX, Pretrained, TextSpace, save_pretrained
+from semanticac_keras.semantic_ac import sync_weights
 from training.corpus.reader import Corpus
-from training.learning.callbacks import ProgressBar, SeedByEpoch, save_weights
+from training.learning.callbacks import ProgressBar, SeedByEpoch, assign_averages, save_weights
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import device_kind
 from training.learning.interrupts import stopping_between_steps
@@ -22,7 +22,6 @@ from training.pretraining.judging import Agreement, agreement, held_out_crops
 from training.pretraining.spectra import Surroundings
 from training.pretraining.student import Student
 from training.pretraining.teacher import Targets
-from training.runs.files import writing
 from training.runs.run import Row, Run, RunError
 
 _HELD_OUT_CROPS = 1_000
@@ -76,20 +75,30 @@ class Plan:
         return recipe.make_optimizer(self.steps_per_epoch)
 
 
-def create_tower(preset: str, embedding_dim: int, drop_path: float = 0.0) -> AudioTower:
-    """Create a preset's audio tower for a shared space of another size."""
-    settings = presets.get(preset)
-    encoder = HTSATEncoder(
-        **{**settings.audio_encoder, "drop_path": drop_path}, name="audio_encoder"
-    )
-    head = HEADS["cscm"](**{**settings.cscm, "output_dim": embedding_dim}, name="cscm")
-    return AudioTower(settings.front_end, encoder, head, name="audio_tower")
+def weights_of(run: Run) -> Path:
+    """Return the path of a run's pretrained tower, which is complete after its first epoch."""
+    return run.directory / f"pretrained{SUFFIX}"
 
 
 def pretrain(
-    plan: Plan, corpus: Corpus, targets: Targets, text_vectors: FloatArray, run: Run
-) -> Student:
+    plan: Plan,
+    corpus: Corpus,
+    targets: Targets,
+    space: TextSpace,
+    run: Run,
+    about: dict[str, Any],
+) -> None:
     """Train a student to the last epoch, from the run's checkpoint if there is one.
+
+    Each epoch ends with a checkpoint and the tower's averaged weights.
+
+    Args:
+        plan: settings.
+        corpus: recordings.
+        targets: what the teacher heard in them.
+        space: texts of the teacher's classes.
+        run: directory of the results.
+        about: what to write into the pretrained tower's file.
 
     Raises:
         RunError: if the checkpoint cannot be read, or a file cannot be written.
@@ -97,8 +106,10 @@ def pretrain(
     if device_kind() == "cpu":
         tune_for_cpu()
     keras.utils.set_random_seed(plan.seed)
-    tower = create_tower(plan.preset, text_vectors.shape[1], plan.drop_path)
-    student = Student(tower, text_vectors, targets.embedding_dim, targets.grid, name="student")
+    tower = AudioTower.from_preset(
+        plan.preset, output_dim=space.vectors.shape[1], drop_path=plan.drop_path
+    )
+    student = Student(tower, space.vectors, targets.embedding_dim, targets.grid, name="student")
     front_end = tower.front_end
     student.compile(plan.make_optimizer(), jit_compile=False)
     student.optimizer.build(student.trainable_variables)
@@ -119,6 +130,17 @@ def pretrain(
     def judge() -> Agreement:
         return agreement(student, targets, crops, front_end)
 
+    def save(figures: dict[str, float]) -> None:
+        pretrained = Pretrained(
+            plan.preset,
+            tower,
+            space,
+            float(student.log_scale[0]),
+            float(student.score_bias[0]),
+            {**about, "figures": figures},
+        )
+        save_pretrained(pretrained, weights_of(run))
+
     try:
         with stopping_between_steps() as interrupt:
             student.fit(
@@ -126,14 +148,12 @@ def pretrain(
                 steps_per_epoch=plan.steps_per_epoch,
                 initial_epoch=first,
                 epochs=plan.epochs,
-                callbacks=[SeedByEpoch(), _Judge(run, rows, judge), bar, interrupt],
+                callbacks=[SeedByEpoch(), _Judge(run, rows, judge, save), bar, interrupt],
                 shuffle=False,
                 verbose=0,
             )
     finally:
         bar.close()
-    _finalize(student)
-    return student
 
 
 def _examples(batches: CropBatches, first: int) -> Iterator[tuple[Any, Any]]:
@@ -144,35 +164,35 @@ def _examples(batches: CropBatches, first: int) -> Iterator[tuple[Any, Any]]:
 class _Judge(keras.callbacks.Callback):
     """Judge the averaged weights after each epoch, then write the history and a checkpoint."""
 
-    def __init__(self, run: Run, rows: list[Row], judge: Any) -> None:
+    def __init__(
+        self,
+        run: Run,
+        rows: list[Row],
+        judge: Callable[[], Agreement],
+        save: Callable[[dict[str, float]], None],
+    ) -> None:
         super().__init__()
         self.run = run
         self.rows = rows
         self.judge = judge
+        self.save = save
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judge and save."""
         logs = {} if logs is None else logs
         if not np.isfinite(logs.get("loss", 0.0)):
             raise RunError(f"epoch {epoch + 1}: the loss became {logs['loss']}.")
+        sync_weights(self.model)
         current = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
-        _finalize(self.model)
+        assign_averages(self.model)
         logs.update(asdict(self.judge()))
-        with writing(self.run.directory / "student.weights.h5") as temporary:
-            self.model.save_weights(temporary, overwrite=True)
+        values = {name: float(value) for name, value in logs.items()}
+        self.save({"epoch": epoch + 1, **values})
         for variable, value in zip(self.model.trainable_variables, current, strict=True):
             variable.assign(value)
-        values = {name: float(value) for name, value in logs.items()}
         self.rows.append({"epoch": float(epoch + 1), **values})
         self.run.write_history(self.rows)
         save_weights(self.model, self.run.checkpoint)
-
-
-def _finalize(student: Student) -> None:
-    """Assign the averaged weights."""
-    student.optimizer.finalize_variable_values(student.trainable_variables)
-    for variable in student.trainable_variables:
-        variable.assign(keras.ops.copy(variable))
 
 
 def _restore(student: Student, run: Run, steps_per_epoch: int) -> int:

@@ -1,43 +1,37 @@
-"""Vectors of a teacher's class names, in the space of a sentence encoder."""
+"""A teacher's class names in the space of a sentence encoder."""
 
 import re
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
 from edge.types import FloatArray
 from semanticac_keras import load_sentence_encoder
+from semanticac_keras.centered_text import unit_vectors
+from semanticac_keras.pretrained import TextSpace
 
-_AT_ONCE = 64
 
-
-def class_vectors(names: Sequence[str], encoder: str = "minilm") -> tuple[FloatArray, FloatArray]:
+def text_space(names: Sequence[str], encoder: str = "minilm") -> TextSpace:
     """Encode class names as unit vectors around their common centre.
-
-    A sentence encoder's vectors of short texts share a large part, which says no more than "a short
-    text". Without it, unrelated classes have a cosine near zero.
 
     Args:
         names: class names; the parts between commas are synonyms, and are averaged with the name.
         encoder: the sentence encoder, see `load_sentence_encoder`.
 
-    Returns:
-        Unit vectors (K, C), and the centre (C,) that was subtracted from the names' vectors.
+    Raises:
+        CheckpointError: if the encoder is not available.
     """
-    model, tokenizer = load_sentence_encoder(encoder, None)
+    model, tokenizer = load_sentence_encoder(encoder)
     groups = [_synonyms(name) for name in names]
-    texts = [text for group in groups for text in group]
-    parts = [
-        keras.ops.convert_to_numpy(model(tokenizer(texts[i : i + _AT_ONCE]), normalize=True))
-        for i in range(0, len(texts), _AT_ONCE)
-    ]
+    vectors = unit_vectors(model, tokenizer, [text for group in groups for text in group])
     ends = np.cumsum([len(group) for group in groups])[:-1]
-    means = np.stack([rows.mean(axis=0) for rows in np.split(np.concatenate(parts), ends)])
-    means = means / np.linalg.norm(means, axis=1, keepdims=True)
-    centre = means.mean(axis=0)
-    vectors = means - centre
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), centre
+    means = _unit(np.stack([rows.mean(axis=0) for rows in np.split(vectors, ends)]))
+    center = means.mean(axis=0)
+    return TextSpace(tuple(names), _unit(means - center), center, encoder)
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _synonyms(name: str) -> list[str]:

@@ -2,14 +2,13 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 
 from semanticac_keras import presets
+from semanticac_keras.pretrained import TextSpace
 from tests import micro
 from training import pretrain
-from training.pretraining.student import Student
 from training.runs.run import Run
 
 NAMES = "display_name\n{}\n"
@@ -17,21 +16,19 @@ NAMES = "display_name\n{}\n"
 
 @pytest.fixture
 def learned(monkeypatch, corpus) -> list:
-    """Replace corpus, sentence encoder and training; the student stays untrained."""
+    """Replace corpus, sentence encoder and training."""
     calls = []
 
-    def untrained(plan, corpus, targets, vectors, run):
-        calls.append((plan, vectors, run))
-        tower = pretrain_learning.create_tower(plan.preset, vectors.shape[1])
-        return Student(tower, vectors, targets.embedding_dim, targets.grid)
-
-    from training.pretraining import learning as pretrain_learning
+    def untrained(plan, corpus, targets, space, run, about):
+        calls.append((plan, space, about))
 
     monkeypatch.setitem(presets.PRESETS, micro.NAME, micro.PRESET)
     monkeypatch.setattr(pretrain, "Corpus", lambda path: corpus)
     monkeypatch.setattr(type(corpus), "may_ship", True)
     monkeypatch.setattr(
-        pretrain, "class_vectors", lambda names, encoder: (np.eye(len(names), 8), np.zeros(8))
+        pretrain,
+        "text_space",
+        lambda names, encoder: TextSpace(tuple(names), np.eye(len(names), 8), np.zeros(8), encoder),
     )
     monkeypatch.setattr(pretrain, "pretrain", untrained)
     return calls
@@ -48,19 +45,17 @@ def arguments(tmp_path, tiny_tagger, teacher) -> list[str]:
     ]
 
 
-def test_a_run_has_tower_texts_and_settings(learned, arguments, tmp_path) -> None:
+def test_a_run_has_settings_and_targets(learned, arguments, tmp_path, capsys) -> None:
     assert pretrain.main(arguments) == 0
     run = Run(tmp_path / "run")
-    (plan, vectors, _), *_ = learned
+    (plan, space, about), *_ = learned
     assert plan.epochs == 3
-    texts = np.load(run.directory / "texts.npz")
-    np.testing.assert_array_equal(texts["vectors"], vectors)
-    assert texts["names"][1] == "class 1"
-    tower = keras.saving.load_model(run.directory / "tower.keras")
-    assert tower.embedding_dim == 8
+    assert space.names[1] == "class 1"
     config = json.loads(run.config.read_text())
     assert config["teacher"]["name"] == "tiny_tagger.tflite"
+    assert {name: config[name] for name in about} == json.loads(json.dumps(about))
     assert list((run.directory / "targets").glob("*-scores.npy"))
+    assert str(tmp_path / "run" / "pretrained.npz") in capsys.readouterr().out
 
 
 def test_a_run_is_continued_with_the_same_settings_only(learned, arguments, capsys) -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semanticac_keras import presets
+from semanticac_keras import load_pretrained, presets
+from semanticac_keras.pretrained import TextSpace
 from tests import micro
 from training.pretraining import learning
-from training.pretraining.learning import Plan, pretrain
+from training.pretraining.learning import Plan, pretrain, weights_of
 from training.runs.run import Run
 
 PLAN = Plan(preset=micro.NAME, epochs=2, steps_per_epoch=3, batch_size=4, optimizer="adamw")
@@ -20,33 +21,41 @@ def micro_preset(monkeypatch) -> None:
 
 
 @pytest.fixture
-def vectors(targets) -> np.ndarray:
+def space(targets) -> TextSpace:
     vectors = np.random.default_rng(0).standard_normal((targets.num_scores, 16))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = tuple(f"class {i}" for i in range(targets.num_scores))
+    return TextSpace(names, vectors.astype(np.float32), np.zeros(16, np.float32))
 
 
-def learn(directory, corpus, targets, vectors, plan=PLAN):
+def learn(directory, corpus, targets, space, plan=PLAN):
     run = Run(directory)
     directory.mkdir(exist_ok=True)
-    return pretrain(plan, corpus, targets, vectors, run), run.read_history()
+    pretrain(plan, corpus, targets, space, run, {"corpus": {"hours": 1.0}})
+    return load_pretrained(weights_of(run)), run.read_history()
 
 
 @pytest.mark.slow
-def test_student_learns(eager, tmp_path, corpus, targets, vectors) -> None:
+def test_student_learns(eager, tmp_path, corpus, targets, space) -> None:
     plan = replace(PLAN, steps_per_epoch=4, warmup_epochs=0, learning_rate=3e-2, ema_momentum=0.0)
-    student, rows = learn(tmp_path, corpus, targets, vectors, plan)
+    pretrained, rows = learn(tmp_path, corpus, targets, space, plan)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     waveform = np.zeros((1, micro.PRESET.front_end.window_samples), np.float32)
-    embedding = student.tower(waveform)
+    embedding = pretrained.audio_tower(waveform)
     assert embedding.shape == (1, 16)
     assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
+    assert pretrained.space.names == space.names
+    assert pretrained.bias != pytest.approx(-8.0, abs=1e-3)
+    assert pretrained.about["corpus"] == {"hours": 1.0}
+    assert pretrained.about["figures"]["epoch"] == rows[-1]["epoch"] == 2
+    assert pretrained.about["figures"]["top5"] == rows[-1]["top5"]
 
 
 @pytest.mark.slow
 def test_a_stopped_run_ends_like_an_undisturbed_one(
-    eager, tmp_path, corpus, targets, vectors, monkeypatch
+    eager, tmp_path, corpus, targets, space, monkeypatch
 ) -> None:
-    whole, rows = learn(tmp_path / "whole", corpus, targets, vectors)
+    whole, rows = learn(tmp_path / "whole", corpus, targets, space)
     calls = []
     judge = learning.agreement
 
@@ -58,10 +67,12 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(
 
     monkeypatch.setattr(learning, "agreement", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
-        learn(tmp_path / "stopped", corpus, targets, vectors)
+        learn(tmp_path / "stopped", corpus, targets, space)
     monkeypatch.setattr(learning, "agreement", judge)
-    resumed, resumed_rows = learn(tmp_path / "stopped", corpus, targets, vectors)
-    for a, b in zip(whole.tower.get_weights(), resumed.tower.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    resumed, resumed_rows = learn(tmp_path / "stopped", corpus, targets, space)
+    for a, b in zip(
+        whole.audio_tower.get_weights(), resumed.audio_tower.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)
     assert [row["epoch"] for row in resumed_rows] == [row["epoch"] for row in rows]
     assert resumed_rows[-1]["loss"] == pytest.approx(rows[-1]["loss"], rel=1e-4)
