@@ -62,20 +62,17 @@ class TextSpace:
         rows = TextRows(self.names)
         return TextTable(len(rows.texts), len(self.center), self.vectors, name="text_encoder"), rows
 
-    def any_text(self, source: str | Path | None = None) -> tuple[CenteredText, SubwordTokenizer]:
+    def any_text(self) -> tuple[CenteredText, SubwordTokenizer]:
         """Load the sentence encoder, for any texts.
-
-        Args:
-            source: path of a copy of it; by its name if not given.
 
         Raises:
             CheckpointError: if it is not available, or not one of this size.
         """
-        encoder, tokenizer = load_sentence_encoder(source or self.encoder)
+        encoder, tokenizer = load_sentence_encoder(self.encoder)
         if encoder.output_dim != len(self.center):
             raise CheckpointError(
-                f"{source} must have vectors of {len(self.center)} values, as {self.encoder}. "
-                f"Received: {encoder.output_dim}"
+                f"{self.encoder} must have vectors of {len(self.center)} values, as the encoder "
+                f"that the tower was trained with. Received: {encoder.output_dim}"
             )
         centered = CenteredText(encoder, name="text_encoder")
         centered.center.assign(self.center)

@@ -196,7 +196,7 @@ class SemanticAC(keras.Model):
         text_encoder: TextTower | None = None,
         audio_tower: Tower | None = None,
         label_texts: LabelTexts | None = None,
-        weights: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | Pretrained | None = None,
     ) -> Self:
         """Create a compiled model at a preset's size, with random weights or a pretrained tower.
 
@@ -230,8 +230,9 @@ class SemanticAC(keras.Model):
             audio_tower: tower in place of the preset's, such as a `TaggerTower`; `spec_augment`,
                 `conv_stem` and `head` have no effect on it.
             label_texts: texts that replace a label's name in its prompt, see the class.
-            weights: `"pretrained"`, the weights of `small` that come with the package, or the path
-                of a file that `training.pretrain` wrote.
+            weights: `"pretrained"`, the weights of `small` that come with the package; the path of
+                a file that `training.pretrain` wrote; or what `load_pretrained` returned, which
+                keeps its own `spec_augment`.
 
         Raises:
             CheckpointError: if the weights, or MiniLM for them, are not available.
@@ -246,9 +247,15 @@ class SemanticAC(keras.Model):
         if weights is not None:
             if audio_tower is not None or head != "cscm" or not conv_stem:
                 raise ValueError("`weights` have their own audio tower, stem and head")
-            pretrained = load_pretrained(weights, spec_augment=spec_augment)
+            pretrained = (
+                weights
+                if isinstance(weights, Pretrained)
+                else load_pretrained(weights, spec_augment=spec_augment)
+            )
             if pretrained.preset != preset:
-                raise ValueError(f"`preset` must be {pretrained.preset!r}, as {weights} has")
+                raise ValueError(
+                    f"`preset` must be {pretrained.preset!r}, the weights'. Received: {preset!r}"
+                )
             audio_tower = pretrained.audio_tower
             if texts == "labels" and text_encoder is None:
                 known, prompt = pretrained, prompt or "{label}"

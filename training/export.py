@@ -11,6 +11,7 @@ from edge.inference.bundle import BundleError, Quantization, read_contract
 from semanticac_keras import CheckpointError, ExportError, export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
 from semanticac_keras.download import DownloadError
+from semanticac_keras.pretrained import PRETRAINED
 from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.options import LABEL_TEXTS
 from training.learning.own_weights import own_path, run_of
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels = _labels(arguments)
         texts = read_texts(arguments.label_texts, labels)
         names = ClassNames.of(arguments)
-        model = model_from(arguments.weights, labels, arguments.prompt, texts, names)
+        # Of a pretrained tower, a sound that is none of the labels gets none.
+        model = model_from(arguments.weights, labels, arguments.prompt, texts, names, "sigmoid")
         if model.exclusive and len(labels) < 2:
             raise ValueError(
                 "this model needs at least two labels, because it chooses between them. Received: "
@@ -79,8 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
-        "your own: a run directory or a .keras file",
+        help="pretrained, the tower that comes with the package, or the path of one; path or name "
+        "of a published model, such as clap-htsat-unfused, or of a tagger; or your own: a run "
+        "directory or a .keras file",
     )
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument(
@@ -128,6 +131,8 @@ def _labels(arguments: argparse.Namespace) -> list[str]:
 
 def _licence(weights: str) -> str:
     """Return the licence of a registered model, or of the bundle beside one's own."""
+    if weights == PRETRAINED:
+        return "Apache-2.0"
     if weights in REGISTRY:
         return REGISTRY[weights].licence
     path = own_path(weights)

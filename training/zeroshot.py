@@ -85,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         required=True,
         metavar="SRC",
-        help="path or name of a pretrained model, such as clap-htsat-unfused, or of a tagger; or "
-        "your own: a run directory or a .keras file, which must not have been trained on these "
-        "clips",
+        help="pretrained, the tower that comes with the package, or the path of one; path or name "
+        "of a published model, such as clap-htsat-unfused, or of a tagger; or your own: a run "
+        "directory or a .keras file, which must not have been trained on these clips",
     )
     parser.add_argument(
         "--prompt", help='text around a label, such as "a sound of {label}"; default: the model\'s'

@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 
 from semanticac_keras import (
-    AudioTower,
-    BertEncoder,
     ByteTokenizer,
     CheckpointError,
-    Pretrained,
     SemanticAC,
     load_pretrained,
     pretrained,
 )
 from semanticac_keras.presets import PRESETS
-from semanticac_keras.pretrained import TextSpace, save_pretrained
+from semanticac_keras.pretrained import save_pretrained
 from tests import micro
-
-NAMES = ("Dog", "Smoke detector, smoke alarm", "Rain")
-DIM = 16
+from tests.pretrained_files import (
+    BIAS,
+    DIM,
+    LOG_SCALE,
+    NAMES,
+    make_pretrained,
+    replace_sentence_encoder,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,15 +35,7 @@ def micro_preset():
 
 @pytest.fixture(scope="module")
 def original():
-    keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(3, DIM)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    tower = AudioTower.from_preset(micro.NAME, output_dim=DIM)
-    for weight in tower.weights:  # apart from what every new tower has
-        weight.assign(weight + 0.1 * rng.normal(size=weight.shape).astype(np.float32) ** 2)
-    space = TextSpace(NAMES, vectors, rng.normal(size=DIM).astype(np.float32) / 9)
-    return Pretrained(micro.NAME, tower, space, 2.5, -7.0, {"corpus": {"hours": 3.5}})
+    return make_pretrained()
 
 
 @pytest.fixture
@@ -52,19 +46,7 @@ def file(original, tmp_path):
 
 @pytest.fixture
 def sentence_encoder(monkeypatch):
-    """A text encoder without layers in MiniLM's place."""
-    keras.utils.set_random_seed(1)
-    encoder = BertEncoder(
-        vocabulary_size=258, context_length=64, width=DIM, num_layers=0, num_heads=1, hidden_dim=8
-    )
-    loaded = []
-
-    def load(source, *arguments, **options):
-        loaded.append(source)
-        return encoder, ByteTokenizer(64)
-
-    monkeypatch.setattr(pretrained, "load_sentence_encoder", load)
-    return encoder, loaded
+    return replace_sentence_encoder(monkeypatch)
 
 
 def waveforms(number=2):
@@ -95,7 +77,7 @@ def test_known_texts_need_no_sentence_encoder(original, file, targets):
     )
     cosines = embed(original.audio_tower) @ original.space.vectors[[2, 0]].T
     logits = keras.ops.convert_to_numpy(model(waveforms()))
-    expected = np.exp(2.5) * cosines + (-7.0 if targets == "sigmoid" else 0.0)
+    expected = np.exp(LOG_SCALE) * cosines + (BIAS if targets == "sigmoid" else 0.0)
     np.testing.assert_allclose(logits, expected, atol=0.1)
     assert model.prompt == "{label}"
     with pytest.raises(ValueError, match="among the 3 known ones, such as 'Dog'"):
@@ -132,7 +114,7 @@ def test_other_text_sides_start_from_the_tower_alone(file, texts):
     model = SemanticAC.from_preset(micro.NAME, ["a cat", "Dog"], weights=file, texts=texts)
     assert model.text_encoder.output_dim == DIM
     assert model.text_encoder.trainable_variables
-    assert float(model.logit_scale) != 2.5
+    assert float(model.logit_scale) != LOG_SCALE
 
 
 def test_wrong_files_are_one_error(file, tmp_path, original, monkeypatch):

@@ -40,11 +40,15 @@ class ClassNames:
             arguments.background,
         )
 
-    def given(self) -> list[str]:
-        """Options that have an effect on taggers alone, and were given."""
+    def given(self, pretrained: bool) -> list[str]:
+        """Options that have no effect on a model that is no tagger, and were given.
+
+        Args:
+            pretrained: whether the model is a pretrained tower, which needs a sentence encoder too.
+        """
         values = {
             "--tagger-labels": self.labels,
-            "--text-weights": self.text_weights,
+            "--text-weights": None if pretrained else self.text_weights,
             "--background": self.background,
         }
         return [option for option, value in values.items() if value is not None]
@@ -67,7 +71,8 @@ def class_name_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--text-weights",
         metavar="SRC",
-        help="path or name of the sentence encoder that compares labels and names; default: minilm",
+        help="path or name of the sentence encoder that compares labels and names, also for "
+        "--weights pretrained; default: minilm",
     )
     group.add_argument(
         "--background",

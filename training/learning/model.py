@@ -9,11 +9,14 @@ import keras
 from semanticac_keras import (
     HEADS,
     BertEncoder,
+    CenteredText,
     CheckpointError,
     CLIPTokenizer,
+    Pretrained,
     SemanticAC,
     TaggerTower,
     load_audio_checkpoint,
+    load_pretrained,
     load_sentence_encoder,
     load_text_checkpoint,
     presets,
@@ -22,6 +25,7 @@ from semanticac_keras import (
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.heads import head_from_preset
+from semanticac_keras.pretrained import is_pretrained
 from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.semantic_ac import Tokenizer
 from semanticac_keras.tagger import Tagger
@@ -48,7 +52,9 @@ class Weights:
             encoder's, see `semanticac_keras.load_sentence_encoder`; the latter replaces the
             preset's text encoder, and is frozen but for its projection.
         vocabulary: CLIP's vocabulary file, for presets with CLIP's tokenizer.
-        model: trained model for both towers, see `training.learning.trained_model`.
+        model: trained model for both towers, see `training.learning.trained_model`; or a pretrained
+            audio tower, see `semanticac_keras.load_pretrained`, with which `text` names a copy of
+            the sentence encoder in whose space it is.
         tagger_rate_hz: sample rate of the tagger's input.
     """
 
@@ -79,7 +85,10 @@ def build_model(
     """
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision)
-    if weights.model and (weights.audio or weights.text):
+    pretrained = None
+    if weights.model and is_pretrained(weights.model):
+        pretrained = _pretrained_tower(recipe, weights)
+    elif weights.model and (weights.audio or weights.text):
         raise ValueError("--weights has both towers; leave out --audio-weights, --text-weights")
     if recipe.texts == "none" and (weights.text or weights.vocabulary):
         raise ValueError('texts="none" has no text encoder; leave out --text-weights, --bpe-vocab')
@@ -94,8 +103,8 @@ def build_model(
             "--train-text is for a pretrained CLAP, named with --weights; leave it out, as a "
             "preset's text encoder is trained anyway"
         )
-    text_encoder, tokenizer = _text_tower(recipe, weights)
-    audio_tower = _tagger_tower(recipe, weights)
+    text_encoder, tokenizer = _text_tower(recipe, weights, pretrained)
+    audio_tower = pretrained.audio_tower if pretrained else _tagger_tower(recipe, weights)
     model = SemanticAC.from_preset(
         recipe.preset,
         labels,
@@ -111,7 +120,9 @@ def build_model(
         audio_tower=audio_tower,
         label_texts=label_texts,
     )
-    if weights.model:
+    if pretrained and text_encoder is not None:
+        model.logit_scale.assign(pretrained.log_scale)
+    if weights.model and pretrained is None:
         load_own_weights(model, Path(weights.model).expanduser())
         return model
     if weights.audio and audio_tower is None:
@@ -173,6 +184,20 @@ def _changed(part: keras.Model, **arguments: object) -> keras.Model:
     return copy
 
 
+def _pretrained_tower(recipe: Recipe, weights: Weights) -> Pretrained:
+    """Load a pretrained audio tower, which decides on preset, stem and head."""
+    assert weights.model is not None
+    if weights.audio:
+        raise ValueError("--weights has an audio tower; leave out --audio-weights")
+    pretrained = load_pretrained(weights.model, spec_augment=recipe.spec_augment)
+    if recipe.preset != pretrained.preset or recipe.head != "cscm" or not recipe.conv_stem:
+        raise ValueError(
+            f"{weights.model} has the preset {pretrained.preset}, its stem and the head cscm; "
+            "leave out --preset, --head and --no-conv-stem, or choose a recipe for this preset"
+        )
+    return pretrained
+
+
 def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
     """Create the tower of a tagger, if `weights` names one."""
     if not weights.audio or not is_tagger(weights.audio):
@@ -190,8 +215,14 @@ def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
     return TaggerTower.from_tagger(tagger, head, dropout=_TAGGER_DROPOUT, name="audio")
 
 
-def _text_tower(recipe: Recipe, weights: Weights) -> tuple[BertEncoder | None, Tokenizer]:
+def _text_tower(
+    recipe: Recipe, weights: Weights, pretrained: Pretrained | None
+) -> tuple[BertEncoder | CenteredText | None, Tokenizer]:
     """Load a sentence encoder, if `weights` names one, and create the tokenizer."""
+    if pretrained and weights.text:
+        if weights.vocabulary is not None:
+            raise ValueError(f"{weights.text} has its own vocabulary; leave out --bpe-vocab")
+        return replace(pretrained.space, encoder=weights.text).any_text()
     if weights.text and is_sentence_encoder(weights.text):
         if weights.vocabulary is not None:
             raise ValueError(f"{weights.text} has its own vocabulary; leave out --bpe-vocab")

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from edge.config.options import CommandParser, argument_keywords, flag, typed_fields
 from semanticac_keras.checkpoints.registry import is_tagger
+from semanticac_keras.pretrained import is_pretrained
 from training.datasets import DATASETS, AudioDataset, Decoder
 from training.learning.augment import Augmentation
 from training.learning.own_weights import is_clap
@@ -77,8 +78,9 @@ def training_options(
     parser.add_argument(
         "--weights",
         metavar="SRC",
-        help="start from a pretrained model: a path or name, such as clap-htsat-unfused; or your "
-        "own, a run directory or a .keras file; its labels may differ",
+        help="start from a pretrained model: pretrained, the audio tower that comes with the "
+        "package, or a path of one; a path or name of a published model, such as "
+        "clap-htsat-unfused; or your own, a run directory or a .keras file; its labels may differ",
     )
     parser.add_argument("--bpe-vocab", type=Path, metavar="FILE", help="CLIP's vocabulary file")
     parser.add_argument("--label-texts", **LABEL_TEXTS)
@@ -145,7 +147,8 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
     values = {name: getattr(arguments, name, None) for name in names}
     if arguments.weights and is_tagger(arguments.weights):
         raise ValueError(f"{arguments.weights} is a tagger; name it with --audio-weights")
-    if clap := bool(arguments.weights) and is_clap(arguments.weights):
+    tower = bool(arguments.weights) and is_pretrained(arguments.weights)
+    if clap := bool(arguments.weights) and not tower and is_clap(arguments.weights):
         if arguments.preset:
             raise ValueError(
                 f"--weights {arguments.weights} is no model of a preset; leave out --preset, or "
@@ -158,6 +161,8 @@ def chosen_recipe(arguments: argparse.Namespace) -> Recipe:
         recipe = RECIPES["tagger"]
     elif clap:
         recipe = RECIPES["finetune"]
+    elif tower:
+        recipe = RECIPES["pretrained"]
     else:
         recipe = recipe_for(arguments.preset or "tiny")
     return recipe.override(

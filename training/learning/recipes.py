@@ -188,6 +188,21 @@ RECIPES: dict[str, Recipe] = {
         spec_augment=True,
         augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
     ),
+    # From a pretrained audio tower.
+    "pretrained": Recipe(
+        preset="small",
+        epochs=30,
+        head_epochs=5,
+        head_learning_rate=3e-3,
+        optimizer="muon",
+        learning_rate=1e-3,
+        prompt="{label}",
+        text_warmup_steps=50,
+        targets="prototype",
+        label_smoothing=0.1,
+        spec_augment=True,
+        augmentation=Augmentation(time_scale=1.2, noise=0.25, gain_db=6.0, mixup=0.3),
+    ),
     # A head on a tagger's embeddings.
     "tagger": Recipe(
         preset="small",

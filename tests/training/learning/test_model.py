@@ -2,9 +2,19 @@ import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import CSCM, BertEncoder, CheckpointError, ClassVectors, SubwordTokenizer
+from semanticac_keras import (
+    CSCM,
+    BertEncoder,
+    CenteredText,
+    CheckpointError,
+    ClassVectors,
+    SubwordTokenizer,
+    load_pretrained,
+)
 from tests.bert_files import write_sentence_encoder
-from tests.clap_files import LOG_SCALE, write_clap
+from tests.clap_files import LOG_SCALE as CLAP_LOG_SCALE
+from tests.clap_files import write_clap
+from tests.pretrained_files import DIM, LOG_SCALE, replace_sentence_encoder, write_pretrained
 from training.learning import model as module
 from training.learning.model import Weights, build_model
 from training.learning.recipes import CLAP, RECIPES, Recipe
@@ -110,6 +120,48 @@ def test_weights_without_a_use_are_refused(micro, tmp_path):
 
 
 @pytest.fixture
+def tower(micro, tmp_path):
+    """Path of a pretrained audio tower."""
+    return str(write_pretrained(tmp_path / "tower.npz"))
+
+
+def test_a_pretrained_tower_has_a_new_text_encoder(tower, calls):
+    recipe = Recipe("micro", text_warmup_steps=7, spec_augment=True)
+    model = build_model(LABELS, recipe, Weights(model=tower))
+    assert calls == [("decorrelate_labels", model, 7, 32)]
+    assert model.audio_tower.encoder.spec_augment
+    theirs = load_pretrained(tower).audio_tower
+    for mine, other in zip(model.audio_tower.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert model.text_encoder.output_dim == DIM
+    assert float(model.logit_scale) != LOG_SCALE
+
+
+def test_a_pretrained_tower_keeps_its_text_space(tower, calls, monkeypatch):
+    _, loaded = replace_sentence_encoder(monkeypatch)
+    recipe = Recipe("micro", text_warmup_steps=7, prompt="{label}")
+    model = build_model(LABELS, recipe, Weights(model=tower, text="minilm"))
+    assert (calls, loaded) == ([], ["minilm"])
+    assert isinstance(model.text_encoder, CenteredText)
+    assert not model.text_encoder.trainable_variables
+    assert float(model.logit_scale) == LOG_SCALE
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "message"),
+    [
+        ({"head": "pooled"}, {}, "has the preset micro, its stem and the head cscm"),
+        ({"preset": "tiny"}, {}, "has the preset micro, its stem and the head cscm"),
+        ({}, {"audio": "a.ckpt"}, "has an audio tower; leave out --audio-weights"),
+        ({}, {"text": "minilm", "vocabulary": "bpe.txt"}, "leave out --bpe-vocab"),
+    ],
+)
+def test_what_a_pretrained_tower_decides_is_refused(tower, changes, more, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(LABELS, Recipe("micro").override(changes), Weights(model=tower, **more))
+
+
+@pytest.fixture
 def clap(tmp_path):
     """Sources with a pretrained CLAP."""
     pytest.importorskip("tokenizers")
@@ -131,7 +183,7 @@ def test_a_clap_keeps_its_towers_but_for_what_the_recipe_changes(clap):
     assert model.audio_tower.encoder.spec_augment
     assert not published.audio_tower.encoder.spec_augment
     assert (model.targets, model.label_smoothing) == ("prototype", 0.25)
-    assert float(keras.ops.convert_to_numpy(model.logit_scale)) == LOG_SCALE
+    assert float(keras.ops.convert_to_numpy(model.logit_scale)) == CLAP_LOG_SCALE
     assert not published.text_encoder.trainable_variables
     assert len(model.text_encoder.trainable_variables) == len(model.text_encoder.weights)
     for part, other in (

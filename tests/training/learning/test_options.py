@@ -42,6 +42,13 @@ def test_weights_of_a_clap_bring_their_recipe(tmp_path):
     assert chosen("--weights", "gone.keras", "--preset", "small") == RECIPES["scratch"]
 
 
+@pytest.mark.parametrize("source", ["pretrained", "runs/pretrained/pretrained.npz"])
+def test_a_pretrained_tower_brings_its_recipe(source):
+    for more in ([], ["--preset", "small"]):
+        line = ["--dataset", "demo", "--weights", source, *more]
+        assert chosen_recipe(options().parse_args(line)) == RECIPES["pretrained"]
+
+
 def test_options_of_the_training_are_passed_on():
     line = [
         *("--dataset", "demo", "--seeds", "1", "2", "--noise-snr-db", "5", "6", "--epochs=3"),

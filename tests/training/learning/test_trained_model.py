@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from semanticac_keras import CheckpointError, SemanticAC
+from tests.pretrained_files import replace_sentence_encoder, write_pretrained
 from training.learning import trained_model
 from training.learning.class_names import ClassNames
 from training.learning.own_weights import own_path
@@ -54,6 +55,19 @@ def test_anything_else_is_a_published_model(run, monkeypatch):
         ("clap-htsat-unfused", ["dog", "rain"], {"prompt": None, "label_texts": None}),
         (path, ["dog"], {"prompt": "sound of {label}", "label_texts": texts}),
     ]
+
+
+def test_a_pretrained_tower_takes_any_labels(micro, tmp_path, monkeypatch):
+    file = str(write_pretrained(tmp_path / "tower.npz"))
+    _, loaded = replace_sentence_encoder(monkeypatch)
+    model = model_from(file, ["dog", "rain"])
+    assert (model.prompts, model.targets, loaded) == (("dog", "rain"), "prototype", [])
+    names = ClassNames(text_weights="a/copy")
+    model = model_from(file, ["dog", "my cat"], "a {label}", None, names, "sigmoid")
+    assert (model.prompts, model.targets, loaded) == (("a dog", "a my cat"), "sigmoid", ["a/copy"])
+    assert short_name(file) == "tower.npz"
+    with pytest.raises(ValueError, match="--background can be given for a tagger only"):
+        model_from(file, ["dog"], class_names=ClassNames(background=tmp_path))
 
 
 @pytest.mark.parametrize("texts", ["none", "random"])
