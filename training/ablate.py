@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semanticac_keras import HEADS, ExportError
+from semanticac_keras import HEADS
 from training import fit
 from training.crossval import plan, repetition_options
-from training.datasets import DatasetError, load_dataset
+from training.datasets import load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.augment import Augmentation
 from training.learning.options import (
@@ -21,12 +21,13 @@ from training.learning.options import (
     recipe_for_dataset,
 )
 from training.learning.recipes import CLAP, Recipe
+from training.runs.commands import status_of
 from training.runs.cost import tower_costs
 from training.runs.files import writing
-from training.runs.jobs import FIT_PROGRAM, JobsError, run_jobs
+from training.runs.jobs import FIT_PROGRAM, run_jobs
 from training.runs.markdown import provenance_section, table
 from training.runs.results import Results, percent
-from training.runs.run import RunError, provenance
+from training.runs.run import provenance
 
 _PROGRAM = "training.ablate"
 
@@ -131,24 +132,22 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
     arguments, passed_on = parse_passing_on(own, argv, needs_dataset=False)
     if arguments.table != "tower" and arguments.dataset is None:
         own.error(f"--table {arguments.table} needs --dataset")
-    try:
-        preset = chosen_recipe(arguments).preset
-        parts = ("ablate", arguments.table, arguments.dataset, preset)
-        directory = arguments.out or Path("runs") / "-".join(filter(None, parts))
-        if arguments.table == "tower":
-            lines = tower_table(preset)
-        else:
-            lines = _train(arguments, passed_on, directory, fit_program)
-        with writing(directory / "report.md") as temporary:
-            temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (DatasetError, ExportError, JobsError, RunError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    return status_of(_PROGRAM, lambda: _compare(arguments, passed_on, fit_program))
+
+
+def _compare(
+    arguments: argparse.Namespace, passed_on: list[str], fit_program: tuple[str, ...]
+) -> None:
+    preset = chosen_recipe(arguments).preset
+    parts = ("ablate", arguments.table, arguments.dataset, preset)
+    directory = arguments.out or Path("runs") / "-".join(filter(None, parts))
+    if arguments.table == "tower":
+        lines = tower_table(preset)
+    else:
+        lines = _train(arguments, passed_on, directory, fit_program)
+    with writing(directory / "report.md") as temporary:
+        temporary.write_text("\n".join([*lines, *provenance_section(provenance(_PROGRAM))]))
     print("\n".join([*lines, f"report: {directory / 'report.md'}"]))
-    return 0
 
 
 def tower_table(preset: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Cross-validation: `python -m training.crossval --dataset esc10 --seeds 0 1 2`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from edge.config.options import CommandParser
 from training import fit
-from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.datasets import AudioDataset, load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.checks import check_learnable
 from training.learning.options import (
@@ -18,9 +19,10 @@ from training.learning.options import (
     positive_int,
     recipe_for_dataset,
 )
+from training.runs.commands import status_of
 from training.runs.evaluation import Predictions
 from training.runs.files import writing
-from training.runs.jobs import FIT_PROGRAM, FitProcess, JobsError, run_jobs
+from training.runs.jobs import FIT_PROGRAM, FitProcess, run_jobs
 from training.runs.markdown import (
     copies_section,
     evaluation_section,
@@ -29,7 +31,7 @@ from training.runs.markdown import (
     texts_section,
 )
 from training.runs.results import Results, percent
-from training.runs.run import Run, RunError, provenance, write_json
+from training.runs.run import Run, provenance, write_json
 
 _PROGRAM = "training.crossval"
 _PROTOCOLS = {
@@ -64,39 +66,37 @@ def main(argv: Sequence[str] | None = None, fit_program: tuple[str, ...] = FIT_P
         help="also keep each run's model, as an int8 bundle",
     )
     arguments, passed_on = parse_passing_on(own, argv)
+    return status_of(_PROGRAM, lambda: _validate(arguments, passed_on, fit_program))
+
+
+def _validate(
+    arguments: argparse.Namespace, passed_on: list[str], fit_program: tuple[str, ...]
+) -> None:
     protocols = _PROTOCOLS if arguments.protocol == "both" else (arguments.protocol,)
-    try:
-        dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
-        print_warnings(_PROGRAM, dataset)
-        preset = chosen_recipe(arguments).preset
-        directory = arguments.out or Path(f"runs/crossval-{dataset.name}-{preset}")
-        plans = {
-            protocol: plan(
-                directory,
-                passed_on,
-                dataset,
-                arguments.folds or dataset.folds,
-                arguments.seeds,
-                protocol == "validation",
-                arguments.keep_bundles,
-                fit_program,
-            )
-            for protocol in protocols
-        }
-        run_jobs([job for jobs in plans.values() for job in jobs.values()], arguments.jobs)
-        results = {protocol: Results.read(jobs, dataset) for protocol, jobs in plans.items()}
-        first_run = next(job.run for jobs in plans.values() for job in jobs.values())
-        _write_report(directory, dataset, first_run, results, arguments.jobs)
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (DatasetError, JobsError, RunError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+    print_warnings(_PROGRAM, dataset)
+    preset = chosen_recipe(arguments).preset
+    directory = arguments.out or Path(f"runs/crossval-{dataset.name}-{preset}")
+    plans = {
+        protocol: plan(
+            directory,
+            passed_on,
+            dataset,
+            arguments.folds or dataset.folds,
+            arguments.seeds,
+            protocol == "validation",
+            arguments.keep_bundles,
+            fit_program,
+        )
+        for protocol in protocols
+    }
+    run_jobs([job for jobs in plans.values() for job in jobs.values()], arguments.jobs)
+    results = {protocol: Results.read(jobs, dataset) for protocol, jobs in plans.items()}
+    first_run = next(job.run for jobs in plans.values() for job in jobs.values())
+    _write_report(directory, dataset, first_run, results, arguments.jobs)
     for protocol, result in results.items():
         print("\n".join([*_accuracy_section(protocol, result), ""]))
     print(f"report: {directory / 'report.md'}")
-    return 0
 
 
 def repetition_options(program: str, description: str) -> CommandParser:

@@ -8,15 +8,15 @@ from typing import get_args
 
 from edge.config.options import CommandParser
 from edge.inference.bundle import BundleError, Quantization, read_contract
-from semanticac_keras import CheckpointError, ExportError, export_tflite
+from semanticac_keras import export_tflite
 from semanticac_keras.checkpoints.registry import REGISTRY
-from semanticac_keras.download import DownloadError
 from semanticac_keras.pretrained import PRETRAINED
 from training.learning.class_names import ClassNames, class_name_options, nearest_names
 from training.learning.options import LABEL_TEXTS
 from training.learning.own_weights import own_path, run_of
 from training.learning.texts import read_texts
 from training.learning.trained_model import model_from, short_name
+from training.runs.commands import status_of
 
 _PROGRAM = "training.export"
 
@@ -34,30 +34,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        labels = _labels(arguments)
-        texts = read_texts(arguments.label_texts, labels)
-        names = ClassNames.of(arguments)
-        # Of a pretrained tower, a sound that is none of the labels gets none.
-        model = model_from(arguments.weights, labels, arguments.prompt, texts, names, "sigmoid")
-        if model.exclusive and len(labels) < 2:
-            raise ValueError(
-                "this model needs at least two labels, because it chooses between them. Received: "
-                f'{labels[0]}. Add other sounds of the place, such as "speech".'
-            )
-        contract = export_tflite(
-            model,
-            arguments.out,
-            arguments.quantization,
-            training={"weights": short_name(arguments.weights), "labels": "set without training"},
-            licence=_licence(arguments.weights),
+    return status_of(_PROGRAM, lambda: _export(arguments))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    labels = _labels(arguments)
+    texts = read_texts(arguments.label_texts, labels)
+    names = ClassNames.of(arguments)
+    # Of a pretrained tower, a sound that is none of the labels gets none.
+    model = model_from(arguments.weights, labels, arguments.prompt, texts, names, "sigmoid")
+    if model.exclusive and len(labels) < 2:
+        raise ValueError(
+            "this model needs at least two labels, because it chooses between them. Received: "
+            f'{labels[0]}. Add other sounds of the place, such as "speech".'
         )
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (CheckpointError, DownloadError, ExportError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    contract = export_tflite(
+        model,
+        arguments.out,
+        arguments.quantization,
+        training={"weights": short_name(arguments.weights), "labels": "set without training"},
+        licence=_licence(arguments.weights),
+    )
     near = nearest_names(model)
     for label, text in zip(contract.labels, contract.prompts, strict=True):
         print(f"label: {label} ({text!r}{'; nearest: ' + near[label] if near else ''})")
@@ -66,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{contract.parity['max_score_difference']:.1e}"
     )
     print(f"device: semanticac-edge --model {arguments.out} --mic")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edge.config.options import CommandParser
-from semanticac_keras import CheckpointError
-from semanticac_keras.download import DownloadError
 from semanticac_keras.export import Quantization
-from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.datasets import AudioDataset, load_dataset
 from training.datasets.base import name_some
 from training.datasets.split import NO_FOLD, Split
 from training.inspection.checks import print_warnings
@@ -25,10 +23,11 @@ from training.learning.texts import read_texts
 from training.learning.trainer import Job, learn
 from training.report import write_report
 from training.runs import outcome
+from training.runs.commands import status_of
 from training.runs.evaluation import Predictions
 from training.runs.files import writing
 from training.runs.lock import locked
-from training.runs.run import Run, RunError, free_directory, write_json
+from training.runs.run import Run, free_directory, write_json
 
 _PROGRAM = "training.fit"
 
@@ -46,58 +45,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = parse(argv)
-    try:
-        chosen_recipe(arguments)  # refuses wrong values before anything is read
-        dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
-        recipe = recipe_for_dataset(arguments, dataset)
-        fold = dataset.folds[0] if arguments.fold is None else arguments.fold
-        split = checked_split(arguments, dataset, fold)
-        check_learnable(split, recipe)
-        texts = read_texts(arguments.label_texts, dataset.labels)
-        weights = Weights(
-            arguments.audio_weights,
-            arguments.text_weights,
-            arguments.bpe_vocab,
-            arguments.weights,
-            arguments.tagger_rate,
-        )
-        devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
-        with exiting_on_sigterm(), ExitStack() as lock:
-            if devices.leads:
-                _check_directory(arguments, dataset, fold, lock)
-                _note_targets(dataset)
-                print_warnings(_PROGRAM, dataset)
-            with devices.scope():
-                model = build_model(dataset.labels, recipe, weights, texts)
-            if devices.leads:
-                run = _open_run(arguments, dataset, fold, lock)
-            else:
-                run = devices.scratch_run(arguments.resume)
-            return fit(
-                Job(
-                    model,
-                    dataset,
-                    split,
-                    recipe,
-                    run,
-                    arguments.resume is not None,
-                    arguments.quantization,
-                    devices,
-                )
+    return status_of(_PROGRAM, lambda: _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    chosen_recipe(arguments)  # refuses wrong values before anything is read
+    dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+    recipe = recipe_for_dataset(arguments, dataset)
+    fold = dataset.folds[0] if arguments.fold is None else arguments.fold
+    split = checked_split(arguments, dataset, fold)
+    check_learnable(split, recipe)
+    texts = read_texts(arguments.label_texts, dataset.labels)
+    weights = Weights(
+        arguments.audio_weights,
+        arguments.text_weights,
+        arguments.bpe_vocab,
+        arguments.weights,
+        arguments.tagger_rate,
+    )
+    devices = Devices.select(arguments.devices, min(recipe.batch_size, len(split.train)))
+    with exiting_on_sigterm(), ExitStack() as lock:
+        if devices.leads:
+            _check_directory(arguments, dataset, fold, lock)
+            _note_targets(dataset)
+            print_warnings(_PROGRAM, dataset)
+        with devices.scope():
+            model = build_model(dataset.labels, recipe, weights, texts)
+        if devices.leads:
+            run = _open_run(arguments, dataset, fold, lock)
+        else:
+            run = devices.scratch_run(arguments.resume)
+        return fit(
+            Job(
+                model,
+                dataset,
+                split,
+                recipe,
+                run,
+                arguments.resume is not None,
+                arguments.quantization,
+                devices,
             )
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (
-        CheckpointError,
-        DatasetError,
-        DownloadError,
-        RunError,
-        OSError,
-        ValueError,
-    ) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        )
 
 
 def _note_targets(dataset: AudioDataset) -> None:

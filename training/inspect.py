@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge.config.options import CommandParser
-from training.datasets import DATASETS, DatasetError, load_dataset
+from training.datasets import DATASETS, load_dataset
 from training.inspection.checks import sound_warnings, warnings_for
 from training.inspection.fingerprints import similar_pairs
 from training.inspection.picture import plot_inspection
 from training.inspection.sounds import measure
 from training.inspection.tables import summary
+from training.runs.commands import status_of
 
 _PROGRAM = "training.inspect"
 
@@ -30,23 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = _parse(argv)
-    try:
-        dataset = load_dataset(arguments.dataset, arguments.data_dir)
-        sounds = measure(dataset, progress=True)
-        pairs = similar_pairs([sound.fingerprint for sound in sounds], progress=True)
-        print(summary(dataset, sounds))
-        for line in (*warnings_for(dataset), *sound_warnings(dataset, sounds, pairs)):
-            print(f"warning: {line}")
-        if arguments.picture is not None:
-            plot_inspection(dataset, sounds, arguments.picture)
-            print(f"picture: {arguments.picture}")
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (DatasetError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of(_PROGRAM, lambda: _inspect(arguments))
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    dataset = load_dataset(arguments.dataset, arguments.data_dir)
+    sounds = measure(dataset, progress=True)
+    pairs = similar_pairs([sound.fingerprint for sound in sounds], progress=True)
+    print(summary(dataset, sounds))
+    for line in (*warnings_for(dataset), *sound_warnings(dataset, sounds, pairs)):
+        print(f"warning: {line}")
+    if arguments.picture is not None:
+        plot_inspection(dataset, sounds, arguments.picture)
+        print(f"picture: {arguments.picture}")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,19 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge.config.options import CommandParser, flag
-from semanticac_keras import CheckpointError, presets, read_class_names
+from semanticac_keras import presets, read_class_names
 from semanticac_keras.checkpoints.registry import resolve
-from semanticac_keras.download import DownloadError
 from semanticac_keras.tagger import Tagger
 from training.corpus.reader import Corpus
-from training.corpus.sources import CorpusError
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.options import add_tagger_rate
 from training.pretraining.learning import Plan, pretrain, weights_of
 from training.pretraining.teacher import compute_targets
 from training.pretraining.texts import text_space
+from training.runs.commands import status_of
 from training.runs.lock import locked
-from training.runs.run import Run, RunError
+from training.runs.run import Run
 
 _PROGRAM = "training.pretrain"
 # Fields of the plan that are options, and their help.
@@ -45,16 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        with exiting_on_sigterm():
-            _pretrain(arguments)
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted; the same command with --resume continues", file=sys.stderr)
-        return 130
-    except (CheckpointError, CorpusError, DownloadError, RunError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    with exiting_on_sigterm():
+        return status_of(
+            _PROGRAM, lambda: _pretrain(arguments), "the same command with --resume continues"
+        )
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Reproduce and compare a packaged model: `python -m training.reproduce esc10-small`."""
 
+import argparse
 import json
 import shutil
 import sys
@@ -9,17 +10,17 @@ from pathlib import Path
 from edge.config.options import CommandParser
 from edge.files import replacing
 from edge.inference import packaged
-from edge.inference.bundle import BundleError, read_contract
+from edge.inference.bundle import read_contract
 from edge.inference.packaged import PackagedModel
-from semanticac_keras import ExportError
-from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.datasets import AudioDataset, load_dataset
 from training.release import comparing, measure
 from training.release.accounting import account, write_files
 from training.release.making import PROGRAM, make_bundle
 from training.release.shipment import SHIPMENTS, Shipment
+from training.runs.commands import status_of
 from training.runs.lock import locked
 from training.runs.markdown import table
-from training.runs.run import Run, RunError
+from training.runs.run import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,34 +37,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 for wrong arguments, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
+    return status_of(PROGRAM, lambda: _reproduce(arguments), "run the same command to resume")
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
     shipment = SHIPMENTS[arguments.name]
     data_dir: Path | None = arguments.data_dir
     run = Run(arguments.out or Path("runs") / f"reproduce-{shipment.name}")
-    try:
-        dataset = load_dataset(shipment.dataset, data_dir)
-        with locked(run.directory):
-            figures = make_bundle(shipment, dataset, run)
-        files = PackagedModel.at(run.directory, shipment.name)
-        figures |= account(shipment, dataset, files.bundle, figures, data_dir, arguments.crossval)
-        write_files(shipment, dataset, figures, files)
-        print(f"card: {files.card}")
-        fits = _compare(shipment, dataset, files)
-        if arguments.install:
-            _install(files)
-            fits = True
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; run the same command to resume", file=sys.stderr)
-        return 130
-    except (
-        BundleError,
-        DatasetError,
-        ExportError,
-        RunError,
-        OSError,
-        ValueError,
-    ) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    dataset = load_dataset(shipment.dataset, data_dir)
+    with locked(run.directory):
+        figures = make_bundle(shipment, dataset, run)
+    files = PackagedModel.at(run.directory, shipment.name)
+    figures |= account(shipment, dataset, files.bundle, figures, data_dir, arguments.crossval)
+    write_files(shipment, dataset, figures, files)
+    print(f"card: {files.card}")
+    fits = _compare(shipment, dataset, files)
+    if arguments.install:
+        _install(files)
+        fits = True
     return 0 if fits else 1
 
 

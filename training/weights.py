@@ -30,6 +30,7 @@ from semanticac_keras.checkpoints.sentence import encoder_arguments
 from semanticac_keras.checkpoints.stored import CheckpointFile
 from semanticac_keras.htsat import HTSATEncoder
 from semanticac_keras.text_encoder import TextEncoder
+from training.runs.commands import status_of
 
 _PRESET = "base"
 # Parts of a whole CLAP, by the beginning of their original names.
@@ -55,22 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        if arguments.command == "list":
-            lines = _list()
-        elif arguments.command == "fetch":
-            lines = _fetch(arguments.name)
-        else:
-            lines = _inspect(arguments.path)
-        for line in lines:
-            print(line)
-    except KeyboardInterrupt:
-        print("weights: interrupted", file=sys.stderr)
-        return 130
-    except (CheckpointError, OSError) as error:
-        print(f"weights: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return status_of("weights", lambda: _print(arguments))
+
+
+def _print(arguments: argparse.Namespace) -> None:
+    if arguments.command == "list":
+        lines = _list()
+    elif arguments.command == "fetch":
+        lines = _fetch(arguments.name)
+    else:
+        lines = _inspect(arguments.path)
+    for line in lines:
+        print(line)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,10 +11,9 @@ import numpy as np
 
 from edge.config.options import CommandParser
 from edge.types import FloatArray
-from semanticac_keras import CheckpointError, SemanticAC
-from semanticac_keras.download import DownloadError
+from semanticac_keras import SemanticAC
 from semanticac_keras.progress import progress_bar
-from training.datasets import AudioDataset, DatasetError, load_dataset
+from training.datasets import AudioDataset, load_dataset
 from training.datasets.base import name_some
 from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
@@ -23,6 +22,7 @@ from training.learning.options import LABEL_TEXTS, dataset_options
 from training.learning.own_weights import own_path, run_of, seen_clips
 from training.learning.texts import read_texts
 from training.learning.trained_model import model_from, short_name
+from training.runs.commands import status_of
 from training.runs.evaluation import Evaluation
 from training.runs.files import writing
 from training.runs.lock import locked
@@ -54,24 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: with status 2 if the arguments are wrong, with 0 after `--help`.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
-        print_warnings(_PROGRAM, dataset)
-        name = f"zeroshot-{dataset.name}-{short_name(arguments.weights)}"
-        run = Run(arguments.out or free_directory(Path("runs") / name))
-        if run.config.exists():
-            raise RunError(f"{run.directory} already holds a run; choose another with --out.")
-        with locked(run.directory):
-            results = _classify(arguments, dataset, run)
-    except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
-    except (CheckpointError, DatasetError, DownloadError, RunError, OSError, ValueError) as error:
-        print(f"{_PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    return status_of(_PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
+    print_warnings(_PROGRAM, dataset)
+    name = f"zeroshot-{dataset.name}-{short_name(arguments.weights)}"
+    run = Run(arguments.out or free_directory(Path("runs") / name))
+    if run.config.exists():
+        raise RunError(f"{run.directory} already holds a run; choose another with --out.")
+    with locked(run.directory):
+        results = _classify(arguments, dataset, run)
     print("\n".join(_accuracy_section(results)))
     print(f"report: {run.directory / 'report.md'}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ FLOORS = (
     ("training.crossval",),
     (
         *("training.export", "training.fit", "training.inspect", "training.pretrain"),
-        *("training.reproduce", "training.weights", "training.zeroshot"),
+        *("training.probe", "training.reproduce", "training.weights", "training.zeroshot"),
     ),
     ("training.report",),
     ("training.bench",),

@@ -24,7 +24,7 @@ runpy._run_module_as_main(sys.argv[1])
 """
 
 
-DOORS = ("fit", "crossval", "ablate", "zeroshot", "export", "report", "bench")
+DOORS = ("fit", "crossval", "ablate", "zeroshot", "export", "probe", "report", "bench")
 
 
 @pytest.mark.parametrize("door", DOORS)
