@@ -11,6 +11,7 @@ from semanticac_keras import presets, read_class_names
 from semanticac_keras.checkpoints.registry import resolve
 from semanticac_keras.tagger import Tagger
 from training.corpus.reader import Corpus
+from training.datasets import load_dataset
 from training.learning.interrupts import exiting_on_sigterm
 from training.learning.options import add_tagger_rate
 from training.pretraining.learning import Plan, pretrain, weights_of
@@ -18,6 +19,7 @@ from training.pretraining.teacher import compute_targets
 from training.pretraining.texts import text_space
 from training.runs.commands import status_of
 from training.runs.lock import locked
+from training.runs.probing import check_available
 from training.runs.run import Run
 
 _PROGRAM = "training.pretrain"
@@ -62,12 +64,17 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         learning_rate=arguments.learning_rate,
         seed=arguments.seed,
     )
+    labelled = None
+    if arguments.judge_on is not None:
+        check_available()
+        labelled = load_dataset("folder", arguments.judge_on)
     run = Run(arguments.out)
     settings = {
         "plan": asdict(plan),
         "corpus": {"hours": corpus.hours, "may_ship": corpus.may_ship},
         "teacher": {"name": teacher.path.name, "sha256": teacher.sha256},
         "text_encoder": arguments.text_weights,
+        "judge_on": arguments.judge_on and str(arguments.judge_on),
     }
     with locked(run.directory):
         if arguments.resume:
@@ -79,7 +86,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
             arguments.targets or run.directory / "targets", corpus, teacher, front_end, True
         )
         space = text_space(names, arguments.text_weights)
-        pretrain(plan, corpus, targets, space, run, settings)
+        pretrain(plan, corpus, targets, space, run, settings, labelled)
         print(f"pretrained weights: {weights_of(run)}")
 
 
@@ -118,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="directory of what the teacher heard, to share between runs; default: targets/ in the "
         "run",
+    )
+    parser.add_argument(
+        "--judge-on",
+        type=Path,
+        metavar="DIR",
+        help="labelled recordings that are not in the corpus, as for --dataset folder; the weights "
+        "of the epoch are kept whose features are the best for them",
     )
     parser.add_argument(
         "--preset",

@@ -3,35 +3,28 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from edge.config.options import CommandParser
-from edge.types import FloatArray, IntArray
+from edge.types import IntArray
 from semanticac_keras import CheckpointError, Tagger, TaggerTower, heads, load_pretrained
-from semanticac_keras.audio_tower import Tower, mean_by_owner
+from semanticac_keras.audio_tower import Tower
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.pretrained import is_pretrained
-from semanticac_keras.progress import progress_bar
-from training.datasets import AudioDataset, load_dataset
-from training.datasets.cache import load_clips
+from training.datasets import load_dataset
 from training.inspection.checks import print_warnings
 from training.learning.options import add_tagger_rate, dataset_options, positive_int
 from training.learning.own_weights import load_own_model, own_path, seen_clips
 from training.runs.commands import status_of
 from training.runs.markdown import table
+from training.runs.probing import Features, check_available
 from training.runs.results import Spread
 from training.runs.run import provenance, write_json
 
 _PROGRAM = "training.probe"
-_CLIPS_AT_ONCE = 64
-_STRENGTH = 1.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _probe(arguments: argparse.Namespace) -> dict[str, Any]:
-    if find_spec("sklearn") is None:
-        raise ValueError("scikit-learn is missing: pip install 'semanticac-keras[probe]'")
+    check_available()
     dataset = load_dataset(arguments.dataset, arguments.data_dir, decoder=arguments.decoder)
     print_warnings(_PROGRAM, dataset)
     if not dataset.exclusive:
@@ -106,7 +98,7 @@ def _probe(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--weights was trained on {len(seen):,} of the {len(dataset.clips):,} clips, so the "
             "accuracy would be no test. Name other clips."
         )
-    data = Features(features_of(tower, dataset), dataset.truth(range(len(dataset.clips))))
+    data = Features.of(tower, dataset, progress=True)
     by_fold: dict[int, list[float]] = {}
     for fold in dataset.folds:
         train, test = dataset.split(fold)
@@ -152,42 +144,6 @@ def load_tower(source: str, tagger_rate_hz: int = 16_000) -> Tower:
     return load_own_model(path).audio_tower
 
 
-class _MeanAndMaximum(keras.Model):
-    """Mean and maximum of a tower's token map: float32 (B, 2 d)."""
-
-    def __init__(self, tower: Tower) -> None:
-        super().__init__(name="mean_and_maximum")
-        self.tower = tower
-
-    def call(self, inputs, training=False):
-        tokens = ops.cast(self.tower.token_map(inputs), "float32")
-        return ops.concatenate([ops.mean(tokens, (1, 2)), ops.max(tokens, (1, 2))], axis=-1)
-
-
-def features_of(tower: Tower, dataset: AudioDataset) -> FloatArray:
-    """Compute the features of all clips; the windows of a clip are averaged.
-
-    Args:
-        tower: frozen audio tower.
-        dataset: the clips.
-
-    Returns:
-        float32 (clips, 2 d).
-    """
-    clips = load_clips(dataset, tower.front_end.sample_rate_hz, progress=True)
-    model = _MeanAndMaximum(tower)
-    parts = []
-    with progress_bar("Encoding", len(clips), enabled=True) as advance:
-        # In parts, as the windows of all clips may not fit in memory.
-        for start in range(0, len(clips), _CLIPS_AT_ONCE):
-            part = clips[start : start + _CLIPS_AT_ONCE]
-            windows, owners = tower.windows_of(part)
-            values = model.predict(tower.inputs_of(windows), verbose=0)
-            parts.append(mean_by_owner(values, owners, len(part)))
-            advance(len(part))
-    return np.concatenate(parts)
-
-
 def _draws(
     train: IntArray,
     truth: IntArray,
@@ -204,30 +160,6 @@ def _draws(
         yield np.concatenate(
             [shuffled[truth[shuffled] == label][:clips_per_class] for label in np.unique(truth)]
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Features and labels of clips.
-
-    Args:
-        values: float32 (clips, n).
-        truth: label of each clip, (clips,).
-    """
-
-    values: FloatArray
-    truth: IntArray
-
-    def accuracy(self, train: IntArray, test: IntArray) -> float:
-        """Train a logistic regression on some clips, and test it on others."""
-        # Of the extra `probe`; `_probe` has made sure of it.
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=2_000))
-        probe.fit(self.values[train], self.truth[train])
-        return float((probe.predict(self.values[test]) == self.truth[test]).mean())
 
 
 def _lines(results: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from semanticac_keras import SemanticAC
 from tests.pretrained_files import write_pretrained
 from training import probe
+from training.runs import probing
 from training.runs.run import Run
 
 pytest.importorskip("sklearn")
@@ -27,13 +28,13 @@ def line(micro, folder, tmp_path):
 def separable(monkeypatch):
     """Make the first feature tell the two classes apart, but for one clip."""
 
-    def features(tower, dataset):
+    def of(cls, tower, dataset, progress):
         truth = dataset.truth(range(len(dataset.clips)))
         first = np.where(truth == 1, 1.0, -1.0)
         first[0] = 1.0
-        return np.stack([first, np.zeros(len(truth))], 1).astype(np.float32)
+        return cls(np.stack([first, np.zeros(len(truth))], 1).astype(np.float32), truth)
 
-    monkeypatch.setattr(probe, "features_of", features)
+    monkeypatch.setattr(probing.Features, "of", classmethod(of))
 
 
 def results(tmp_path):
@@ -53,13 +54,13 @@ def test_each_clip_is_tested_once(line, separable, tmp_path, capsys):
 
 def test_few_clips_are_drawn_anew(line, separable, tmp_path, monkeypatch, capsys):
     drawn = []
-    accuracy = probe.Features.accuracy
+    accuracy = probing.Features.accuracy
 
     def record(self, train, test):
         drawn.append((sorted(train.tolist()), self.truth[train].tolist(), set(train) & set(test)))
         return accuracy(self, train, test)
 
-    monkeypatch.setattr(probe.Features, "accuracy", record)
+    monkeypatch.setattr(probing.Features, "accuracy", record)
     assert probe.main([*line, "--clips-per-class", "2", "--draws", "3"]) == 0
     folds = len(results(tmp_path)["accuracy_by_fold"])
     assert len(drawn) == 3 * folds
@@ -77,11 +78,12 @@ def test_few_clips_are_drawn_anew(line, separable, tmp_path, monkeypatch, capsys
 def test_features_are_mean_and_maximum_of_the_token_map(line, folder, tmp_path):
     tower = probe.load_tower(str(tmp_path / "tower.npz"))
     dataset = probe.load_dataset("folder", folder)
-    values = probe.features_of(tower, dataset)
-    clip = probe.load_clips(dataset, tower.front_end.sample_rate_hz)[3]
+    features = probing.Features.of(tower, dataset)
+    np.testing.assert_array_equal(features.truth, [clip.labels[0] for clip in dataset.clips])
+    clip = probing.load_clips(dataset, tower.front_end.sample_rate_hz)[3]
     maps = keras.ops.convert_to_numpy(tower.token_map(tower.windows_of([clip])[0]))
     expected = np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], axis=1).mean(axis=0)
-    np.testing.assert_allclose(values[3], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.values[3], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_own_models_and_taggers_have_a_tower(micro, tmp_path, tiny_tagger):
@@ -105,7 +107,7 @@ def test_what_would_be_no_test_is_one_line(line, folder, tmp_path, micro, monkey
     line[at] = str(run.directory)
     assert probe.main(line) == 1
     assert "--weights was trained on 10 of the 10 clips" in capsys.readouterr().err
-    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    monkeypatch.setattr(probing, "find_spec", lambda name: None)
     assert probe.main(line) == 1
     assert "pip install 'semanticac-keras[probe]'" in capsys.readouterr().err
     assert not (tmp_path / "probe.json").exists()

@@ -1,4 +1,4 @@
-"""How far a student agrees with its teacher on recordings of sources that it never heard."""
+"""Agreement of a student with its teacher on sources that it never heard, and its transfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.inference.frontend import FrontEnd
-from edge.types import FloatArray
+from edge.types import BoolArray, FloatArray
+from semanticac_keras.audio_tower import AudioTower
+from training.datasets import AudioDataset
 from training.pretraining.batches import crop_of
 from training.pretraining.spectra import to_decibels
 from training.pretraining.student import Student
 from training.pretraining.teacher import Targets
+from training.runs.probing import Features
 from training.runs.tagging import average_precision
 
+# Name of the accuracy of `probe_accuracy` in a history.
+PROBE = "probe_accuracy"
 _AT_ONCE = 64
 _PRESENT = 0.5
 _FEWEST_POSITIVES = 5
@@ -26,7 +31,7 @@ class Agreement:
         crops: number of crops.
         top1: share of crops whose highest class is the teacher's.
         top5: share of crops whose five highest classes contain the teacher's highest.
-        cosine: mean cosine between the two embeddings of a window of the teacher.
+        cosine: mean cosine between the two embeddings.
         mean_average_precision: mean over classes of the average precision, where a class is
             present if the teacher's score is at least 0.5; NaN if no class is in five crops.
         classes: number of those classes.
@@ -58,10 +63,47 @@ def held_out_crops(
     return [crops[k] for k in sorted(order)]
 
 
-def agreement(
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Answers of a student and its teacher to n crops.
+
+    Args:
+        logits: the student's, of K classes, (n, K).
+        scores: the teacher's highest of a crop's windows, (n, K).
+        cosines: of the two embeddings, the mean over the windows of a crop, (n,).
+    """
+
+    logits: FloatArray
+    scores: FloatArray
+    cosines: FloatArray
+
+    def of(self, which: BoolArray) -> "Comparison":
+        """Return the answers to some of the crops, chosen by a mask (n,)."""
+        return Comparison(self.logits[which], self.scores[which], self.cosines[which])
+
+    def agreement(self) -> Agreement:
+        """Summarise the answers."""
+        best = self.scores.argmax(axis=1)
+        ranked = np.argsort(-self.logits, axis=1)[:, :5]
+        present = self.scores >= _PRESENT
+        precisions = [
+            average_precision(present[:, k], self.logits[:, k])
+            for k in np.flatnonzero(present.sum(axis=0) >= _FEWEST_POSITIVES)
+        ]
+        return Agreement(
+            crops=len(best),
+            top1=float((ranked[:, 0] == best).mean()),
+            top5=float((ranked == best[:, None]).any(axis=1).mean()),
+            cosine=float(self.cosines.mean()),
+            mean_average_precision=float(np.mean(precisions)) if precisions else float("nan"),
+            classes=len(precisions),
+        )
+
+
+def compare(
     student: Student, targets: Targets, crops: Sequence[tuple[int, int]], front_end: FrontEnd
-) -> Agreement:
-    """Compare a student with its teacher.
+) -> Comparison:
+    """Let a student answer what its teacher answered.
 
     Args:
         student: the student.
@@ -75,27 +117,18 @@ def agreement(
         cut = [crop_of(targets[i], first, front_end, targets.grid) for i, first in some]
         log_mels = np.stack([to_decibels(crop.power, front_end) for crop in cut])
         logits, _, embeddings = (np.asarray(part) for part in student.predict_on_batch(log_mels))
-        heard = np.stack([crop.heard for crop in cut]) > 0
-        true = np.stack([crop.embeddings for crop in cut])
+        heard = np.stack([crop.heard for crop in cut])
+        each = _cosine(embeddings, np.stack([crop.embeddings for crop in cut]))
         mine.append(logits)
         theirs.append(np.stack([crop.scores.max(axis=0) for crop in cut]))
-        cosines.append(_cosine(embeddings, true)[heard])
-    logits, scores = np.concatenate(mine), np.concatenate(theirs)
-    best = scores.argmax(axis=1)
-    ranked = np.argsort(-logits, axis=1)[:, :5]
-    precisions = [
-        average_precision(scores[:, k] >= _PRESENT, logits[:, k])
-        for k in range(scores.shape[1])
-        if (scores[:, k] >= _PRESENT).sum() >= _FEWEST_POSITIVES
-    ]
-    return Agreement(
-        crops=len(crops),
-        top1=float((ranked[:, 0] == best).mean()),
-        top5=float((ranked == best[:, None]).any(axis=1).mean()),
-        cosine=float(np.concatenate(cosines).mean()),
-        mean_average_precision=float(np.mean(precisions)) if precisions else float("nan"),
-        classes=len(precisions),
-    )
+        cosines.append((each * heard).sum(axis=1) / heard.sum(axis=1))
+    return Comparison(np.concatenate(mine), np.concatenate(theirs), np.concatenate(cosines))
+
+
+def probe_accuracy(tower: AudioTower, dataset: AudioDataset) -> float:
+    """Judge a tower by a linear probe: the mean accuracy over the folds of labelled clips."""
+    features = Features.of(tower, dataset)
+    return float(np.mean([features.accuracy(*dataset.split(fold)) for fold in dataset.folds]))
 
 
 def _cosine(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -12,13 +12,15 @@ from semanticac_keras.audio_tower import AudioTower
 from semanticac_keras.pretrained import SUFFIX, Pretrained, TextSpace, save_pretrained
 from semanticac_keras.semantic_ac import sync_weights
 from training.corpus.reader import Corpus
+from training.datasets import AudioDataset
 from training.learning.callbacks import ProgressBar, SeedByEpoch, assign_averages, save_weights
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import device_kind
 from training.learning.interrupts import stopping_between_steps
 from training.learning.recipes import Recipe
 from training.pretraining.batches import CropBatches, Mixing
-from training.pretraining.judging import Agreement, agreement, held_out_crops
+from training.pretraining.judging import PROBE, compare, held_out_crops, probe_accuracy
+from training.pretraining.report import write_report
 from training.pretraining.spectra import Surroundings
 from training.pretraining.student import Student
 from training.pretraining.teacher import Targets
@@ -40,7 +42,7 @@ class Plan:
         learning_rate: highest learning rate.
         warmup_epochs: epochs of linear rise, before the cosine to zero.
         weight_decay: decoupled, for kernels alone.
-        ema_momentum: momentum of the averaged weights.
+        averaged: share of the run's steps over which the averaged weights reach back.
         drop_path: stochastic depth of the encoder.
         seed: seed of weights and batches.
         mixing: how crops are drawn and mixed.
@@ -55,7 +57,7 @@ class Plan:
     learning_rate: float = 3e-3
     warmup_epochs: int = 2
     weight_decay: float = 0.02
-    ema_momentum: float = 0.999
+    averaged: float = 0.05
     drop_path: float = 0.0
     seed: int = 0
     mixing: Mixing = field(default_factory=Mixing)
@@ -70,7 +72,7 @@ class Plan:
             learning_rate=self.learning_rate,
             warmup_epochs=self.warmup_epochs,
             weight_decay=self.weight_decay,
-            ema_momentum=self.ema_momentum,
+            ema_momentum=max(0.0, 1.0 - 1.0 / (self.averaged * self.epochs * self.steps_per_epoch)),
         )
         return recipe.make_optimizer(self.steps_per_epoch)
 
@@ -87,10 +89,12 @@ def pretrain(
     space: TextSpace,
     run: Run,
     about: dict[str, Any],
+    labelled: AudioDataset | None = None,
 ) -> None:
     """Train a student to the last epoch, from the run's checkpoint if there is one.
 
-    Each epoch ends with a checkpoint and the tower's averaged weights.
+    Each epoch ends with a checkpoint and the tower's averaged weights; with labelled clips, these
+    are kept only if a linear probe on them was never better.
 
     Args:
         plan: settings.
@@ -99,6 +103,7 @@ def pretrain(
         space: texts of the teacher's classes.
         run: directory of the results.
         about: what to write into the pretrained tower's file.
+        labelled: clips that the student never hears, to judge its features by.
 
     Raises:
         RunError: if the checkpoint cannot be read, or a file cannot be written.
@@ -127,8 +132,9 @@ def pretrain(
     rows = run.read_history()[:first]
     bar = ProgressBar(plan.epochs, first)
 
-    def judge() -> Agreement:
-        return agreement(student, targets, crops, front_end)
+    def judge() -> dict[str, float]:
+        figures = asdict(compare(student, targets, crops, front_end).agreement())
+        return figures if labelled is None else {**figures, PROBE: probe_accuracy(tower, labelled)}
 
     def save(figures: dict[str, float]) -> None:
         pretrained = Pretrained(
@@ -154,6 +160,9 @@ def pretrain(
             )
     finally:
         bar.close()
+    assign_averages(student)
+    sources = np.array([corpus.recordings[i].source for i, _ in crops])
+    write_report(run, rows, compare(student, targets, crops, front_end), sources)
 
 
 def _examples(batches: CropBatches, first: int) -> Iterator[tuple[Any, Any]]:
@@ -168,7 +177,7 @@ class _Judge(keras.callbacks.Callback):
         self,
         run: Run,
         rows: list[Row],
-        judge: Callable[[], Agreement],
+        judge: Callable[[], dict[str, float]],
         save: Callable[[dict[str, float]], None],
     ) -> None:
         super().__init__()
@@ -185,9 +194,10 @@ class _Judge(keras.callbacks.Callback):
         sync_weights(self.model)
         current = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
         assign_averages(self.model)
-        logs.update(asdict(self.judge()))
+        logs.update(self.judge())
         values = {name: float(value) for name, value in logs.items()}
-        self.save({"epoch": epoch + 1, **values})
+        if values.get(PROBE, 0.0) >= max((row.get(PROBE, 0.0) for row in self.rows), default=0.0):
+            self.save({"epoch": epoch + 1, **values})
         for variable, value in zip(self.model.trainable_variables, current, strict=True):
             variable.assign(value)
         self.rows.append({"epoch": float(epoch + 1), **values})

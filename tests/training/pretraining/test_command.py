@@ -19,8 +19,8 @@ def learned(monkeypatch, corpus) -> list:
     """Replace corpus, sentence encoder and training."""
     calls = []
 
-    def untrained(plan, corpus, targets, space, run, about):
-        calls.append((plan, space, about))
+    def untrained(plan, corpus, targets, space, run, about, labelled):
+        calls.append((plan, space, about, labelled))
 
     monkeypatch.setitem(presets.PRESETS, micro.NAME, micro.PRESET)
     monkeypatch.setattr(pretrain, "Corpus", lambda path: corpus)
@@ -48,7 +48,8 @@ def arguments(tmp_path, tiny_tagger, teacher) -> list[str]:
 def test_a_run_has_settings_and_targets(learned, arguments, tmp_path, capsys) -> None:
     assert pretrain.main(arguments) == 0
     run = Run(tmp_path / "run")
-    (plan, space, about), *_ = learned
+    (plan, space, about, labelled), *_ = learned
+    assert labelled is None
     assert plan.epochs == 3
     assert space.names[1] == "class 1"
     config = json.loads(run.config.read_text())
@@ -56,6 +57,12 @@ def test_a_run_has_settings_and_targets(learned, arguments, tmp_path, capsys) ->
     assert {name: config[name] for name in about} == json.loads(json.dumps(about))
     assert list((run.directory / "targets").glob("*-scores.npy"))
     assert str(tmp_path / "run" / "pretrained.npz") in capsys.readouterr().out
+
+
+def test_labelled_clips_judge_the_epochs(learned, arguments, folder) -> None:
+    pytest.importorskip("sklearn")
+    assert pretrain.main([*arguments, "--judge-on", str(folder)]) == 0
+    assert len(learned[0][3].clips) == 10
 
 
 def test_a_run_is_continued_with_the_same_settings_only(learned, arguments, capsys) -> None:

@@ -1,6 +1,6 @@
 """Pretraining: what the student learns, and a run that stops and goes on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -28,16 +28,18 @@ def space(targets) -> TextSpace:
     return TextSpace(names, vectors.astype(np.float32), np.zeros(16, np.float32))
 
 
-def learn(directory, corpus, targets, space, plan=PLAN):
+def learn(directory, corpus, targets, space, plan=PLAN, labelled=None):
     run = Run(directory)
-    directory.mkdir(exist_ok=True)
-    pretrain(plan, corpus, targets, space, run, {"corpus": {"hours": 1.0}})
+    about = {"plan": asdict(plan), "corpus": {"hours": 1.0, "may_ship": True}}
+    if not run.config.exists():
+        run.start({**about, "teacher": {"name": "tagger.tflite"}})
+    pretrain(plan, corpus, targets, space, run, about, labelled)
     return load_pretrained(weights_of(run)), run.read_history()
 
 
 @pytest.mark.slow
 def test_student_learns(eager, tmp_path, corpus, targets, space) -> None:
-    plan = replace(PLAN, steps_per_epoch=4, warmup_epochs=0, learning_rate=3e-2, ema_momentum=0.0)
+    plan = replace(PLAN, steps_per_epoch=4, warmup_epochs=0, learning_rate=3e-2, averaged=0.01)
     pretrained, rows = learn(tmp_path, corpus, targets, space, plan)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     waveform = np.zeros((1, micro.PRESET.front_end.window_samples), np.float32)
@@ -46,9 +48,26 @@ def test_student_learns(eager, tmp_path, corpus, targets, space) -> None:
     assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
     assert pretrained.space.names == space.names
     assert pretrained.bias != pytest.approx(-8.0, abs=1e-3)
-    assert pretrained.about["corpus"] == {"hours": 1.0}
+    assert pretrained.about["corpus"]["hours"] == 1.0
     assert pretrained.about["figures"]["epoch"] == rows[-1]["epoch"] == 2
     assert pretrained.about["figures"]["top5"] == rows[-1]["top5"]
+
+    report = (tmp_path / "report.md").read_text()
+    assert report.count(" | 3 | ") == 2  # all sources, and the only one
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_the_weights_of_the_best_epoch_on_labelled_clips_are_kept(
+    eager, tmp_path, corpus, targets, space, monkeypatch
+) -> None:
+    values = iter([0.5, 0.75, 0.625])
+    monkeypatch.setattr(learning, "probe_accuracy", lambda tower, dataset: next(values))
+    plan = replace(PLAN, epochs=3, steps_per_epoch=1)
+    pretrained, rows = learn(tmp_path, corpus, targets, space, plan, labelled=object())
+    assert [row["probe_accuracy"] for row in rows] == [0.5, 0.75, 0.625]
+    assert pretrained.about["figures"]["epoch"] == 2
+    assert "has the weights of epoch 2" in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.slow
@@ -57,18 +76,18 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(
 ) -> None:
     whole, rows = learn(tmp_path / "whole", corpus, targets, space)
     calls = []
-    judge = learning.agreement
+    compare = learning.compare
 
     def stop_in_the_second_epoch(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return judge(*arguments)
+        return compare(*arguments)
 
-    monkeypatch.setattr(learning, "agreement", stop_in_the_second_epoch)
+    monkeypatch.setattr(learning, "compare", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "stopped", corpus, targets, space)
-    monkeypatch.setattr(learning, "agreement", judge)
+    monkeypatch.setattr(learning, "compare", compare)
     resumed, resumed_rows = learn(tmp_path / "stopped", corpus, targets, space)
     for a, b in zip(
         whole.audio_tower.get_weights(), resumed.audio_tower.get_weights(), strict=True
