@@ -22,6 +22,7 @@ from semanticac_keras import (
     presets,
     prompts,
 )
+from semanticac_keras.audio_tower import AudioTower, Tower
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.checkpoints.sentence import is_sentence_encoder
 from semanticac_keras.heads import head_from_preset
@@ -30,7 +31,7 @@ from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.semantic_ac import Tokenizer
 from semanticac_keras.tagger import Tagger
 from training.learning.augment import Augmentation
-from training.learning.own_weights import load_own_weights
+from training.learning.own_weights import copy_weights, load_own_model
 from training.learning.recipes import CLAP, Recipe
 from training.learning.text_warmup import decorrelate_labels
 from training.learning.trained_model import model_from
@@ -103,8 +104,11 @@ def build_model(
             "--train-text is for a pretrained CLAP, named with --weights; leave it out, as a "
             "preset's text encoder is trained anyway"
         )
-    text_encoder, tokenizer = _text_tower(recipe, weights, pretrained)
-    audio_tower = pretrained.audio_tower if pretrained else _tagger_tower(recipe, weights)
+    own = None
+    if weights.model and pretrained is None:
+        own = load_own_model(Path(weights.model).expanduser())
+    text_encoder, tokenizer = _text_tower(recipe, weights, pretrained, own)
+    audio_tower = pretrained.audio_tower if pretrained else _other_tower(recipe, weights, own)
     model = SemanticAC.from_preset(
         recipe.preset,
         labels,
@@ -122,8 +126,8 @@ def build_model(
     )
     if pretrained and text_encoder is not None:
         model.logit_scale.assign(pretrained.log_scale)
-    if weights.model and pretrained is None:
-        load_own_weights(model, Path(weights.model).expanduser())
+    if own is not None:
+        copy_weights(own, model, str(weights.model))
         return model
     if weights.audio and audio_tower is None:
         load_audio_checkpoint(model.audio_tower.encoder, weights.audio)
@@ -198,6 +202,19 @@ def _pretrained_tower(recipe: Recipe, weights: Weights) -> Pretrained:
     return pretrained
 
 
+def _other_tower(recipe: Recipe, weights: Weights, own: SemanticAC | None) -> Tower | None:
+    """Create the tower of a tagger, or one for another space than the preset's, if there is one."""
+    if own is None or own.audio_tower.embedding_dim == presets.get(recipe.preset).embedding_dim:
+        return _tagger_tower(recipe, weights)
+    return AudioTower.from_preset(
+        recipe.preset,
+        recipe.head,
+        own.audio_tower.embedding_dim,
+        spec_augment=recipe.spec_augment,
+        **({} if recipe.conv_stem else {"stem_channels": ()}),
+    )
+
+
 def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
     """Create the tower of a tagger, if `weights` names one."""
     if not weights.audio or not is_tagger(weights.audio):
@@ -216,9 +233,11 @@ def _tagger_tower(recipe: Recipe, weights: Weights) -> TaggerTower | None:
 
 
 def _text_tower(
-    recipe: Recipe, weights: Weights, pretrained: Pretrained | None
+    recipe: Recipe, weights: Weights, pretrained: Pretrained | None, own: SemanticAC | None
 ) -> tuple[BertEncoder | CenteredText | None, Tokenizer]:
-    """Load a sentence encoder, if `weights` names one, and create the tokenizer."""
+    """Load a sentence encoder, if `weights` names one or has one, and create the tokenizer."""
+    if own is not None and getattr(own.text_encoder, "frozen", False) and recipe.texts == "labels":
+        return own.text_encoder, own.tokenizer
     if pretrained and weights.text:
         if weights.vocabulary is not None:
             raise ValueError(f"{weights.text} has its own vocabulary; leave out --bpe-vocab")

@@ -80,7 +80,7 @@ def load_own_model(source: Path) -> SemanticAC:
     return model
 
 
-def load_own_weights(model: SemanticAC, source: Path) -> None:
+def copy_weights(other: SemanticAC, model: SemanticAC, source: str) -> None:
     """Take over the weights of both towers, and bake the label embeddings.
 
     The logit scale and bias are taken over from a model that scores alike, exclusively or
@@ -88,13 +88,13 @@ def load_own_weights(model: SemanticAC, source: Path) -> None:
     equal labels only.
 
     Args:
+        other: trained model.
         model: model that receives the weights.
-        source: a `.keras` file, or a run directory that holds `model.keras`.
+        source: where the trained one is from, for messages.
 
     Raises:
-        CheckpointError: as `load_own_model`, or if the model does not fit; names what differs.
+        CheckpointError: if the model does not fit; names what differs.
     """
-    other = load_own_model(source)
     if differences := list(_differences(other, model)):
         raise CheckpointError(f"{source} does not fit this model: {'; '.join(differences)}")
     for (_, theirs), (_, mine) in zip(_parts(other), _parts(model), strict=True):

@@ -2,10 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import CheckpointError, SemanticAC
+from semanticac_keras import CenteredText, CheckpointError, SemanticAC
+from tests.pretrained_files import replace_sentence_encoder, write_pretrained
 from training.learning.model import Weights, build_model
-from training.learning.own_weights import load_own_weights
+from training.learning.own_weights import copy_weights, load_own_model
 from training.learning.recipes import Recipe
+
+
+def load_own_weights(model, source):
+    copy_weights(load_own_model(source), model, str(source))
 
 
 @pytest.fixture
@@ -31,6 +36,19 @@ def test_both_towers_are_taken_over_and_new_labels_are_embedded(source, micro):
     )
     assert float(model.logit_scale) == 3.0
     load_own_weights(model, directory / "model.keras")
+
+
+def test_a_model_in_another_space_is_continued(micro, tmp_path, monkeypatch):
+    replace_sentence_encoder(monkeypatch)
+    recipe = Recipe(micro, prompt="{label}")
+    tower = str(write_pretrained(tmp_path / "tower.npz"))
+    trained = build_model(["a", "b"], recipe, Weights(model=tower, text="minilm"))
+    trained.save(tmp_path / "model.keras")
+    model = build_model(["b", "c"], recipe, Weights(model=str(tmp_path)))
+    assert isinstance(model.text_encoder, CenteredText)
+    sounds = np.random.default_rng(0).standard_normal((2, 5120)).astype(np.float32)
+    np.testing.assert_array_equal(model.encode_audio(sounds), trained.encode_audio(sounds))
+    np.testing.assert_allclose(model.encode_text(["b"]), trained.encode_text(["b"]), atol=1e-6)
 
 
 def test_scale_and_bias_come_from_a_model_that_scores_alike(source, micro, tmp_path):
