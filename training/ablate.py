@@ -19,6 +19,7 @@ from training.learning.options import (
     chosen_recipe,
     parse_passing_on,
     recipe_for_dataset,
+    without_text_options,
 )
 from training.learning.recipes import CLAP, Recipe
 from training.runs.commands import status_of
@@ -213,7 +214,7 @@ def _train(
     print_warnings(_PROGRAM, dataset)
     ablation = TABLES[arguments.table]
     variants = ablation.variants
-    options = {variant: [*passed_on, *as_arguments(variant.changes)] for variant in variants}
+    options = {variant: _options(variant, passed_on) for variant in variants}
     recipes = {
         variant: recipe_for_dataset(fit.parse(line), dataset) for variant, line in options.items()
     }
@@ -247,6 +248,13 @@ def _train(
         names = ", ".join(variant.name for variant in same)
         lines.append(f"Equal to the first, and not trained again: {names}.")
     return [*lines, ablation.note, ""]
+
+
+def _options(variant: Variant, passed_on: Sequence[str]) -> list[str]:
+    """Return the command line of a variant's runs, which lacks what the variant cannot have."""
+    if variant.changes.get("texts") == "none":
+        passed_on = without_text_options(passed_on)
+    return [*passed_on, *as_arguments(variant.changes)]
 
 
 def _architecture(recipe: Recipe) -> tuple[Any, ...]:

@@ -71,6 +71,27 @@ def test_compares_paired_runs_and_trains_equal_variants_once(
     assert printed.split("report:")[0].strip() in (directory / "report.md").read_text()
 
 
+def test_a_row_without_text_leaves_out_the_options_of_texts(arguments, monkeypatch, tmp_path):
+    planned = {}
+
+    def stop(jobs, _):
+        planned.update((job.run.directory.parent.name, job.arguments) for job in jobs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablate, "run_jobs", stop)
+    texts, vocabulary = tmp_path / "texts.toml", tmp_path / "vocabulary"
+    texts.write_text('hiss = ["a", "b"]')
+    given = ["--label-texts", str(texts), f"--bpe-vocab={vocabulary}", "--text-weights", "minilm"]
+    command = [*arguments, *given, "--table", "3", "--folds", "2", "--epochs", "1"]
+    assert ablate.main(command) == 130
+    without = planned.pop("baseline-no-text-no-similarity-module")
+    assert not set(given) & set(without)
+    assert {"--data-dir", "--epochs"} <= set(without)
+    assert fit.parse(without).label_texts is None
+    assert len(planned) == 4
+    assert all(set(given) <= set(line) for line in planned.values())
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_trains_two_variants(arguments, directory, monkeypatch, capsys):

@@ -186,6 +186,18 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
+def without_text_options(arguments: Sequence[str]) -> list[str]:
+    """Leave out the options that a model without a text encoder refuses.
+
+    Args:
+        arguments: a training's command line.
+    """
+    parser = CommandParser(add_help=False)
+    for option in ("--text-weights", "--bpe-vocab", "--label-texts"):
+        parser.add_argument(option)
+    return parser.parse_known_args(arguments)[1]
+
+
 def add_tagger_rate(parser: argparse._ActionsContainer) -> None:
     """Add `--tagger-rate`, which a tagger's file does not record."""
     parser.add_argument(
