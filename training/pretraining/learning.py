@@ -1,6 +1,7 @@
 """The pretraining loop, from the first step or from a checkpoint."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ from training.pretraining.teacher import Targets
 from training.runs.run import Row, Run, RunError
 
 _HELD_OUT_CROPS = 1_000
+# Batches that renew the statistics of batch normalisation for the averaged weights. Their numbers
+# are beyond those of any training.
+_STATISTICS_BATCHES = 30
+_STATISTICS_FIRST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -154,20 +159,39 @@ def pretrain(
                 steps_per_epoch=plan.steps_per_epoch,
                 initial_epoch=first,
                 epochs=plan.epochs,
-                callbacks=[SeedByEpoch(), _Judge(run, rows, judge, save), bar, interrupt],
+                callbacks=[SeedByEpoch(), _Judge(run, rows, batches, judge, save), bar, interrupt],
                 shuffle=False,
                 verbose=0,
             )
     finally:
         bar.close()
-    assign_averages(student)
     sources = np.array([corpus.recordings[i].source for i, _ in crops])
-    write_report(run, rows, compare(student, targets, crops, front_end), sources)
+    with averaged_weights(student, batches):
+        write_report(run, rows, compare(student, targets, crops, front_end), sources)
 
 
 def _examples(batches: CropBatches, first: int) -> Iterator[tuple[Any, Any]]:
     for batch in batches.generate(first):
         yield batch.log_mels, batch[1:]
+
+
+@contextmanager
+def averaged_weights(student: Student, batches: CropBatches) -> Iterator[None]:
+    """Give a student its averaged weights, with statistics of batch normalisation that suit them.
+
+    Those of the last steps belong to the last weights. With them, the averaged weights answer
+    much worse than the last ones.
+    """
+    sync_weights(student)
+    held = [keras.ops.copy(weight) for weight in student.weights]
+    assign_averages(student)
+    for number in range(_STATISTICS_BATCHES):
+        student(batches.batch(_STATISTICS_FIRST + number).log_mels, training=True)
+    try:
+        yield
+    finally:
+        for weight, value in zip(student.weights, held, strict=True):
+            weight.assign(value)
 
 
 class _Judge(keras.callbacks.Callback):
@@ -177,12 +201,14 @@ class _Judge(keras.callbacks.Callback):
         self,
         run: Run,
         rows: list[Row],
+        batches: CropBatches,
         judge: Callable[[], dict[str, float]],
         save: Callable[[dict[str, float]], None],
     ) -> None:
         super().__init__()
         self.run = run
         self.rows = rows
+        self.batches = batches
         self.judge = judge
         self.save = save
 
@@ -191,15 +217,12 @@ class _Judge(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         if not np.isfinite(logs.get("loss", 0.0)):
             raise RunError(f"epoch {epoch + 1}: the loss became {logs['loss']}.")
-        sync_weights(self.model)
-        current = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
-        assign_averages(self.model)
-        logs.update(self.judge())
-        values = {name: float(value) for name, value in logs.items()}
-        if values.get(PROBE, 0.0) >= max((row.get(PROBE, 0.0) for row in self.rows), default=0.0):
-            self.save({"epoch": epoch + 1, **values})
-        for variable, value in zip(self.model.trainable_variables, current, strict=True):
-            variable.assign(value)
+        with averaged_weights(self.model, self.batches):
+            logs.update(self.judge())
+            values = {name: float(value) for name, value in logs.items()}
+            best = max((row.get(PROBE, 0.0) for row in self.rows), default=0.0)
+            if values.get(PROBE, 0.0) >= best:
+                self.save({"epoch": epoch + 1, **values})
         self.rows.append({"epoch": float(epoch + 1), **values})
         self.run.write_history(self.rows)
         save_weights(self.model, self.run.checkpoint)

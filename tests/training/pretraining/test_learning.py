@@ -2,14 +2,17 @@
 
 from dataclasses import asdict, replace
 
+import keras
 import numpy as np
 import pytest
 
-from semanticac_keras import load_pretrained, presets
+from semanticac_keras import AudioTower, load_pretrained, presets
 from semanticac_keras.pretrained import TextSpace
 from tests import micro
 from training.pretraining import learning
+from training.pretraining.batches import CropBatches
 from training.pretraining.learning import Plan, pretrain, weights_of
+from training.pretraining.student import Student
 from training.runs.run import Run
 
 PLAN = Plan(preset=micro.NAME, epochs=2, steps_per_epoch=3, batch_size=4, optimizer="adamw")
@@ -68,6 +71,30 @@ def test_the_weights_of_the_best_epoch_on_labelled_clips_are_kept(
     assert [row["probe_accuracy"] for row in rows] == [0.5, 0.75, 0.625]
     assert pretrained.about["figures"]["epoch"] == 2
     assert "has the weights of epoch 2" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_averaged_weights_have_statistics_of_their_own(eager, corpus, targets, space) -> None:
+    batches = CropBatches(
+        targets, corpus.indices("train"), micro.PRESET.front_end, 4, mixing=PLAN.mixing
+    )
+    tower = AudioTower.from_preset(micro.NAME, output_dim=16, stem_channels=(4, 8))
+    student = Student(tower, space.vectors, targets.embedding_dim, targets.grid)
+    student.compile(replace(PLAN, averaged=1.0).make_optimizer())
+    batch = batches.batch(0)
+    student.fit(batch.log_mels, batch[1:], verbose=0)
+    # Averages from before the last step, which multiplies the first convolution by 5.
+    conv, norm = tower.encoder.patch_embed.convs[0], tower.encoder.patch_embed.norms[0]
+    conv.kernel.assign(5.0 * conv.kernel)
+    for _ in range(30):
+        student(batch.log_mels, training=True)
+    before = [keras.ops.convert_to_numpy(weight).copy() for weight in student.weights]
+    with learning.averaged_weights(student, batches):
+        variances = keras.ops.convert_to_numpy(norm.moving_variance).copy()
+    for weight, value in zip(student.weights, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
+    ratios = keras.ops.convert_to_numpy(norm.moving_variance) / variances
+    assert (ratios > 5.0).all()  # 25 with the same input; 1 if nothing was renewed
 
 
 @pytest.mark.slow
