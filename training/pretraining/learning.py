@@ -146,8 +146,8 @@ def pretrain(
             plan.preset,
             tower,
             space,
-            float(student.log_scale[0]),
-            float(student.score_bias[0]),
+            float(keras.ops.convert_to_numpy(student.log_scale)[0]),
+            float(keras.ops.convert_to_numpy(student.score_bias)[0]),
             {**about, "figures": figures},
         )
         save_pretrained(pretrained, weights_of(run))
