@@ -31,7 +31,8 @@ def test_options_of_the_command_line(tmp_path):
     line = ["--tagger-labels", "a.csv", "--tagger-rate", "48000", "--text-weights", "encoder"]
     names = ClassNames.of(parser.parse_args([*line, "--background", str(tmp_path)]))
     assert names == ClassNames(Path("a.csv"), 48_000, "encoder", tmp_path)
-    assert names.given() == ["--tagger-labels", "--text-weights", "--background"]
+    assert names.given(pretrained=False) == ["--tagger-labels", "--text-weights", "--background"]
+    assert names.given(pretrained=True) == ["--tagger-labels", "--background"]
 
 
 def test_a_model_of_the_tagger_and_its_names(tiny_tagger, names):
