@@ -504,13 +504,21 @@ class SemanticAC(keras.Model):
             name=name,
         )
 
-    def bake_labels(self) -> None:
+    def bake_labels(self, whole: bool = True) -> None:
         """Recompute the label embeddings used by inference.
 
         `fit`, `evaluate` and `predict` do so by themselves. Call it before `model(x)`,
         `predict_on_batch` or `save`, after changing the text encoder's weights in another way.
+
+        Args:
+            whole: whether to run the frozen part of the text encoder too, which a training does not
+                change.
         """
         assert self.label_embeddings is not None  # created by the constructor
+        if not whole:
+            self.label_embeddings.assign(self.embed_labels())
+            self._baked_from = ()
+            return
         if self.label_features is not None:
             token_ids = ops.convert_to_tensor(self._token_ids)
             self.label_features.assign(self.text_encoder.features(token_ids))
@@ -664,6 +672,7 @@ class SemanticAC(keras.Model):
                 *(callback for callback in others if callback),
             ]
         build_optimizer(self)
+        self.refresh_labels()
         self._training_runs = True
         try:
             with weights_kept(self):
@@ -835,10 +844,10 @@ class BakeLabels(keras.callbacks.Callback):
     """Renews a model's baked label embeddings during `fit`."""
 
     def on_test_begin(self, logs=None):
-        self.model.bake_labels()
+        self.model.bake_labels(whole=False)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.bake_labels()
+        self.model.bake_labels(whole=False)
 
     def on_train_end(self, logs=None):
         self.model.bake_labels()

@@ -17,10 +17,15 @@ from training.runs.files import writing
 from training.runs.run import Row, Run, RunError, best_epoch
 
 
-def finalize_weights(model: SemanticAC) -> None:
-    """Put a model in its final state: averaged weights assigned and label embeddings baked."""
+def finalize_weights(model: SemanticAC, whole: bool = True) -> None:
+    """Put a model in its final state: averaged weights assigned and label embeddings baked.
+
+    Args:
+        model: trained model.
+        whole: see `SemanticAC.bake_labels`.
+    """
     assign_averages(model)
-    model.bake_labels()
+    model.bake_labels(whole)
 
 
 def assign_averages(model: keras.Model) -> None:
@@ -83,7 +88,12 @@ class StopIfNotFinite(keras.callbacks.Callback):
 
     def _check_weights(self) -> None:
         sync_weights(self.model)
-        for variable in [*self.model.variables, *self.model.optimizer.variables]:
+        model = self.model  # frozen parts do not change
+        for variable in [
+            *model.trainable_variables,
+            *model.audio_tower.non_trainable_variables,
+            *model.optimizer.variables,
+        ]:
             values = keras.ops.convert_to_numpy(variable)
             # bfloat16 is unknown to numpy itself.
             if values.dtype.kind != "i" and not np.isfinite(values.astype(np.float32)).all():
@@ -123,7 +133,7 @@ class Validation(keras.callbacks.Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Replace the weights by their averages."""
         self.current = [keras.ops.copy(variable) for variable in self.model.trainable_variables]
-        finalize_weights(self.model)
+        finalize_weights(self.model, whole=False)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         """Save the validated weights if they are the best so far, then restore the current ones."""
