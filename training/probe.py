@@ -15,6 +15,7 @@ from semanticac_keras.audio_tower import Tower
 from semanticac_keras.checkpoints.registry import is_tagger, resolve
 from semanticac_keras.pretrained import is_pretrained
 from training.datasets import load_dataset
+from training.datasets.cache import load_clips
 from training.inspection.checks import print_warnings
 from training.learning.options import add_tagger_rate, dataset_options, positive_int
 from training.learning.own_weights import load_own_model, own_path, seen_clips
@@ -98,7 +99,8 @@ def _probe(arguments: argparse.Namespace) -> dict[str, Any]:
             f"--weights was trained on {len(seen):,} of the {len(dataset.clips):,} clips, so the "
             "accuracy would be no test. Name other clips."
         )
-    data = Features.of(tower, dataset, progress=True)
+    clips = load_clips(dataset, tower.front_end.sample_rate_hz, progress=True)
+    data = Features.of(tower, dataset, clips, progress=True)
     by_fold: dict[int, list[float]] = {}
     for fold in dataset.folds:
         train, test = dataset.split(fold)

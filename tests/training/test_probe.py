@@ -28,7 +28,7 @@ def line(micro, folder, tmp_path):
 def separable(monkeypatch):
     """Make the first feature tell the two classes apart, but for one clip."""
 
-    def of(cls, tower, dataset, progress):
+    def of(cls, tower, dataset, clips, progress):
         truth = dataset.truth(range(len(dataset.clips)))
         first = np.where(truth == 1, 1.0, -1.0)
         first[0] = 1.0
@@ -78,9 +78,10 @@ def test_few_clips_are_drawn_anew(line, separable, tmp_path, monkeypatch, capsys
 def test_features_are_mean_and_maximum_of_the_token_map(line, folder, tmp_path):
     tower = probe.load_tower(str(tmp_path / "tower.npz"))
     dataset = probe.load_dataset("folder", folder)
-    features = probing.Features.of(tower, dataset)
+    clips = probe.load_clips(dataset, tower.front_end.sample_rate_hz)
+    features = probing.Features.of(tower, dataset, clips)
     np.testing.assert_array_equal(features.truth, [clip.labels[0] for clip in dataset.clips])
-    clip = probing.load_clips(dataset, tower.front_end.sample_rate_hz)[3]
+    clip = clips[3]
     maps = keras.ops.convert_to_numpy(tower.token_map(tower.windows_of([clip])[0]))
     expected = np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], axis=1).mean(axis=0)
     np.testing.assert_allclose(features.values[3], expected, rtol=1e-4, atol=1e-5)

@@ -125,9 +125,9 @@ def compare(
     return Comparison(np.concatenate(mine), np.concatenate(theirs), np.concatenate(cosines))
 
 
-def probe_accuracy(tower: AudioTower, dataset: AudioDataset) -> float:
+def probe_accuracy(tower: AudioTower, dataset: AudioDataset, clips: Sequence[FloatArray]) -> float:
     """Judge a tower by a linear probe: the mean accuracy over the folds of labelled clips."""
-    features = Features.of(tower, dataset)
+    features = Features.of(tower, dataset, clips)
     return float(np.mean([features.accuracy(*dataset.split(fold)) for fold in dataset.folds]))
 
 

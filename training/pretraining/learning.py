@@ -14,6 +14,7 @@ from semanticac_keras.pretrained import SUFFIX, Pretrained, TextSpace, save_pret
 from semanticac_keras.semantic_ac import sync_weights
 from training.corpus.reader import Corpus
 from training.datasets import AudioDataset
+from training.datasets.cache import load_clips
 from training.learning.callbacks import ProgressBar, SeedByEpoch, assign_averages, save_weights
 from training.learning.cpu import tune_for_cpu
 from training.learning.distribution import device_kind
@@ -137,9 +138,14 @@ def pretrain(
     rows = run.read_history()[:first]
     bar = ProgressBar(plan.epochs, first)
 
+    # Once, as each epoch is judged by them.
+    clips = load_clips(labelled, front_end.sample_rate_hz) if labelled is not None else []
+
     def judge() -> dict[str, float]:
         figures = asdict(compare(student, targets, crops, front_end).agreement())
-        return figures if labelled is None else {**figures, PROBE: probe_accuracy(tower, labelled)}
+        if labelled is not None:
+            figures[PROBE] = probe_accuracy(tower, labelled, clips)
+        return figures
 
     def save(figures: dict[str, float]) -> None:
         pretrained = Pretrained(

@@ -12,7 +12,6 @@ from edge.types import FloatArray, IntArray
 from semanticac_keras.audio_tower import Tower, mean_by_owner
 from semanticac_keras.progress import progress_bar
 from training.datasets import AudioDataset
-from training.datasets.cache import load_clips
 
 _CLIPS_AT_ONCE = 64
 _STRENGTH = 1.0
@@ -41,9 +40,21 @@ class Features:
     truth: IntArray
 
     @classmethod
-    def of(cls, tower: Tower, dataset: AudioDataset, progress: bool = False) -> "Features":
-        """Compute the features of all clips of a dataset, in which each has one label."""
-        clips = load_clips(dataset, tower.front_end.sample_rate_hz, progress=progress)
+    def of(
+        cls,
+        tower: Tower,
+        dataset: AudioDataset,
+        clips: Sequence[FloatArray],
+        progress: bool = False,
+    ) -> "Features":
+        """Compute the features of all clips of a dataset, in which each has one label.
+
+        Args:
+            tower: frozen audio tower.
+            dataset: dataset with labels.
+            clips: its waveforms at the tower's sample rate.
+            progress: whether to show a progress bar on stderr.
+        """
         return cls(features_of(tower, clips, progress), dataset.truth(range(len(clips))))
 
     def accuracy(self, train: IntArray, test: IntArray) -> float:

@@ -64,11 +64,13 @@ def test_student_learns(eager, tmp_path, corpus, targets, space) -> None:
 def test_the_weights_of_the_best_epoch_on_labelled_clips_are_kept(
     eager, tmp_path, corpus, targets, space, monkeypatch
 ) -> None:
-    values = iter([0.5, 0.75, 0.625])
-    monkeypatch.setattr(learning, "probe_accuracy", lambda tower, dataset: next(values))
+    values, read = iter([0.5, 0.75, 0.625]), []
+    monkeypatch.setattr(learning, "probe_accuracy", lambda tower, dataset, clips: next(values))
+    monkeypatch.setattr(learning, "load_clips", lambda dataset, rate_hz: read.append(rate_hz))
     plan = replace(PLAN, epochs=3, steps_per_epoch=1)
     pretrained, rows = learn(tmp_path, corpus, targets, space, plan, labelled=object())
     assert [row["probe_accuracy"] for row in rows] == [0.5, 0.75, 0.625]
+    assert read == [micro.PRESET.front_end.sample_rate_hz]
     assert pretrained.about["figures"]["epoch"] == 2
     assert "has the weights of epoch 2" in (tmp_path / "report.md").read_text()
 
