@@ -56,6 +56,8 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     corpus = Corpus(arguments.corpus)
     teacher = Tagger(resolve(arguments.teacher), arguments.tagger_rate)
     names = read_class_names(teacher, arguments.tagger_labels)
+    # Before the teacher hears anything, which takes long: the encoder may not be available.
+    space = text_space(names, arguments.text_weights)
     plan = Plan(
         preset=arguments.preset,
         epochs=arguments.epochs,
@@ -85,7 +87,6 @@ def _pretrain(arguments: argparse.Namespace) -> None:
         targets = compute_targets(
             arguments.targets or run.directory / "targets", corpus, teacher, front_end, True
         )
-        space = text_space(names, arguments.text_weights)
         pretrain(plan, corpus, targets, space, run, settings, labelled)
         print(f"pretrained weights: {weights_of(run)}")
 
