@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"python -m {_PROGRAM}",
         description="Train a logistic regression on the features of a frozen audio tower, and test "
-        "it on each fold. The features are the mean and the maximum of the tower's token map.",
+        "it on each fold. The features are the mean and the maximum over time of the tower's token "
+        "map.",
         parents=[dataset_options()],
     )
     parser.add_argument(

@@ -75,7 +75,7 @@ def test_few_clips_are_drawn_anew(line, separable, tmp_path, monkeypatch, capsys
     assert drawn == again
 
 
-def test_features_are_mean_and_maximum_of_the_token_map(line, folder, tmp_path):
+def test_features_are_mean_and_maximum_over_time_of_each_band(line, folder, tmp_path):
     tower = probe.load_tower(str(tmp_path / "tower.npz"))
     dataset = probe.load_dataset("folder", folder)
     clips = probe.load_clips(dataset, tower.front_end.sample_rate_hz)
@@ -83,7 +83,12 @@ def test_features_are_mean_and_maximum_of_the_token_map(line, folder, tmp_path):
     np.testing.assert_array_equal(features.truth, [clip.labels[0] for clip in dataset.clips])
     clip = clips[3]
     maps = keras.ops.convert_to_numpy(tower.token_map(tower.windows_of([clip])[0]))
-    expected = np.concatenate([maps.mean((1, 2)), maps.max((1, 2))], axis=1).mean(axis=0)
+    rows, dim = maps.shape[1], maps.shape[3]
+    chunks = tower.encoder.num_chunks
+    assert chunks == 2  # the upper half of the rows, and after it in time the lower half
+    bands = np.concatenate([maps[:, : rows // 2], maps[:, rows // 2 :]], axis=2)
+    expected = np.concatenate([bands.mean(2), bands.max(2)], axis=-1).mean(axis=0).ravel()
+    assert len(expected) == 2 * (rows // chunks) * dim
     np.testing.assert_allclose(features.values[3], expected, rtol=1e-4, atol=1e-5)
 
 

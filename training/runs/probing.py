@@ -69,16 +69,21 @@ class Features:
         return float((probe.predict(self.values[test]) == self.truth[test]).mean())
 
 
-class _MeanAndMaximum(keras.Model):
-    """Mean and maximum of a tower's token map: float32 (B, 2 d)."""
+class _OverTime(keras.Model):
+    """Mean and maximum over time of a tower's token map: float32 (B, 2 bands * d)."""
 
     def __init__(self, tower: Tower) -> None:
-        super().__init__(name="mean_and_maximum")
+        super().__init__(name="over_time")
         self.tower = tower
 
     def call(self, inputs, training=False):
         tokens = ops.cast(self.tower.token_map(inputs), "float32")
-        return ops.concatenate([ops.mean(tokens, (1, 2)), ops.max(tokens, (1, 2))], axis=-1)
+        _, rows, columns, dim = tokens.shape
+        # Rows are bands of each chunk of time; a tagger's map has only rows, its windows.
+        chunks = getattr(self.tower.encoder, "num_chunks", rows)
+        tokens = ops.reshape(tokens, (-1, chunks, rows // chunks, columns, dim))
+        pooled = ops.concatenate([ops.mean(tokens, (1, 3)), ops.max(tokens, (1, 3))], axis=-1)
+        return ops.reshape(pooled, (-1, 2 * (rows // chunks) * dim))
 
 
 def features_of(tower: Tower, clips: Sequence[FloatArray], progress: bool = False) -> FloatArray:
@@ -90,9 +95,9 @@ def features_of(tower: Tower, clips: Sequence[FloatArray], progress: bool = Fals
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        float32 (clips, 2 d).
+        float32 (clips, 2 bands * d).
     """
-    model = _MeanAndMaximum(tower)
+    model = _OverTime(tower)
     parts = []
     with progress_bar("Encoding", len(clips), enabled=progress) as advance:
         # In parts, as the windows of all clips may not fit in memory.
