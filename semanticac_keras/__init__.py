@@ -12,7 +12,7 @@ from semanticac_keras.checkpoints import (
 )
 from semanticac_keras.class_names import read_class_names
 from semanticac_keras.class_odds import ClassOdds
-from semanticac_keras.class_profile import ClassProfile
+from semanticac_keras.class_profile import ClassProfile, NameMixture
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
 from semanticac_keras.cscm import CSCM
@@ -59,6 +59,7 @@ __all__ = [
     "HTSATEncoder",
     "LogMel",
     "MeanPooling",
+    "NameMixture",
     "PooledMLP",
     "Pretrained",
     "SemanticAC",

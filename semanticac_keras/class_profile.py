@@ -75,26 +75,27 @@ class ClassProfile(CenteredText):
         profile.name_vectors.assign(l2_normalize(ops.convert_to_tensor(vectors - center)))
         return profile
 
-    def call(self, token_ids, normalize=False):
+    def shares(self, token_ids):
+        """Return the profiles of texts: float32 (B, K), rows sum to 1."""
         cosines = ops.matmul(super().call(token_ids), ops.transpose(self.name_vectors))
-        shares = ops.softmax(cosines / self.temperature, axis=-1)
-        rest = 1.0 - ops.sum(ops.square(shares), axis=-1, keepdims=True)
-        return ops.concatenate([shares, ops.sqrt(ops.maximum(rest, 0.0))], axis=-1)
+        return ops.softmax(cosines / self.temperature, axis=-1)
 
-    def nearest(self, embeddings: npt.ArrayLike, count: int = 3) -> list[list[tuple[str, float]]]:
-        """Name the classes with the largest shares of profiles.
+    def call(self, token_ids, normalize=False):
+        return _completed(self.shares(token_ids))
+
+    def nearest(self, token_ids, count: int = 3) -> list[list[tuple[str, float]]]:
+        """Name the classes with the largest shares of texts.
 
         Args:
-            embeddings: float (n, K + 1), as a call returns.
+            token_ids: int32 (n, L), as for the encoder.
             count: number of classes.
 
         Returns:
-            For each profile, up to `count` names with their shares, the largest first.
+            For each text, up to `count` names with their shares, the largest first.
         """
-        shares = ops.convert_to_numpy(embeddings)[:, :-1]
         return [
             [(self.class_names[k], float(row[k])) for k in np.argsort(-row)[:count]]
-            for row in shares / shares.sum(axis=1, keepdims=True)
+            for row in ops.convert_to_numpy(self.shares(token_ids))
         ]
 
     def get_config(self):
@@ -103,3 +104,45 @@ class ClassProfile(CenteredText):
             "class_names": list(self.class_names),
             "temperature": self.temperature,
         }
+
+
+@keras.saving.register_keras_serializable("semanticac_keras")
+class NameMixture(ClassProfile):
+    """Text encoder that mixes the vectors of known names, for towers that were trained on these.
+
+    The mixture m is the mean of the names' vectors, weighted by the shares of a `ClassProfile`. The
+    output is [m, sqrt(1 - |m|²)], a unit vector: its cosine with a clip's [a, 0] is the mean of the
+    clip's cosines with the names, weighted in the same way. A text near to no name is near to no
+    clip.
+
+    Args:
+        encoder: text encoder of size C, which is frozen.
+        class_names: the K names.
+        temperature: the lower, the fewer names have a share.
+
+    Call arguments:
+        token_ids: int32 (B, L), as for the encoder.
+        normalize: unused; the vectors are unit vectors.
+
+    Returns:
+        float32 (B, C + 1).
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        class_names: Sequence[str],
+        temperature: float = TEMPERATURE,
+        **kwargs,
+    ):
+        super().__init__(encoder, class_names, temperature, **kwargs)
+        self.output_dim = encoder.output_dim + 1
+
+    def call(self, token_ids, normalize=False):
+        return _completed(ops.matmul(self.shares(token_ids), self.name_vectors))
+
+
+def _completed(vectors):
+    """Append to vectors, at most 1 long, the value that makes them unit vectors."""
+    rest = 1.0 - ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    return ops.concatenate([vectors, ops.sqrt(ops.maximum(rest, 0.0))], axis=-1)

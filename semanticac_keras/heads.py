@@ -228,6 +228,48 @@ class SeqTransformer(MeanPooling):
         }
 
 
+@keras.saving.register_keras_serializable("semanticac_keras")
+class ZeroPadded(keras.layers.Layer):
+    """Head with a zero after its vector, which then is as long as those of a `NameMixture`.
+
+    Args:
+        head: the head, of size C.
+
+    Call arguments:
+        x: (B, rows, columns, d).
+
+    Returns:
+        (B, C + 1).
+    """
+
+    def __init__(self, head: keras.layers.Layer, **kwargs):
+        super().__init__(**{"dtype": head.dtype_policy, **kwargs})
+        self.head = head
+        self.output_dim = head.output_dim + 1
+
+    def build(self, input_shape):
+        if not self.head.built:
+            self.head.build(input_shape)
+        self.built = True
+
+    def call(self, x, training=False):
+        return ops.pad(self.head(x, training=training), ((0, 0), (0, 1)))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.output_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "head": keras.saving.serialize_keras_object(self.head),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        head = keras.saving.deserialize_keras_object(config["head"])
+        return cls(**{**config, "head": head})
+
+
 HEADS: dict[Head, type[keras.layers.Layer]] = {
     "pooled": MeanPooling,
     "seq_lstm": SeqLSTM,

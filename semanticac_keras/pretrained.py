@@ -16,9 +16,11 @@ from edge.files import replacing
 from edge.types import FloatArray
 from semanticac_keras import presets
 from semanticac_keras.audio_tower import AudioTower
+from semanticac_keras.bert_encoder import BertEncoder
 from semanticac_keras.centered_text import CenteredText
 from semanticac_keras.checkpoints.sentence import load_sentence_encoder
 from semanticac_keras.checkpoints.stored import CheckpointError
+from semanticac_keras.class_profile import NameMixture
 from semanticac_keras.subword_tokenizer import SubwordTokenizer
 from semanticac_keras.text_table import TextRows, TextTable
 
@@ -48,14 +50,14 @@ class TextSpace:
 
     def text_tower(
         self, texts: Sequence[str]
-    ) -> tuple[TextTable, TextRows] | tuple[CenteredText, SubwordTokenizer]:
-        """Return text encoder and tokenizer for texts: `known` if it has all, or `any_text`.
+    ) -> tuple[TextTable, TextRows] | tuple[NameMixture, SubwordTokenizer]:
+        """Return text encoder and tokenizer for texts: `known` if it has all, or `mixture`.
 
         Raises:
             CheckpointError: if the sentence encoder is needed and not available.
         """
         table, rows = self.known()
-        return (table, rows) if all(text in rows for text in texts) else self.any_text()
+        return (table, rows) if all(text in rows for text in texts) else self.mixture()
 
     def known(self) -> tuple[TextTable, TextRows]:
         """Return text encoder and tokenizer of the N texts."""
@@ -68,15 +70,34 @@ class TextSpace:
         Raises:
             CheckpointError: if it is not available, or not one of this size.
         """
+        encoder, tokenizer = self._sentence_encoder()
+        centered = CenteredText(encoder, name="text_encoder")
+        centered.center.assign(self.center)
+        return centered, tokenizer
+
+    def mixture(self) -> tuple[NameMixture, SubwordTokenizer]:
+        """Load the sentence encoder, for any texts as mixtures of the N.
+
+        It has one more value than the space, see `NameMixture`. Without training, it places other
+        texts better than `any_text`, whose direction between the known ones no clip has taught.
+
+        Raises:
+            CheckpointError: as `any_text`.
+        """
+        encoder, tokenizer = self._sentence_encoder()
+        mixture = NameMixture(encoder, self.names, name="text_encoder")
+        mixture.center.assign(self.center)
+        mixture.name_vectors.assign(self.vectors)
+        return mixture, tokenizer
+
+    def _sentence_encoder(self) -> tuple[BertEncoder, SubwordTokenizer]:
         encoder, tokenizer = load_sentence_encoder(self.encoder)
         if encoder.output_dim != len(self.center):
             raise CheckpointError(
                 f"{self.encoder} must have vectors of {len(self.center)} values, as the encoder "
                 f"that the tower was trained with. Received: {encoder.output_dim}"
             )
-        centered = CenteredText(encoder, name="text_encoder")
-        centered.center.assign(self.center)
-        return centered, tokenizer
+        return encoder, tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,10 +21,10 @@ from semanticac_keras.centered_text import CenteredText
 from semanticac_keras.checkpoints.clap import load_clap
 from semanticac_keras.checkpoints.sentence import load_sentence_encoder
 from semanticac_keras.class_odds import ClassOdds, measure_background
-from semanticac_keras.class_profile import ClassProfile
+from semanticac_keras.class_profile import ClassProfile, NameMixture
 from semanticac_keras.class_vectors import ClassIndex, ClassVectors
 from semanticac_keras.clip_tokenizer import CLIPTokenizer
-from semanticac_keras.heads import Head
+from semanticac_keras.heads import Head, ZeroPadded
 from semanticac_keras.inputs import (
     Examples,
     as_windows,
@@ -203,7 +203,8 @@ class SemanticAC(keras.Model):
         With `weights`, the audio tower is a pretrained one, and a label's text is placed in the
         space of the sentence encoder that it was trained in: the model classifies without training.
         The vectors of the texts that it was trained on, the names of AudioSet's classes, come with
-        the weights. For other texts MiniLM is loaded, see `load_sentence_encoder`.
+        the weights. Other texts are mixtures of these, see `NameMixture`; for them MiniLM is
+        loaded, see `load_sentence_encoder`.
 
         The optimiser is AdamW (learning rate 1e-3, weight decay 0.05), the metric accuracy, or none
         with `targets="sigmoid"`. Call `compile` again to change them.
@@ -262,6 +263,9 @@ class SemanticAC(keras.Model):
                 by_label = prompts.texts_by_label(labels, label_texts)
                 every = [text for group in by_label.values() for text in group]
                 text_encoder, tokenizer = known.space.text_tower(prompts.fill(prompt, every))
+                if isinstance(text_encoder, NameMixture):
+                    head = ZeroPadded(audio_tower.head, name="padded")
+                    audio_tower = audio_tower.with_parts(audio_tower.encoder, head)
         elif audio_tower is None:
             stem: dict[str, Any] = {} if conv_stem else {"stem_channels": ()}
             audio_tower = AudioTower.from_preset(preset, head, spec_augment=spec_augment, **stem)

@@ -85,15 +85,31 @@ def test_known_texts_need_no_sentence_encoder(original, file, targets):
     assert model.labels == ("rain", "Dog")
 
 
-def test_other_texts_are_encoded_around_the_centre(original, file, sentence_encoder):
-    model = SemanticAC.from_preset(micro.NAME, ["a cat", "Dog"], weights=file)
+def test_other_texts_are_mixtures_of_the_known_ones(original, file, sentence_encoder):
+    model = SemanticAC.from_preset(micro.NAME, ["a cat", "Dog"], targets="sigmoid", weights=file)
     encoder, loaded = sentence_encoder
     assert loaded == ["minilm"]
     unit = keras.ops.convert_to_numpy(encoder(ByteTokenizer(64)(["a cat"]), normalize=True))[0]
-    expected = unit - original.space.center
-    found = keras.ops.convert_to_numpy(model.label_embeddings)[0]
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
+    centered = unit - original.space.center
+    shares = np.exp(original.space.vectors @ centered / np.linalg.norm(centered) / 0.07)
+    shares /= shares.sum()
+    known = embed(original.audio_tower) @ original.space.vectors.T
+    logits = keras.ops.convert_to_numpy(model(waveforms()))
+    np.testing.assert_allclose(logits[:, 0], np.exp(LOG_SCALE) * known @ shares + BIAS, atol=0.1)
     assert not model.text_encoder.trainable_variables
+    assert [name for name, _ in model.text_encoder.nearest(model.tokenizer(["a cat"]))[0]] == [
+        NAMES[k] for k in np.argsort(-shares)
+    ]
+
+
+def test_a_training_places_texts_around_the_centre(original, sentence_encoder):
+    encoder, tokenizer = original.space.any_text()
+    unit = keras.ops.convert_to_numpy(
+        sentence_encoder[0](ByteTokenizer(64)(["a cat"]), normalize=True)
+    )[0]
+    expected = unit - original.space.center
+    found = keras.ops.convert_to_numpy(encoder(tokenizer(["a cat"])))[0]
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("label", ["Dog", "a cat"])

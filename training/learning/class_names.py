@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.config.options import CommandParser
-from semanticac_keras import ClassProfile, SemanticAC, load_sentence_encoder, read_class_names
+from semanticac_keras import (
+    ClassProfile,
+    SemanticAC,
+    load_sentence_encoder,
+    prompts,
+    read_class_names,
+)
 from semanticac_keras.checkpoints.registry import resolve
 from semanticac_keras.prompts import LabelTexts
 from semanticac_keras.sound_files import AUDIO_SUFFIXES
@@ -122,15 +128,15 @@ def model_of_tagger(
 
 
 def nearest_names(model: SemanticAC) -> dict[str, str]:
-    """List the class names that are nearest to each label, with their shares.
+    """List the class names that are nearest to each label's first text, with their shares.
 
     Returns:
         Text by label; empty for a model that does not compare labels with class names.
     """
     if not isinstance(model.text_encoder, ClassProfile):
         return {}
-    assert model.label_embeddings is not None  # created by the constructor
-    rows = model.text_encoder.nearest(model.label_embeddings)
+    firsts = prompts.fill(model.prompt, [texts[0] for texts in model.label_texts.values()])
+    rows = model.text_encoder.nearest(model.tokenizer(firsts))
     texts = [", ".join(f"{name} {share:.2f}" for name, share in row) for row in rows]
     return dict(zip(model.labels, texts, strict=True))
 
