@@ -47,6 +47,16 @@ def read_class_names(tagger: Tagger, path: str | os.PathLike[str] | None = None)
     )
 
 
+def read_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read a list of class names, as `read_class_names` does.
+
+    Raises:
+        OSError: if the file cannot be read.
+        TaggerError: if it is not UTF-8.
+    """
+    return _parse(os.fspath(path), Path(path).read_bytes())
+
+
 def _associated_lists(path: Path) -> dict[str, bytes]:
     """Read the text files in the zip that may follow a flatbuffer, in their order."""
     try:

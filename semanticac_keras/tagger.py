@@ -66,6 +66,11 @@ class Tagger:
             ) from error
         self.num_scores, self.embedding_dim = scores.size, embedding.size
 
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.path.name
+
     def hear(self, waveform: FloatArray, sample_rate_hz: int) -> tuple[FloatArray, FloatArray]:
         """Compute scores and embeddings of the windows of a sound. Thread-safe.
 

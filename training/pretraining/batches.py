@@ -1,4 +1,4 @@
-"""Batches of crops with a teacher's targets, prepared by threads."""
+"""Batches of crops with the targets of teachers, prepared by threads."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,32 @@ from training.pretraining.spectra import Surroundings, surround, to_decibels, to
 from training.pretraining.teacher import Grid, Heard, Targets
 
 
-class Batch(NamedTuple):
-    """Crops and their targets.
+class Answers(NamedTuple):
+    """Answers of one teacher to B crops; to one crop without the first axis.
 
     Args:
-        log_mels: float32 decibels (B, frames, mels).
         scores: float32 (B, W, K) in [0, 1], of each window of the teacher.
         embeddings: float32 (B, W, D).
         heard: float32 (B, W), 1 where the teacher heard exactly this window, without a mixture.
         scored: float32 (B, W), 1 where the scores apply.
     """
 
-    log_mels: FloatArray
     scores: FloatArray
     embeddings: FloatArray
     heard: FloatArray
     scored: FloatArray
+
+
+class Batch(NamedTuple):
+    """Crops and the answers of each teacher.
+
+    Args:
+        log_mels: float32 decibels (B, frames, mels).
+        answers: of each teacher.
+    """
+
+    log_mels: FloatArray
+    answers: tuple[Answers, ...]
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,12 @@ class Mixing:
 class CropBatches:
     """Endless batches that depend only on the seed and the batch number.
 
-    A crop is a window of the student, aligned to the windows of the teacher. A recording that is
-    shorter than that lies somewhere in it, in silence.
+    A crop is a window of the student, aligned to the windows of the last teacher, whose hop must be
+    a multiple of the others'. A recording that is shorter than that lies somewhere in it, in
+    silence.
 
     Args:
-        targets: log-mels and targets of all recordings.
+        teachers: targets of all recordings, of each teacher by increasing hop.
         recordings: indices of the recordings to draw from, (n,).
         front_end: front end of the student.
         batch_size: crops per batch.
@@ -67,7 +78,7 @@ class CropBatches:
 
     def __init__(
         self,
-        targets: Targets,
+        teachers: Sequence[Targets],
         recordings: IntArray,
         front_end: FrontEnd,
         batch_size: int,
@@ -75,24 +86,20 @@ class CropBatches:
         mixing: Mixing | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
-        self.targets = targets
+        self.teachers = tuple(teachers)
         self.front_end = front_end
         self.batch_size = batch_size
         self.seed = seed
         self.mixing = mixing
         self.surroundings = surroundings
-        self._windows = windows_of(targets, recordings)
+        self._windows = windows_of(self.teachers[-1], recordings)
         self._chances = np.cumsum(self._weights()) if mixing else None
-
-    @property
-    def num_windows(self) -> int:
-        """The teacher's windows in a crop, W."""
-        return self.targets.grid.windows_in(self.front_end.window_seconds)
 
     def _weights(self) -> FloatArray:
         """Return the weight of each window: windows of a rare class weigh more."""
         assert self.mixing is not None
-        best = np.array([self.targets[i].scores[j].argmax() for i, j in self._windows])
+        targets = self.teachers[-1]
+        best = np.array([targets[i].scores[j].argmax() for i, j in self._windows])
         counts = np.bincount(best)
         weights = counts[best] ** -float(self.mixing.balance)
         weights = np.minimum(weights, self.mixing.spread * weights.min())
@@ -113,37 +120,45 @@ class CropBatches:
         return prepared(self.batch, first)
 
     def _drawn(self, window: int, rng: np.random.Generator) -> "_Crop":
-        """Return a random crop that holds a window of the teacher."""
-        index, j = self._windows[window]
-        heard, grid = self.targets[int(index)], self.targets.grid
-        spare = self.num_windows - len(heard.scores)
-        if spare < 0:
-            first = int(j) - int(rng.integers(self.num_windows))
-            return crop_of(heard, min(max(first, 0), -spare), self.front_end, grid)
-        return crop_of(heard, -int(rng.integers(spare + 1)), self.front_end, grid)
+        """Return a random crop that holds a window of the last teacher."""
+        index, j = (int(value) for value in self._windows[window])
+        seconds = self.front_end.window_seconds
+        spare = self.teachers[0].spare_windows(index, seconds)
+        if spare >= 0:  # place it by the shortest hop
+            start = -int(rng.integers(spare + 1)) * self.teachers[0].grid.hop_frames
+        else:
+            grid = self.teachers[-1].grid
+            first = max(j - int(rng.integers(grid.windows_in(seconds))), 0)
+            last = max(0, -self.teachers[-1].spare_windows(index, seconds))
+            start = min(first, last) * grid.hop_frames
+        return crop_of(self.teachers, index, start, self.front_end)
 
     def _finish(self, crop: "_Crop", other: int, rng: np.random.Generator) -> "_Crop":
         assert self.mixing is not None
-        power, scores, embeddings, heard, scored = crop
+        power, answers = crop
         if rng.random() < self.mixing.mixed:
             second = self._drawn(other, rng)
             difference_db = rng.uniform(-self.mixing.mixed_db, self.mixing.mixed_db)
             difference_db += 10.0 * np.log10(_mean(power) / _mean(second.power))
             power = power + second.power * np.float32(10.0 ** (difference_db / 10.0))
-            scores = np.maximum(scores, second.scores)
-            scored = np.maximum(scored, second.scored)
-            heard = np.zeros_like(heard)
+            pairs = zip(answers, second.answers, strict=True)
+            answers = tuple(
+                Answers(
+                    np.maximum(one.scores, other.scores),
+                    one.embeddings,
+                    np.zeros_like(one.heard),
+                    np.maximum(one.scored, other.scored),
+                )
+                for one, other in pairs
+            )
         if self.surroundings is not None:
             power = surround(power, self.front_end, self.surroundings, rng)
-        return _Crop(to_decibels(power, self.front_end), scores, embeddings, heard, scored)
+        return _Crop(to_decibels(power, self.front_end), answers)
 
 
 class _Crop(NamedTuple):
     power: FloatArray  # decibels once finished
-    scores: FloatArray
-    embeddings: FloatArray
-    heard: FloatArray
-    scored: FloatArray
+    answers: tuple[Answers, ...]
 
 
 def windows_of(targets: Targets, recordings: IntArray) -> IntArray:
@@ -152,31 +167,39 @@ def windows_of(targets: Targets, recordings: IntArray) -> IntArray:
     return np.concatenate(rows) if rows else np.zeros((0, 2), np.int64)
 
 
-def crop_of(heard: Heard, first: int, front_end: FrontEnd, grid: Grid) -> "_Crop":
+def crop_of(teachers: Sequence[Targets], index: int, start: int, front_end: FrontEnd) -> "_Crop":
     """Cut a crop out of a recording, or place the recording into it.
 
     Args:
-        heard: the recording.
-        first: its window that starts the crop; -n lets it start n windows later.
+        teachers: targets of each teacher.
+        index: the recording.
+        start: its frame that starts the crop; -n lets it start n frames later. A multiple of each
+            teacher's hop.
         front_end: front end of the student.
-        grid: times of the teacher's windows.
     """
-    frames, hop_frames = front_end.num_frames, grid.hop_frames
-    num_windows = grid.windows_in(front_end.window_seconds)
+    frames = front_end.num_frames
     power = np.zeros((frames, front_end.num_mels), np.float32)
-    start = max(0, -first) * hop_frames
-    source = to_power(heard.log_mels[max(0, first) * hop_frames :][: frames - start])
-    power[start : start + len(source)] = source
-    shape = (num_windows, heard.scores.shape[1])
-    scores = np.zeros(shape, np.float32)
+    later = max(0, -start)
+    source = to_power(teachers[0][index].log_mels[max(0, start) :][: frames - later])
+    power[later : later + len(source)] = source
+    answers = (_answers(each[index], start, each.grid, front_end) for each in teachers)
+    return _Crop(power, tuple(answers))
+
+
+def _answers(heard: Heard, start: int, grid: Grid, front_end: FrontEnd) -> Answers:
+    """Return the answers to the windows of a crop that starts at a frame of a recording."""
+    num_windows = grid.windows_in(front_end.window_seconds)
+    first = start // grid.hop_frames
+    # A window as long as the crop moves with a short recording; no other window is left for it.
+    at = min(max(0, -first), num_windows - 1)
+    scores = np.zeros((num_windows, heard.scores.shape[1]), np.float32)
     embeddings = np.zeros((num_windows, heard.embeddings.shape[1]), np.float32)
     known = np.zeros(num_windows, np.float32)
-    at = max(0, -first)
     rows = heard.scores[max(0, first) :][: num_windows - at]
     scores[at : at + len(rows)] = rows
     embeddings[at : at + len(rows)] = heard.embeddings[max(0, first) :][: len(rows)]
     known[at : at + len(rows)] = 1.0
-    return _Crop(power, scores, embeddings, known, known)
+    return Answers(scores, embeddings, known, known)
 
 
 def _counts(targets: Targets, recordings: IntArray) -> Iterator[tuple[int, int]]:
@@ -189,4 +212,11 @@ def _mean(power: FloatArray) -> float:
 
 
 def _stack(crops: Sequence[_Crop]) -> Batch:
-    return Batch(*(np.stack(values).astype(np.float32) for values in zip(*crops, strict=True)))
+    powers, answers = zip(*crops, strict=True)
+    return Batch(
+        np.stack(powers).astype(np.float32),
+        tuple(
+            Answers(*(np.stack(values) for values in zip(*of_teacher, strict=True)))
+            for of_teacher in zip(*answers, strict=True)
+        ),
+    )

@@ -101,26 +101,34 @@ class Comparison:
 
 
 def compare(
-    student: Student, targets: Targets, crops: Sequence[tuple[int, int]], front_end: FrontEnd
+    student: Student,
+    targets: Targets,
+    crops: Sequence[tuple[int, int]],
+    front_end: FrontEnd,
+    which: int = 0,
 ) -> Comparison:
-    """Let a student answer what its teacher answered.
+    """Let a student answer what a teacher answered.
 
     Args:
         student: the student.
         targets: log-mels and the teacher's targets.
         crops: recording and first window of each crop.
         front_end: front end of the student.
+        which: number of the teacher.
     """
     mine, theirs, cosines = [], [], []
     for start in range(0, len(crops), _AT_ONCE):
         some = crops[start : start + _AT_ONCE]
-        cut = [crop_of(targets[i], first, front_end, targets.grid) for i, first in some]
+        hop = targets.grid.hop_frames
+        cut = [crop_of([targets], i, first * hop, front_end) for i, first in some]
         log_mels = np.stack([to_decibels(crop.power, front_end) for crop in cut])
-        logits, _, embeddings = (np.asarray(part) for part in student.predict_on_batch(log_mels))
-        heard = np.stack([crop.heard for crop in cut])
-        each = _cosine(embeddings, np.stack([crop.embeddings for crop in cut]))
-        mine.append(logits)
-        theirs.append(np.stack([crop.scores.max(axis=0) for crop in cut]))
+        logits, answers = student.predict_on_batch(log_mels)
+        asked = [crop.answers[0] for crop in cut]
+        heard = np.stack([answer.heard for answer in asked])
+        embeddings = np.stack([answer.embeddings for answer in asked])
+        each = _cosine(np.asarray(answers[which][1]), embeddings)
+        mine.append(np.asarray(logits))
+        theirs.append(np.stack([answer.scores.max(axis=0) for answer in asked]))
         cosines.append((each * heard).sum(axis=1) / heard.sum(axis=1))
     return Comparison(np.concatenate(mine), np.concatenate(theirs), np.concatenate(cosines))
 

@@ -1,6 +1,6 @@
 """The pretraining loop, from the first step or from a checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ def weights_of(run: Run) -> Path:
 def pretrain(
     plan: Plan,
     corpus: Corpus,
-    targets: Targets,
+    teachers: Sequence[Targets],
     space: TextSpace,
     run: Run,
     about: dict[str, Any],
@@ -105,8 +105,8 @@ def pretrain(
     Args:
         plan: settings.
         corpus: recordings.
-        targets: what the teacher heard in them.
-        space: texts of the teacher's classes.
+        teachers: what each teacher heard in them, by increasing hop. The first is compared with.
+        space: texts of the teachers' classes.
         run: directory of the results.
         about: what to write into the pretrained tower's file.
         labelled: clips that the student never hears, to judge its features by.
@@ -120,12 +120,13 @@ def pretrain(
     tower = AudioTower.from_preset(
         plan.preset, output_dim=space.vectors.shape[1], drop_path=plan.drop_path
     )
-    student = Student(tower, space.vectors, targets.embedding_dim, targets.grid, name="student")
+    heads = [(targets.embedding_dim, targets.grid) for targets in teachers]
+    student = Student(tower, space.vectors, heads, name="student")
     front_end = tower.front_end
     student.compile(plan.make_optimizer(), jit_compile=False)
     student.optimizer.build(student.trainable_variables)
     batches = CropBatches(
-        targets,
+        teachers,
         corpus.indices("train"),
         front_end,
         plan.batch_size,
@@ -133,6 +134,7 @@ def pretrain(
         plan.mixing,
         plan.surroundings,
     )
+    targets = teachers[0]
     crops = held_out_crops(targets, corpus.indices("held-out").tolist(), front_end, _HELD_OUT_CROPS)
     first = _restore(student, run, plan.steps_per_epoch)
     rows = run.read_history()[:first]
@@ -178,7 +180,7 @@ def pretrain(
 
 def _examples(batches: CropBatches, first: int) -> Iterator[tuple[Any, Any]]:
     for batch in batches.generate(first):
-        yield batch.log_mels, batch[1:]
+        yield batch.log_mels, batch.answers
 
 
 @contextmanager

@@ -32,18 +32,19 @@ def write_report(
         RunError: if a file cannot be written.
     """
     config = json.loads(run.config.read_text())
-    corpus, teacher = config["corpus"], config["teacher"]["name"]
+    corpus = config["corpus"]
+    teachers = [each["name"] for each in (config["teacher"], *config.get("more_teachers", ()))]
     rows = [("all", comparison.agreement())]
     rows += [(name, comparison.of(sources == name).agreement()) for name in np.unique(sources)]
     lines = [
         "# Pretraining",
         "",
         *provenance_section(config),
-        f"Preset `{config['plan']['preset']}`, teacher `{teacher}`, {corpus['hours']:.1f} hours of "
-        f"sound, whose licences {'let' if corpus['may_ship'] else 'do not let'} weights be "
-        "published.",
+        f"Preset `{config['plan']['preset']}`, taught by {', '.join(teachers)}, "
+        f"{corpus['hours']:.1f} hours of sound, whose licences "
+        f"{'let' if corpus['may_ship'] else 'do not let'} weights be published.",
         "",
-        "## Agreement with the teacher",
+        f"## Agreement with {teachers[0]}",
         "",
         "On crops of sources that the student never heard, with the averaged weights of the last "
         "epoch. A class is present if the teacher gives it at least 0.5.",

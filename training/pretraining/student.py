@@ -1,4 +1,6 @@
-"""The student: an audio tower with heads that answer what the teacher answered."""
+"""The student: an audio tower with heads that answer what the teachers answered."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -14,29 +16,32 @@ _EMBEDDING_WEIGHT = 10.0
 
 @keras.saving.register_keras_serializable("semanticac_keras")
 class Student(keras.Model):
-    """An audio tower, and for each window of the teacher its scores and its embedding.
+    """An audio tower, and for each window of each teacher its scores and its embedding.
 
-    Scores are sigmoids of scaled cosines to the texts of the teacher's classes (SigLIP), for the
+    Scores are sigmoids of scaled cosines to the texts of the teachers' classes (SigLIP), for the
     whole crop from the tower's embedding and for each window from the columns of the token map that
-    it covers. The teacher answers several times in a crop, so the map gets several times the
-    supervision that one answer a crop would give.
+    it covers. A tagger answers several times in a crop, so the map gets several times the
+    supervision that one answer a crop would give. Several teachers have a head each, and their
+    losses are averaged.
 
     Args:
         tower: the audio tower.
         text_vectors: unit vectors of the classes' texts, (K, C).
-        embedding_dim: size D of the teacher's embedding.
-        grid: times of the teacher's windows.
+        teachers: of each teacher, size D of its embedding and times of its windows.
 
     Call arguments:
         log_mels: float32 (B, frames, mels).
 
     Returns:
-        Logits of the crop (B, K), logits of the windows (B, W, K), embeddings (B, W, D).
+        Logits of the crop (B, K), and for each teacher logits of the windows (B, W, K) and
+        embeddings (B, W, D).
 
     Source: Zhai et al. 2023, "SigLIP".
     """
 
-    def __init__(self, tower: AudioTower, text_vectors, embedding_dim: int, grid: Grid, **kwargs):
+    def __init__(
+        self, tower: AudioTower, text_vectors, teachers: Sequence[tuple[int, Grid]], **kwargs
+    ):
         super().__init__(**kwargs)
         self.tower = tower
         vectors = np.asarray(text_vectors, np.float32)
@@ -45,19 +50,25 @@ class Student(keras.Model):
         )
         self.text_vectors.assign(vectors)
         self.log_scale = self.add_weight(
-            shape=(2,), initializer=keras.initializers.Constant(np.log(10.0)), name="logit_scale"
+            shape=(1 + len(teachers),),
+            initializer=keras.initializers.Constant(np.log(10.0)),
+            name="logit_scale",
         )
         self.score_bias = self.add_weight(
-            shape=(2,), initializer=keras.initializers.Constant(-8.0), name="bias"
+            shape=(1 + len(teachers),), initializer=keras.initializers.Constant(-8.0), name="bias"
         )
         rows, self.num_columns = tower.encoder.output_grid
         self.column_dim = rows * tower.encoder.output_dim
-        self.overlap = _overlap(self.num_columns, tower.front_end.window_seconds, grid)
-        self.to_text = keras.layers.Dense(vectors.shape[1], dtype="float32", name="to_text")
-        self.to_embedding = keras.layers.Dense(embedding_dim, dtype="float32", name="to_embedding")
-        self.to_text.build((None, None, self.column_dim))
-        self.to_embedding.build((None, None, self.column_dim))
+        seconds = tower.front_end.window_seconds
+        self.overlaps = [_overlap(self.num_columns, seconds, grid) for _, grid in teachers]
+        self.to_text = [self._dense(vectors.shape[1], "to_text") for _ in teachers]
+        self.to_embedding = [self._dense(size, "to_embedding") for size, _ in teachers]
         self.built = True
+
+    def _dense(self, units: int, name: str) -> keras.layers.Dense:
+        dense = keras.layers.Dense(units, dtype="float32", name=name)
+        dense.build((None, None, self.column_dim))
+        return dense
 
     def build(self, input_shape):
         self.built = True
@@ -67,9 +78,12 @@ class Student(keras.Model):
         crop = self._logits(self.tower.project(token_map, training), 0)
         columns = ops.transpose(ops.cast(token_map, "float32"), (0, 2, 1, 3))
         columns = ops.reshape(columns, (-1, self.num_columns, self.column_dim))
-        windows = ops.matmul(ops.convert_to_tensor(self.overlap), columns)  # (B, W, rows * d)
-        scores = self._logits(l2_normalize(self.to_text(windows)), 1)
-        return crop, scores, self.to_embedding(windows)
+        answers = []
+        for number, overlap in enumerate(self.overlaps):
+            windows = ops.matmul(ops.convert_to_tensor(overlap), columns)  # (B, W, rows * d)
+            scores = self._logits(l2_normalize(self.to_text[number](windows)), 1 + number)
+            answers.append((scores, self.to_embedding[number](windows)))
+        return crop, answers
 
     def _logits(self, vectors, which: int):
         cosines = ops.matmul(vectors, ops.transpose(self.text_vectors))
@@ -80,21 +94,24 @@ class Student(keras.Model):
 
         Args:
             x: ignored.
-            y: scores (B, W, K), embeddings (B, W, D), heard (B, W) and scored (B, W), see
-                `batches.Batch`.
+            y: the answers of each teacher, see `batches.Answers`.
             y_pred: the result of a call.
             sample_weight: ignored.
             training: ignored.
         """
-        scores, embeddings, heard, scored = y
-        crop, windows, predicted = y_pred
-        highest = ops.max(scores * scored[:, :, None], axis=1)
-        crop_loss = ops.mean(ops.sum(_cross_entropy(crop, highest), axis=-1))
-        each = ops.sum(_cross_entropy(windows, scores), axis=-1)
-        window_loss = _mean_where(each, scored)
-        cosine = ops.sum(l2_normalize(predicted) * l2_normalize(embeddings), axis=-1)
-        embedding_loss = _mean_where(1.0 - cosine, heard)
-        return crop_loss + window_loss + _EMBEDDING_WEIGHT * embedding_loss
+        crop, answers = y_pred
+        losses = [_loss(crop, *mine, *theirs) for mine, theirs in zip(answers, y, strict=True)]
+        return sum(losses) / len(losses)
+
+
+def _loss(crop, windows, predicted, scores, embeddings, heard, scored):
+    highest = ops.max(scores * scored[:, :, None], axis=1)
+    crop_loss = ops.mean(ops.sum(_cross_entropy(crop, highest), axis=-1))
+    each = ops.sum(_cross_entropy(windows, scores), axis=-1)
+    window_loss = _mean_where(each, scored)
+    cosine = ops.sum(l2_normalize(predicted) * l2_normalize(embeddings), axis=-1)
+    embedding_loss = _mean_where(1.0 - cosine, heard)
+    return crop_loss + window_loss + _EMBEDDING_WEIGHT * embedding_loss
 
 
 def _cross_entropy(logits, shares):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from edge.inference.frontend import FrontEnd, log_mel
 from edge.types import FloatArray, IntArray
 from semanticac_keras.progress import progress_bar
 from semanticac_keras.sound_files import resample
-from semanticac_keras.tagger import Tagger
 from training.corpus.reader import Corpus
 from training.pretraining.spectra import Bytes, to_bytes
 from training.runs.files import RunError, writing
@@ -25,6 +24,30 @@ from training.runs.files import RunError, writing
 # Recordings are kept in parts of this length, so that an interrupted command loses little.
 _PART_SECONDS = 600.0
 _RECEIPT = "targets.json"
+
+
+class Teacher(Protocol):
+    """What hears a corpus: a `Tagger`, or a `ClapTeacher`.
+
+    Attributes:
+        name: for people.
+        sha256: digest of its weights.
+        sample_rate_hz: sample rate of the sound it hears.
+        window_samples: samples that it hears at once.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def sample_rate_hz(self) -> int: ...
+    @property
+    def window_samples(self) -> int: ...
+
+    def hear_window(self, window: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the scores (K,) and the embedding (D,) of a window; called in threads."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,8 +65,13 @@ class Grid:
     hop_frames: int
 
     @classmethod
-    def of(cls, teacher: Tagger, front_end: FrontEnd) -> "Grid":
+    def of(cls, teacher: Teacher, front_end: FrontEnd, unit_frames: int = 1) -> "Grid":
         """Let the windows of a teacher overlap by about half.
+
+        Args:
+            teacher: the teacher.
+            front_end: front end of the student.
+            unit_frames: frames of which the hop is a multiple.
 
         Raises:
             RunError: if a window of the teacher is longer than the student's.
@@ -51,10 +79,11 @@ class Grid:
         window_seconds = teacher.window_samples / teacher.sample_rate_hz
         if window_seconds > front_end.window_seconds:
             raise RunError(
-                f"{teacher.path.name} hears {window_seconds:g} s at once, and the student "
+                f"{teacher.name} hears {window_seconds:g} s at once, and the student "
                 f"{front_end.window_seconds:g} s. Choose a preset with longer windows."
             )
-        hop_frames = max(1, round(window_seconds / 2 * front_end.frames_per_second))
+        half_frames = window_seconds / 2 * front_end.frames_per_second
+        hop_frames = unit_frames * max(1, round(half_frames / unit_frames))
         return cls(window_seconds, hop_frames / front_end.frames_per_second, hop_frames)
 
     def windows_in(self, seconds: float) -> int:
@@ -122,29 +151,39 @@ class Targets:
             log_mels[frame:frame_end], scores[window:window_end], embeddings[window:window_end]
         )
 
+    def spare_windows(self, index: int, seconds: float) -> int:
+        """Return how many windows a crop has more than a recording; negative if it has fewer."""
+        return self.grid.windows_in(seconds) - int(self.num_windows[index])
+
     def _windows(self, index: int) -> int:
         *_, start, end = self._where[index]
         return end - start
 
 
 def compute_targets(
-    directory: Path, corpus: Corpus, teacher: Tagger, front_end: FrontEnd, progress: bool = False
+    directory: Path,
+    corpus: Corpus,
+    teacher: Teacher,
+    front_end: FrontEnd,
+    progress: bool = False,
+    unit_frames: int = 1,
 ) -> Targets:
     """Let a teacher hear a corpus, or go on where an earlier call was interrupted.
 
     Args:
         directory: directory of the targets; created.
         corpus: the recordings.
-        teacher: the tagger.
+        teacher: the teacher.
         front_end: front end of the student.
         progress: draw a progress bar.
+        unit_frames: see `Grid.of`.
 
     Raises:
         RunError: if the directory holds other targets, or cannot be written.
     """
-    grid = Grid.of(teacher, front_end)
+    grid = Grid.of(teacher, front_end, unit_frames)
     receipt = {
-        "teacher": {"name": teacher.path.name, "sha256": teacher.sha256},
+        "teacher": {"name": teacher.name, "sha256": teacher.sha256},
         "front_end": front_end.to_json(),
         "grid": asdict(grid),
         "recordings": _listing(corpus),
@@ -161,7 +200,7 @@ def compute_targets(
             temporary.write_text(json.dumps(receipt, indent=1))
     parts = _parts(corpus)
     left = [n for n in range(len(parts)) if not (directory / _name(n)).exists()]
-    with progress_bar("Hearing the corpus", len(left), enabled=progress) as advance:
+    with progress_bar(f"{teacher.name} hears the corpus", len(left), enabled=progress) as advance:
         for number, heard in _ahead(left, parts, corpus, teacher, front_end, grid):
             _save(directory / _name(number), heard)
             advance(1)
@@ -172,7 +211,7 @@ def _ahead(
     left: Sequence[int],
     parts: Sequence[Sequence[int]],
     corpus: Corpus,
-    teacher: Tagger,
+    teacher: Teacher,
     front_end: FrontEnd,
     grid: Grid,
 ) -> Iterator[tuple[int, list[Heard]]]:
@@ -200,7 +239,7 @@ def _ahead(
 
 
 def _hear(
-    waveform: FloatArray, sample_rate_hz: int, teacher: Tagger, front_end: FrontEnd, grid: Grid
+    waveform: FloatArray, sample_rate_hz: int, teacher: Teacher, front_end: FrontEnd, grid: Grid
 ) -> Heard:
     """Compute the targets of one recording; a short one is heard with silence after it."""
     sound = resample(waveform, sample_rate_hz, teacher.sample_rate_hz)

@@ -45,6 +45,27 @@ def teacher(tiny_tagger: Path) -> Tagger:
     return Tagger(tiny_tagger, 32_000)  # windows of an eighth of a second
 
 
+class SlowTeacher:
+    """Hears 0.6 s at once, and answers with its loudness."""
+
+    name, sha256 = "slow", "0"
+    sample_rate_hz, window_samples = 8_000, 4_800
+
+    def hear_window(self, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.clip(np.abs(window[:3]), 0.0, 1.0), window[:7]
+
+
+@pytest.fixture(scope="session")
+def both_targets(tmp_path_factory, corpus, targets) -> list[Targets]:
+    """Targets of the tagger and of a teacher with longer windows."""
+    directory = tmp_path_factory.mktemp("targets")
+    unit_frames = targets.grid.hop_frames
+    slow = compute_targets(
+        directory, corpus, SlowTeacher(), PRESET.front_end, unit_frames=unit_frames
+    )
+    return [targets, slow]
+
+
 @pytest.fixture(scope="session")
 def targets(tmp_path_factory, corpus, teacher) -> Targets:
     directory = tmp_path_factory.mktemp("targets")

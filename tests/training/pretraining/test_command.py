@@ -8,6 +8,7 @@ import pytest
 from semanticac_keras import presets
 from semanticac_keras.pretrained import TextSpace
 from tests import micro
+from tests.clap_files import write_clap
 from training import pretrain
 from training.runs.run import Run
 
@@ -20,7 +21,7 @@ def learned(monkeypatch, corpus) -> list:
     calls = []
 
     def untrained(plan, corpus, targets, space, run, about, labelled):
-        calls.append((plan, space, about, labelled))
+        calls.append((plan, space, about, labelled, targets))
 
     monkeypatch.setitem(presets.PRESETS, micro.NAME, micro.PRESET)
     monkeypatch.setattr(pretrain, "Corpus", lambda path: corpus)
@@ -48,7 +49,7 @@ def arguments(tmp_path, tiny_tagger, teacher) -> list[str]:
 def test_a_run_has_settings_and_targets(learned, arguments, tmp_path, capsys) -> None:
     assert pretrain.main(arguments) == 0
     run = Run(tmp_path / "run")
-    (plan, space, about, labelled), *_ = learned
+    (plan, space, about, labelled, _), *_ = learned
     assert labelled is None
     assert plan.epochs == 3
     assert space.names[1] == "class 1"
@@ -82,3 +83,44 @@ def test_wrong_names_and_teachers_are_one_line(learned, arguments, tmp_path, cap
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith("training.pretrain: error: ") for line in lines] == [True, True]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tagger_and_a_clap_teach_together(learned, arguments, tmp_path, capsys) -> None:
+    clap = tmp_path / "my-clap"
+    clap.mkdir()
+    write_clap(clap)
+    at = arguments.index("--teacher") + 1
+    both = [*arguments[:at], str(clap), *arguments[at:]]
+    names = tmp_path / "names.csv"
+    names.write_text("\n".join(("dog", "rain", "wind")))
+    assert pretrain.main(both) == 0
+    targets = learned[0][4]
+    assert [each.num_scores for each in targets] == [3, 3]
+    quick, slow = (each.grid.hop_frames for each in targets)  # the longest windows come last
+    assert slow % quick == 0
+    assert slow > quick
+    assert {path.name for path in (tmp_path / "run" / "targets").iterdir()} == {
+        "tiny_tagger.tflite",
+        "my-clap",
+    }
+    config = json.loads(Run(tmp_path / "run").config.read_text())
+    assert [each["name"] for each in config["more_teachers"]] == ["my-clap"]
+
+
+def test_a_clap_alone_is_told_the_classes(learned, arguments, tmp_path, capsys) -> None:
+    clap = tmp_path / "my-clap"
+    clap.mkdir()
+    write_clap(clap)
+    arguments[arguments.index("--teacher") + 1] = str(clap)
+    at = arguments.index("--tagger-labels")
+    assert pretrain.main([*arguments[:at], *arguments[at + 2 :]]) == 1
+    assert "needs names of classes to score: add --tagger-labels" in capsys.readouterr().err
+    (tmp_path / "names.csv").write_text("dog\nrain")
+    assert pretrain.main(arguments) == 0
+    assert learned[0][1].names == ("dog", "rain")
+
+
+def test_teachers_of_the_same_name_are_refused(learned, arguments, capsys) -> None:
+    at = arguments.index("--teacher") + 1
+    assert pretrain.main([*arguments[:at], arguments[at], *arguments[at:]]) == 1
+    assert "must have different names" in capsys.readouterr().err

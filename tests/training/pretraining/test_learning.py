@@ -32,11 +32,12 @@ def space(targets) -> TextSpace:
 
 
 def learn(directory, corpus, targets, space, plan=PLAN, labelled=None):
+    teachers = targets if isinstance(targets, list) else [targets]
     run = Run(directory)
     about = {"plan": asdict(plan), "corpus": {"hours": 1.0, "may_ship": True}}
     if not run.config.exists():
         run.start({**about, "teacher": {"name": "tagger.tflite"}})
-    pretrain(plan, corpus, targets, space, run, about, labelled)
+    pretrain(plan, corpus, teachers, space, run, about, labelled)
     return load_pretrained(weights_of(run)), run.read_history()
 
 
@@ -61,6 +62,13 @@ def test_student_learns(eager, tmp_path, corpus, targets, space) -> None:
 
 
 @pytest.mark.slow
+def test_student_learns_from_several_teachers(eager, tmp_path, corpus, both_targets, space) -> None:
+    plan = replace(PLAN, steps_per_epoch=4, warmup_epochs=0, learning_rate=3e-2, averaged=0.01)
+    _, rows = learn(tmp_path, corpus, both_targets, space, plan)
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+@pytest.mark.slow
 def test_the_weights_of_the_best_epoch_on_labelled_clips_are_kept(
     eager, tmp_path, corpus, targets, space, monkeypatch
 ) -> None:
@@ -78,13 +86,13 @@ def test_the_weights_of_the_best_epoch_on_labelled_clips_are_kept(
 @pytest.mark.slow
 def test_averaged_weights_have_statistics_of_their_own(eager, corpus, targets, space) -> None:
     batches = CropBatches(
-        targets, corpus.indices("train"), micro.PRESET.front_end, 4, mixing=PLAN.mixing
+        [targets], corpus.indices("train"), micro.PRESET.front_end, 4, mixing=PLAN.mixing
     )
     tower = AudioTower.from_preset(micro.NAME, output_dim=16, stem_channels=(4, 8))
-    student = Student(tower, space.vectors, targets.embedding_dim, targets.grid)
+    student = Student(tower, space.vectors, [(targets.embedding_dim, targets.grid)])
     student.compile(replace(PLAN, averaged=1.0).make_optimizer())
     batch = batches.batch(0)
-    student.fit(batch.log_mels, batch[1:], verbose=0)
+    student.fit(batch.log_mels, batch.answers, verbose=0)
     # Averages from before the last step, which multiplies the first convolution by 5.
     conv, norm = tower.encoder.patch_embed.convs[0], tower.encoder.patch_embed.norms[0]
     conv.kernel.assign(5.0 * conv.kernel)
