@@ -12,6 +12,8 @@ from edge.events.event import Event
 
 _READY_SECONDS = 10.0
 _READY_HOPS = 5
+# Even a quiet room and a poor sound card have noise: only a muted input is exactly 0 for so long.
+_MUTED_SECONDS = 60.0
 _STATM = Path("/proc/self/statm")
 
 
@@ -53,6 +55,7 @@ class Health:
         open_events: number of events that have not ended.
         source: name of the source, or the reason why it is down.
         source_up: whether sound arrives.
+        muted: whether nothing but digital silence has arrived for a minute.
         outputs: state of each output, by name; see `output`.
     """
 
@@ -69,6 +72,8 @@ class Health:
         self.open_events = 0
         self.source = "not started"
         self.source_up = False
+        self.muted = False
+        self._silent_seconds = 0.0
         self.outputs: dict[str, OutputHealth] = {}
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -99,6 +104,12 @@ class Health:
                 self.open_events += 1
             else:
                 self.open_events -= 1
+
+    def count_sound(self, seconds: float, silent: bool) -> None:
+        """Count sound, which is digital silence or is not; see `muted`."""
+        with self._lock:
+            self._silent_seconds = self._silent_seconds + seconds if silent else 0.0
+            self.muted = self._silent_seconds >= _MUTED_SECONDS
 
     def count_reconnect(self) -> None:
         """Count a recovery of the source."""
@@ -155,6 +166,7 @@ class Health:
                 "open_events": self.open_events,
                 "source": self.source,
                 "source_up": self.source_up,
+                "muted": self.muted,
             }
         return counted | {
             "ready": self.ready,

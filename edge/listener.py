@@ -117,8 +117,20 @@ class Listener:
         if len(chunk):
             self._stream_samples += len(chunk)
             self._clock.take(self._stream_seconds)
+            self._notice_silence(chunk)
         self._outputs.audio(chunk)
         self._take_windows(windows, seconds)
+
+    def _notice_silence(self, chunk: FloatArray) -> None:
+        """Count digital silence, and log once that there is nothing else, and when it ends."""
+        if not self._live:
+            return
+        was_muted = self._health.muted
+        self._health.count_sound(len(chunk) / self._rate, not chunk.any())
+        if self._health.muted and not was_muted:
+            _LOGGER.warning("Only digital silence for a minute: is the microphone muted?")
+        elif was_muted and not self._health.muted:
+            _LOGGER.info("There is sound again.")
 
     def _take_windows(self, windows: Sequence[Classification], seconds: float) -> None:
         """Detect events in windows that took `seconds` to classify in total."""

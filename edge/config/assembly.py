@@ -21,6 +21,7 @@ from edge.sinks.lines import JsonSink, TextSink
 from edge.sinks.live import LiveView
 from edge.sinks.mqtt import MqttSink
 from edge.sources import Source, file_source, pcm_source
+from edge.sources.conditioning import ConditionedSource
 from edge.sources.interruptible import InterruptiblePipe
 from edge.sources.microphone import MicrophoneSource
 from edge.sources.url import UrlSource
@@ -84,13 +85,21 @@ def make_source(
         ImportError: if a package that the source needs is not installed.
         SourceError: if there is no such source.
     """
+    source = _unconditioned(settings, sample_rate_hz, health, should_stop)
+    return ConditionedSource(source, sample_rate_hz, settings.high_pass, settings.gain)
+
+
+def _unconditioned(
+    settings: SourceSettings, sample_rate_hz: int, health: Health, should_stop: Callable[[], bool]
+) -> Source:
+    channel = settings.channel
     if settings.url is not None:
-        return UrlSource(settings.url, sample_rate_hz, health)
+        return UrlSource(settings.url, sample_rate_hz, health, channel=channel)
     if settings.mic or settings.device is not None:
-        return MicrophoneSource(sample_rate_hz, settings.device, health)
+        return MicrophoneSource(sample_rate_hz, settings.device, health, channel=channel)
     if settings.file is not None:
         health.set_source(True, f"file {settings.file}")
-        return file_source(settings.file, sample_rate_hz)
+        return file_source(settings.file, sample_rate_hz, channel)
     assert settings.rate is not None, "--stdin without --rate is refused"
     health.set_source(True, "standard input")
     return pcm_source(
@@ -99,6 +108,7 @@ def make_source(
         settings.rate,
         settings.channels or 1,
         settings.format or "s16le",
+        channel,
     )
 
 

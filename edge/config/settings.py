@@ -12,6 +12,8 @@ from edge.events.detector import Policy
 from edge.inference.packaged import packaged_model
 from edge.sinks.broker import Broker
 from edge.sinks.mqtt import check_topic
+from edge.sources.conditioning import HIGH_PASS_HZ, gain_decibels
+from edge.sources.downmix import MIX, channel_number
 from edge.web import parse_address
 
 _SOURCES = ("mic", "device", "file", "stdin", "url")
@@ -45,10 +47,22 @@ class SourceSettings:
     )
     rate: int | None = option(None, "sample rate of --stdin", "HZ", Limits(1, at_most=10**6))
     channels: int | None = option(
-        None, "channels of --stdin, averaged to mono; default: 1", "N", Limits(1, at_most=256)
+        None, "channels of --stdin; default: 1", "N", Limits(1, at_most=256)
     )
     format: Literal["s16le", "f32le"] | None = option(
         None, "sample format of --stdin; default: s16le"
+    )
+    channel: str = option(
+        MIX, "channel to listen to: mix, the mean of all, left, right, or a number from 1", "NAME|N"
+    )
+    high_pass: float = option(
+        HIGH_PASS_HZ,
+        "filter out lower frequencies, such as a constant offset or wind; 0 turns it off",
+        "HZ",
+        Limits(0, at_most=1_000),
+    )
+    gain: str = option(
+        "0", "amplify the sound; auto raises the gain slowly where it is quiet", "DB|auto"
     )
 
     def __post_init__(self) -> None:
@@ -62,6 +76,11 @@ class SourceSettings:
         for name in ("rate", "channels", "format"):
             if not self.stdin and getattr(self, name) is not None:
                 raise SettingsError(f"--{name} goes with --stdin; other sources have their own")
+        try:
+            channel_number(self.channel)
+            gain_decibels(self.gain)
+        except ValueError as error:
+            raise SettingsError(str(error)) from error
 
     @property
     def live(self) -> bool:

@@ -33,7 +33,7 @@ def device_config(
             score reaches 0.5.
 
     Returns:
-        A configuration with these `components`: a binary sensor per label and one for the audio
+        A configuration with these `components`: a binary sensor per label and two for the audio
         source, an event entity, and sensors for the last event, the level and the best label.
     """
     heard = "value_json.top" if exclusive else "value_json.top and value_json.top[0].score >= 0.5"
@@ -83,6 +83,13 @@ def device_config(
             "name": "Microphone",
             "device_class": "connectivity",
             "state_topic": f"{topic}/source",
+            "entity_category": "diagnostic",
+        },
+        "muted": {
+            "platform": "binary_sensor",
+            "name": "Muted",
+            "device_class": "problem",
+            "state_topic": f"{topic}/muted",
             "entity_category": "diagnostic",
         },
     }

@@ -75,7 +75,9 @@ class LiveFrame:
         title.truncate(max(0, width - len(up) - 2), overflow="ellipsis")
         title.pad_right(max(0, width - title.cell_len - len(up)))
         yield title.append(up, "dim")
-        if self.health.source_up:
+        if self.health.source_up and self.health.muted:
+            yield Text.assemble(("only digital silence", "bold yellow"), "; is the input muted?")
+        elif self.health.source_up:
             yield Text.assemble(("listening", "green"), f" to {self.health.source}")
         else:
             yield Text.assemble(("no sound", "bold red"), f": {self.health.source}")

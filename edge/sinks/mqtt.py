@@ -127,10 +127,10 @@ class MqttSink(Sink):
             self._set_model(labels, exclusive)
 
     def audio(self, chunk: FloatArray) -> None:
-        """Publish whether the source works."""
+        """Publish whether the source works, and whether it seems muted."""
         if self._health is not None:
-            up = self._health.source_up
-            self._publisher.keep(f"{self.topic}/source", "ON" if up else "OFF")
+            for level, on in (("source", self._health.source_up), ("muted", self._health.muted)):
+                self._publisher.keep(f"{self.topic}/{level}", "ON" if on else "OFF")
 
     def window(self, window: Classification) -> None:
         """Publish level and best labels every `update_seconds`."""

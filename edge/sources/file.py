@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.sources.base import SourceError
-from edge.sources.recording import Recording, mono
+from edge.sources.downmix import MIX, Downmix
+from edge.sources.recording import Recording
 from edge.sources.resampling import Resampler
 from edge.types import FloatArray
 
@@ -24,12 +25,15 @@ _ANNOUNCED_BYTES = re.compile(r": (\d+) \(should be (\d+)\)")
 _UNKNOWN_BYTES = 0x7FFF_0000
 
 
-def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[FloatArray]:
+def file_source(
+    path: str | os.PathLike[str], sample_rate_hz: int, channel: str = MIX
+) -> Recording[FloatArray]:
     """Stream an audio file (WAV, FLAC, OGG, MP3, ...) block by block.
 
     Args:
-        path: the file; its channels are averaged.
+        path: the file.
         sample_rate_hz: rate of the chunks.
+        channel: `"mix"`, the mean of its channels; `"left"`, `"right"`, or a number from 1.
 
     Returns:
         Source of float32 chunks, shape (samples,), about half a second each. It raises
@@ -38,8 +42,11 @@ def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[
 
     Raises:
         SourceError: if the file is missing or not audio.
+        ValueError: if the channel is none of these.
     """
     import soundfile
+
+    downmix = Downmix(channel)
 
     if not os.path.isfile(path):
         raise SourceError(f"No audio file at {path}.")
@@ -47,12 +54,14 @@ def file_source(path: str | os.PathLike[str], sample_rate_hz: int) -> Recording[
         sound = soundfile.SoundFile(path)
     except soundfile.SoundFileError as error:
         raise SourceError(f"{path} cannot be read as audio: {_reason(error)}") from error
-    return Recording(_chunks(sound, Resampler(sound.samplerate, sample_rate_hz)))
+    return Recording(_chunks(sound, downmix, Resampler(sound.samplerate, sample_rate_hz)))
 
 
-def _chunks(sound: "SoundFile", resampler: Resampler) -> Generator[FloatArray, None, None]:
+def _chunks(
+    sound: "SoundFile", downmix: Downmix, resampler: Resampler
+) -> Generator[FloatArray, None, None]:
     """Mono chunks at the resampler's output rate; its remaining samples come before a failure."""
-    with closing(_blocks(sound)) as blocks:
+    with closing(_blocks(sound, downmix)) as blocks:
         try:
             for block in blocks:
                 yield resampler.push(block)
@@ -62,7 +71,7 @@ def _chunks(sound: "SoundFile", resampler: Resampler) -> Generator[FloatArray, N
     yield resampler.flush()
 
 
-def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
+def _blocks(sound: "SoundFile", downmix: Downmix) -> Generator[FloatArray, None, None]:
     """Mono blocks at the file's own rate."""
     import soundfile
 
@@ -81,7 +90,7 @@ def _blocks(sound: "SoundFile") -> Generator[FloatArray, None, None]:
             if not np.isfinite(buffer[:frames]).all():
                 place = f"{sound.name} at {done / sound.samplerate:.2f} s"
                 raise SourceError(f"NaN or infinite samples in {place}.")
-            yield mono(buffer[:frames])
+            yield downmix.push(buffer[:frames])
             done += frames
         failure = failure or _cut_short(sound, done)
         if failure:

@@ -12,6 +12,7 @@ from edge.health import Health
 from edge.sources import recorder
 from edge.sources.base import SourceError
 from edge.sources.child import Child
+from edge.sources.downmix import MIX
 from edge.sources.pcm import SampleFormat
 from edge.sources.supervised import SupervisedSource
 
@@ -27,7 +28,7 @@ class Device:
         index: its number, valid until devices are added or removed; None for the sound server's
             own devices.
         host: the audio system that provides it: ALSA, Core Audio, ..., or the sound server.
-        channels: number of channels; all are captured and averaged.
+        channels: number of channels; all are captured.
         rate_hz: native sample rate.
         is_default: whether it is captured when no device is named.
     """
@@ -55,6 +56,7 @@ class MicrophoneSource(SupervisedSource):
         queue_seconds: sound that may wait for the listener; beyond it, the oldest is dropped.
         stall_seconds: time without samples after which the device counts as failed.
         retry_seconds: shortest and longest pause before another attempt.
+        channel: `"mix"`, the mean of its channels; `"left"`, `"right"`, or a number from 1.
 
     Raises:
         ImportError: if sounddevice is not installed.
@@ -69,6 +71,7 @@ class MicrophoneSource(SupervisedSource):
         queue_seconds: float = 10.0,
         stall_seconds: float = 3.0,
         retry_seconds: tuple[float, float] = (1.0, 30.0),
+        channel: str = MIX,
     ) -> None:
         _require_sounddevice()
         super().__init__(
@@ -82,6 +85,7 @@ class MicrophoneSource(SupervisedSource):
             # The recorder writes blocks of 0.1 s.
             tolerance_seconds=0.1,
             settle_seconds=0.5,
+            channel=channel,
         )
         self._device = "" if device is None else str(device)
         self._capturing = ""

@@ -6,7 +6,8 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from edge.sources.base import Gap, SourceError
-from edge.sources.recording import Recording, mono
+from edge.sources.downmix import MIX, Downmix
+from edge.sources.recording import Recording
 from edge.sources.resampling import Resampler
 from edge.types import FloatArray
 
@@ -50,6 +51,7 @@ def pcm_source(
     source_rate_hz: int,
     channels: int = 1,
     sample_format: SampleFormat = "s16le",
+    channel: str = MIX,
 ) -> Recording[FloatArray | Gap]:
     """Stream raw interleaved samples, such as `arecord -t raw` pipes.
 
@@ -58,15 +60,17 @@ def pcm_source(
             dropped.
         sample_rate_hz: rate of the chunks.
         source_rate_hz: rate of the stream.
-        channels: interleaved channels, averaged.
+        channels: interleaved channels.
         sample_format: `"s16le"` or `"f32le"` (full scale 1), little-endian.
+        channel: `"mix"`, the mean of the channels; `"left"`, `"right"`, or a number from 1.
 
     Returns:
         Source of float32 chunks, shape (samples,), about 0.1 s each. A gap replaces each chunk
         with NaN or infinity. It raises `SourceError` where the stream fails.
 
     Raises:
-        ValueError: if the format is unknown, or the rate or number of channels is below 1.
+        ValueError: if the format or the channel is unknown, or the rate or number of channels is
+            below 1.
     """
     if sample_format not in _FORMATS:
         raise ValueError(
@@ -79,11 +83,11 @@ def pcm_source(
         )
     decoder = PcmDecoder(channels, sample_format)
     resampler = Resampler(source_rate_hz, sample_rate_hz)
-    return Recording(_chunks(stream, source_rate_hz, decoder, resampler))
+    return Recording(_chunks(stream, source_rate_hz, decoder, Downmix(channel), resampler))
 
 
 def _chunks(
-    stream: BinaryIO, rate_hz: int, decoder: PcmDecoder, resampler: Resampler
+    stream: BinaryIO, rate_hz: int, decoder: PcmDecoder, downmix: Downmix, resampler: Resampler
 ) -> Generator[FloatArray | Gap, None, None]:
     """Mono chunks at the resampler's output rate."""
     block_bytes = decoder.frame_bytes * max(1, round(_BLOCK_SECONDS * rate_hz))
@@ -97,7 +101,7 @@ def _chunks(
             break
         frames = decoder.push(data)
         if np.isfinite(frames).all():
-            yield resampler.push(mono(frames))
+            yield resampler.push(downmix.push(frames))
         else:
             yield resampler.flush()
             yield Gap(len(frames) / rate_hz, "NaN or infinite samples")

@@ -3,10 +3,6 @@
 from collections.abc import Generator
 from typing import Generic, Self, TypeVar
 
-import numpy as np
-
-from edge.types import FloatArray
-
 _Item = TypeVar("_Item")
 
 
@@ -33,11 +29,3 @@ class Recording(Generic[_Item]):
     def close(self) -> None:
         """Stop, from any thread; a blocked read of a pipe ends when data arrives."""
         self._closed = True
-
-
-def mono(frames: FloatArray) -> FloatArray:
-    """Average the channels of (frames, channels) into a new array, shape (frames,)."""
-    if frames.shape[1] == 1:
-        return frames[:, 0].copy()
-    samples: FloatArray = frames.mean(axis=1, dtype=np.float32)
-    return samples

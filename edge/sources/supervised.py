@@ -11,6 +11,7 @@ from edge.health import Health
 from edge.sources.backlog import Backlog
 from edge.sources.base import Gap
 from edge.sources.child import Child, StallError
+from edge.sources.downmix import MIX, Downmix
 from edge.sources.pcm import PcmDecoder, SampleFormat
 from edge.sources.resampling import Resampler
 from edge.sources.timeline import Timeline, clock
@@ -49,6 +50,7 @@ class SupervisedSource(abc.ABC):
         retry_seconds: shortest and longest pause before another attempt.
         tolerance_seconds: see `Timeline`.
         settle_seconds: see `Timeline`.
+        channel: see `Downmix`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class SupervisedSource(abc.ABC):
         retry_seconds: tuple[float, float],
         tolerance_seconds: float,
         settle_seconds: float,
+        channel: str = MIX,
     ) -> None:
         self._name = name
         self._rate_hz = sample_rate_hz
@@ -73,6 +76,7 @@ class SupervisedSource(abc.ABC):
         self._tolerance_seconds = tolerance_seconds
         self._settle_seconds = settle_seconds
         self._timeline: Timeline
+        self._downmix = Downmix(channel)
         self._resampler = Resampler(sample_rate_hz, sample_rate_hz)
         self._captured_rate_hz = sample_rate_hz
         self._description = name
@@ -182,7 +186,7 @@ class SupervisedSource(abc.ABC):
                 patience = self._stall_seconds
                 frames = decoder.push(data)
                 seconds += len(frames) / rate_hz
-                self._take(frames.mean(axis=1, dtype=np.float32))
+                self._take(self._downmix.push(frames))
         except EOFError:
             pass
         except StallError as error:

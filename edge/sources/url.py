@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edge.health import Health
 from edge.sources.base import SourceError
 from edge.sources.child import Child
+from edge.sources.downmix import MIX, channel_number
 from edge.sources.pcm import SampleFormat
 from edge.sources.supervised import SupervisedSource
 
@@ -43,9 +44,11 @@ class UrlSource(SupervisedSource):
         stall_seconds: time without samples after which the stream counts as failed; some streams
             arrive in segments of 10 s.
         retry_seconds: shortest and longest pause before another attempt.
+        channel: `"mix"`, the mean of its channels; `"left"`, `"right"`, or a number from 1.
 
     Raises:
         SourceError: if ffmpeg is not installed.
+        ValueError: if the channel is none of these.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class UrlSource(SupervisedSource):
         queue_seconds: float = 10.0,
         stall_seconds: float = 20.0,
         retry_seconds: tuple[float, float] = (1.0, 30.0),
+        channel: str = MIX,
     ) -> None:
         ffmpeg = shutil.which("ffmpeg")
         if ffmpeg is None:
             raise SourceError("A URL needs ffmpeg; install it, as by: apt-get install ffmpeg.")
         self._ffmpeg = ffmpeg
         self._url = url
+        self._channel = channel_number(channel)
         self._duration_seconds: float | None = None
         super().__init__(
             without_secrets(url),
@@ -84,8 +89,12 @@ class UrlSource(SupervisedSource):
             # With UDP, packets are lost silently.
             command += ["-rtsp_transport", "tcp"]
         command += ["-i", self._url, "-vn", "-sn", "-dn"]
-        # For 16-bit output, ffmpeg averages the channels; for floats it would sum them.
-        return [*command, "-ac", "1", "-ar", str(self._rate_hz), "-f", "s16le", "pipe:1"]
+        if self._channel is None:
+            # For 16-bit output, ffmpeg averages the channels; for floats it would sum them.
+            command += ["-ac", "1"]
+        else:
+            command += ["-af", f"pan=mono|c0=c{self._channel - 1}"]
+        return [*command, "-ar", str(self._rate_hz), "-f", "s16le", "pipe:1"]
 
     def _format(self, child: Child) -> tuple[int, int, SampleFormat]:
         return self._rate_hz, 1, "s16le"

@@ -66,6 +66,7 @@ def create_app(
         values = {
             "ready": ready,
             "source_up": health.source_up,
+            "muted": health.muted,
             "window_age_seconds": health.window_age_seconds(),
         }
         return JSONResponse(values, 200 if ready else 503)

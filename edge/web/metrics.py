@@ -68,6 +68,7 @@ class Metrics(Collector):
             "open_events": ("Open events.", values["open_events"]),
             "ready": ("Whether audio arrives and is classified.", values["ready"]),
             "source_up": ("Whether audio arrives.", values["source_up"]),
+            "muted": ("Whether audio has been digital silence for a minute.", values["muted"]),
             "uptime_seconds": ("Time since the start.", values["uptime_seconds"]),
             "web_clients": ("Open pages.", self._feed.clients),
         }

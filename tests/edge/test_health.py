@@ -62,6 +62,19 @@ def test_gated_windows_add_no_inference_time():
     assert (health.inference_seconds, health.last_inference_seconds) == (0.2, 0.2)
 
 
+def test_a_minute_of_digital_silence_is_a_muted_input():
+    health = Health()
+    for _ in range(119):
+        health.count_sound(0.5, silent=True)
+    assert not health.muted
+    health.count_sound(0.5, silent=True)
+    assert health.muted
+    assert health.to_json()["muted"] is True
+    health.count_sound(0.5, silent=False)
+    health.count_sound(59.0, silent=True)
+    assert not health.muted
+
+
 def test_each_event_counts_once_by_label():
     health = Health()
     start = Event("1", "rain", 0.0, None, 0.9, 0.9, -20.0)

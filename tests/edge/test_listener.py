@@ -241,6 +241,22 @@ def test_the_drift_of_a_slow_sound_card_is_tracked(monkeypatch):
     assert stream.unix_time(24 * 3600.0) == pytest.approx(clocks.unix, abs=0.01)
 
 
+def test_digital_silence_is_reported_once_until_there_is_sound(listen, sound, caplog):
+    caplog.set_level("INFO", "semanticac_edge")
+    silence = np.zeros(RATE, np.float32)
+    items = [*[silence] * 90, *sound(0.2), *[silence] * 59]
+    _, health = listen(*items, live=True)
+    assert not health.muted
+    assert [record.getMessage() for record in caplog.records] == [
+        "Only digital silence for a minute: is the microphone muted?",
+        "There is sound again.",
+    ]
+    caplog.clear()
+    _, health = listen(*[silence] * 90)  # a recording may be silent
+    assert not health.muted
+    assert not caplog.records
+
+
 def test_events_name_their_clips(listen, sound):
     recorder, _ = listen(*sound(3), name_clip=lambda event: f"{event.id}.wav")
     assert all(event.clip == f"{event.id}.wav" for event in recorder.of("event"))

@@ -14,6 +14,7 @@ from edge.commands.tuning.sweep import EventsByThreshold, Sweep, thresholds_for
 from edge.events.detector import Policy
 from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sources import file_source
+from edge.sources.conditioning import HIGH_PASS_HZ, HighPass
 from edge.types import FloatArray, IntArray
 
 _LOGGER = logging.getLogger("semanticac_edge")
@@ -111,7 +112,7 @@ def hear_background(
     hours, gated_windows = 0.0, 0
     for path in paths:
         sweep = Sweep(classifier, policy)
-        for events in _stream_events(sweep, file_source(path, classifier.front_end.sample_rate_hz)):
+        for events in _stream_events(sweep, _source(path, classifier.front_end.sample_rate_hz)):
             counts += _counts(events, sweep.labels)
             for window in sweep.latest:
                 gated_windows += window.gated
@@ -152,7 +153,7 @@ def hear_positives(
     heard = np.zeros((len(thresholds_for(exclusive)), len(positives), len(labels)), bool)
     cosines: list[float] = []
     for index, positive in enumerate(positives):
-        sound = np.concatenate(list(file_source(positive.path, rate_hz)))
+        sound = np.concatenate(list(_source(positive.path, rate_hz)))
         begins = front_end.window_seconds
         ends = begins + len(sound) / rate_hz
         parts = [around[:window_samples], sound, around[window_samples:]]
@@ -203,10 +204,16 @@ def _counts(events: EventsByThreshold, labels: Sequence[str]) -> IntArray:
     return np.array([[row.count(label) for label in labels] for row in names], np.int64)
 
 
+def _source(path: Path, rate_hz: int) -> Iterator[FloatArray]:
+    """Yield the chunks of a recording as a listener hears them by default."""
+    high_pass = HighPass(HIGH_PASS_HZ, rate_hz)
+    return map(high_pass.push, file_source(path, rate_hz))
+
+
 def _beginning(path: Path, rate_hz: int, samples: int) -> FloatArray:
     """Return the first samples of a recording, which is repeated if it is shorter."""
     chunks: list[FloatArray] = []
-    for chunk in file_source(path, rate_hz):
+    for chunk in _source(path, rate_hz):
         chunks.append(chunk)
         if sum(map(len, chunks)) >= samples:
             break

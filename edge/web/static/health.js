@@ -9,7 +9,7 @@ export function showHealth(health) {
   const classified = health.windows - health.gated_windows;
   const mean = classified ? ms(health.inference_seconds / classified) : "–";
   const rows = [
-    ["Source", health.source, health.source_up ? "good" : "bad"],
+    ["Source", health.source, sourceState(health)],
     ["Running for", duration(health.uptime_seconds, 0)],
     ["Windows", windows(health)],
     ["Inference", classified ? `${ms(health.last_inference_seconds)}, mean ${mean}` : "–"],
@@ -22,6 +22,11 @@ export function showHealth(health) {
   list.replaceChildren(
     ...rows.flatMap(([name, value, state]) => [node("dt", name), node("dd", value, state)]),
   );
+}
+
+function sourceState({ source_up, muted }) {
+  if (!source_up) return "bad";
+  return muted ? "warn" : "good";
 }
 
 function windows({ windows, gated_windows }) {

@@ -67,6 +67,7 @@ byId("pause").addEventListener("click", ({ target }) => {
 function updateHealth(health) {
   showHealth(health);
   if (!health.source_up) setStatus("silent", `No sound: ${health.source}`);
+  else if (health.muted) setStatus("silent", "Only digital silence. Is the input muted?");
   else setStatus("live", "Listening");
 }
 

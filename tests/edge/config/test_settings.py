@@ -10,9 +10,17 @@ from edge.config.options import SettingsError
 from edge.config.sections import add_flags, read_options
 from edge.config.settings import Settings
 
-# A non-default value for every option; the four options of a source belong together.
+# A non-default value for every option; the first four of a source belong together.
 VALUES = {
-    "source": {"stdin": True, "rate": 48_000, "channels": 2, "format": "f32le"},
+    "source": {
+        "stdin": True,
+        "rate": 48_000,
+        "channels": 2,
+        "format": "f32le",
+        "channel": "right",
+        "high-pass": 150,
+        "gain": "auto",
+    },
     "model": {"model": "/m.tflite", "hop": 0.5, "threads": 3},
     "decisions": {
         "threshold": 0.25,

@@ -129,6 +129,7 @@ def test_events_and_states_arrive(broker, messages):
         assert set(watcher.on(f"{TOPIC}/state/rain")) == {"OFF"}
         wait_until(lambda: '"ended"' in watcher.on(f"{TOPIC}/last_event")[-1])
         assert watcher.wait(f"{TOPIC}/source")[-1] == "ON"
+        assert watcher.wait(f"{TOPIC}/muted")[-1] == "OFF"
         (hears,) = watcher.wait(f"{TOPIC}/hears")
         assert json.loads(hears)["level_dbfs"] == -41.3
         assert json.loads(hears)["top"][0] == {"label": "Glocke ♪", "score": 0.3}
@@ -176,7 +177,7 @@ def test_discovery_follows_the_rules_of_home_assistant(broker):
     platforms = [component["platform"] for component in components.values()]
     assert sorted(set(platforms)) == ["binary_sensor", "event", "sensor"]
     unique_ids = {component["unique_id"] for component in components.values()}
-    assert len(unique_ids) == len(components) == 5 + len(LABELS) + 1
+    assert len(unique_ids) == len(components) == 6 + len(LABELS) + 1
     assert {component["state_topic"] for component in components.values()} <= sent
     assert components["event"]["event_types"] == [*LABELS, "unknown"]
     sounds = {key for key in components if components[key].get("device_class") == "sound"}

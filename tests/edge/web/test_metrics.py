@@ -68,6 +68,7 @@ def test_metrics_equal_the_counts(web):
     assert values[("semanticac_open_events",)] == 2
     assert values[("semanticac_ready",)] == 1
     assert values[("semanticac_source_up",)] == 1
+    assert values[("semanticac_muted",)] == 0
     assert 0 <= values[("semanticac_window_age_seconds",)] < 10
     mqtt = ("output", "mqtt")
     assert values[("semanticac_output_up", mqtt)] == 0

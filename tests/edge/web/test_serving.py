@@ -225,14 +225,14 @@ def test_healthz_reports_readiness_without_details(web, health):
     answer = ask(web.port, "/healthz")
     assert (answer.status, answer.json()) == (
         503,
-        {"ready": False, "source_up": False, "window_age_seconds": None},
+        {"ready": False, "source_up": False, "muted": False, "window_age_seconds": None},
     )
     health.set_source(True, "private name")
     health.count_window(0.1)
     answer = ask(web.port, "/healthz")
     assert answer.status == 200
     assert answer.json()["ready"] is True
-    assert set(answer.json()) == {"ready", "source_up", "window_age_seconds"}
+    assert set(answer.json()) == {"ready", "source_up", "muted", "window_age_seconds"}
 
 
 def test_a_clip_is_served_completely_and_in_ranges(web, clips):
