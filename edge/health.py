@@ -12,6 +12,7 @@ from edge.events.event import Event
 
 _READY_SECONDS = 10.0
 _READY_HOPS = 5
+_NOT_STARTED = "not started"
 # Even a quiet room and a poor sound card have noise: only a muted input is exactly 0 for so long.
 _MUTED_SECONDS = 60.0
 _STATM = Path("/proc/self/statm")
@@ -70,7 +71,7 @@ class Health:
         self.reconnects = 0
         self.events: Counter[str] = Counter()
         self.open_events = 0
-        self.source = "not started"
+        self.source = _NOT_STARTED
         self.source_up = False
         self.muted = False
         self._silent_seconds = 0.0
@@ -125,6 +126,11 @@ class Health:
         """Return the state of an output; the first call creates it."""
         with self._lock:
             return self.outputs.setdefault(name, OutputHealth())
+
+    @property
+    def failed(self) -> bool:
+        """Whether the source has been started and is down."""
+        return not self.source_up and self.source != _NOT_STARTED
 
     @property
     def ready(self) -> bool:

@@ -13,7 +13,7 @@ from edge.inference.streaming import Classification, StreamingClassifier
 from edge.sd_notify import Notifier
 from edge.signals import Requests
 from edge.sinks.base import Sink
-from edge.sources.base import Gap, Source
+from edge.sources.base import Gap, Source, SourceError
 from edge.sources.stream_clock import StreamClock
 from edge.types import FloatArray
 
@@ -87,7 +87,7 @@ class Listener:
             BrokenPipeError: if the reader of stdout has closed the pipe.
             OSError: if an output fails while reading a recording.
             RuntimeError: if the model fails.
-            SourceError: if the source fails.
+            SourceError: if the source fails, or ends without any sound.
         """
         try:
             for item in self._source:
@@ -103,6 +103,8 @@ class Listener:
                     break
         finally:
             self._finish()
+        if not self._stream_samples and not self._requests.stop:
+            raise SourceError(f"There was no sound: {self._health.source} is empty.")
 
     def _take_chunk(self, chunk: FloatArray) -> None:
         started = time.perf_counter()

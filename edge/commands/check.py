@@ -33,6 +33,8 @@ DESCRIPTION = (
 
 _SOUND_SECONDS = 1.0
 _SOURCE_PATIENCE_SECONDS = 15.0
+# A source that has failed is given this long to come back.
+_FAILED_PATIENCE_SECONDS = 3.0
 _TIMED_WINDOWS = 3
 # Sample rate of the source if the model cannot be loaded.
 _RATE_HZ = 32_000
@@ -147,6 +149,8 @@ class _Checks:
                     chunks.append(item)
                 if sum(map(len, chunks)) >= _SOUND_SECONDS * rate_hz:
                     break
+                if health.failed:
+                    give_up_at = min(give_up_at, time.monotonic() + _FAILED_PATIENCE_SECONDS)
                 if time.monotonic() > give_up_at:
                     raise SourceError(_missing(health))
         finally:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import urlsplit
@@ -46,20 +46,26 @@ def make_pipeline(settings: Settings) -> Pipeline:
     classifier = StreamingClassifier(
         model, settings.model.hop, settings.model.threads, settings.decisions.gate_dbfs
     )
-    detector = Detector(make_policy(settings.decisions), classifier.labels, classifier.hop_seconds)
+    policy = make_policy(settings.decisions, classifier.labels)
+    detector = Detector(policy, classifier.labels, classifier.hop_seconds)
     return Pipeline(classifier, detector, model.name)
 
 
-def make_policy(decisions: DecisionSettings) -> Policy:
+def make_policy(decisions: DecisionSettings, labels: Sequence[str] | None = None) -> Policy:
     """Make the detector's policy, with the thresholds of single labels from their file.
+
+    Args:
+        decisions: the rules.
+        labels: labels of the model; None accepts thresholds of any label.
 
     Raises:
         OSError: if the thresholds cannot be read.
-        ValueError: if the file does not hold thresholds.
+        ValueError: if the file does not hold thresholds of these labels.
     """
+    path = decisions.thresholds
     return Policy(
         threshold=Policy.threshold if decisions.threshold is None else decisions.threshold,
-        thresholds=read_thresholds(decisions.thresholds) if decisions.thresholds else {},
+        thresholds=read_thresholds(path, labels) if path else {},
         smoothing_windows=decisions.smoothing,
         release=decisions.release,
         min_seconds=decisions.min_seconds,
@@ -141,9 +147,12 @@ def make_sinks(
     if outputs.clips is not None:
         sinks.append(_clips(outputs, outputs.clips, settings, pipeline, health))
     if outputs.mqtt is not None:
-        sinks.append(_mqtt(outputs, outputs.mqtt, pipeline, health, page, environment))
-    lines = outputs.text or outputs.json
+        reports_unknown = settings.decisions.report_unknown
+        sinks.append(
+            _mqtt(outputs, outputs.mqtt, reports_unknown, pipeline, health, page, environment)
+        )
     view = outputs.live
+    lines = outputs.text or outputs.json or (outputs.events_only and not view)
     if not (sinks or lines or view):
         view = settings.source.live and sys.stdout.isatty()
         lines = not view
@@ -232,6 +241,7 @@ def _clips(
 def _mqtt(
     outputs: OutputSettings,
     url: str,
+    reports_unknown: bool,
     pipeline: Pipeline,
     health: Health,
     page: WebSink | None,
@@ -256,4 +266,5 @@ def _mqtt(
         clips_url=clips_url,
         health=health,
         exclusive=pipeline.classifier.contract.exclusive,
+        reports_unknown=reports_unknown,
     )

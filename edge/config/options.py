@@ -174,6 +174,8 @@ def check_value(value: Any, item: Field[Any], kind: Any) -> Any:
     """
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind is str and type(value) in (int, float):
+        value = str(value)  # as in `serve = 8080`
     if kind is Path and isinstance(value, str) and value:
         value = Path(value).expanduser()
     if get_origin(kind) is Literal:

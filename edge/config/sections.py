@@ -108,8 +108,8 @@ def _sections(schema: type) -> list[tuple[str, type]]:
 def _read_file(path: Path, schemas: Iterable[type]) -> dict[str, dict[str, Any]]:
     """Read the sections of a file; its keys become names of fields."""
     try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
+        # Editors on Windows begin a file with a byte order mark.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # Not TOML, or not UTF-8.

@@ -45,7 +45,7 @@ class SourceSettings:
         secret=True,
         overrides_section=True,
     )
-    rate: int | None = option(None, "sample rate of --stdin", "HZ", Limits(1, at_most=10**6))
+    rate: int | None = option(None, "sample rate of --stdin", "HZ", Limits(1_000, at_most=10**6))
     channels: int | None = option(
         None, "channels of --stdin; default: 1", "N", Limits(1, at_most=256)
     )

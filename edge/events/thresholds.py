@@ -37,7 +37,7 @@ def read_thresholds(
             or the model does not have a label.
     """
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except ValueError as error:  # Invalid TOML or UTF-8.
         raise ThresholdsError(f"{path} is not a threshold file: {error}.") from error
     table = content.pop(_TABLE, None)

@@ -29,6 +29,8 @@ CONTRACT_NAME = "semanticac.json"
 TAGGER_NAME = "tagger.tflite"
 
 # Keys of earlier releases that nothing ever used.
+# Ten thousand labels with their texts take a tenth of it.
+_MOST_CONTRACT_BYTES = 16 << 20
 _OBSOLETE_KEYS = ("calibration",)
 
 _FLATBUFFER_IDENTIFIER = b"TFL3"
@@ -302,6 +304,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"No model at {path}.")
     with _archive(path) as archive:
+        size = archive.getinfo(CONTRACT_NAME).file_size
+        if size > _MOST_CONTRACT_BYTES:
+            raise BundleError(
+                f"{path} has a contract of {size:,} bytes; at most {_MOST_CONTRACT_BYTES:,} are "
+                "read."
+            )
         values = json.loads(archive.read(CONTRACT_NAME))
     if not isinstance(values, dict):
         raise BundleError(f"{path} has a contract this runtime cannot read: not an object.")

@@ -61,6 +61,7 @@ class MqttSink(Sink):
         backoff_seconds: first and longest wait between two connection attempts.
         health: counts queued and dropped messages, and holds the last error.
         exclusive: whether the model's scores exclude each other; see `BundleContract`.
+        reports_unknown: whether to announce the label `unknown` too.
 
     Raises:
         ImportError: if paho-mqtt is not installed.
@@ -83,6 +84,7 @@ class MqttSink(Sink):
         backoff_seconds: tuple[float, float] = (1.0, 30.0),
         health: Health | None = None,
         exclusive: bool = True,
+        reports_unknown: bool = False,
     ) -> None:
         host = socket.gethostname()
         self.topic = default_topic() if topic is None else topic
@@ -101,6 +103,7 @@ class MqttSink(Sink):
         self._lock = threading.Lock()
         self._labels: tuple[str, ...] = ()
         self._exclusive = exclusive
+        self._reports_unknown = reports_unknown
         self._slugs: dict[str, str] = {}
         self._config: Config = {"components": {}}
         self._config_topic = None
@@ -175,7 +178,11 @@ class MqttSink(Sink):
                 self.device_id,
                 self._device_name,
                 self.topic,
-                self._slugs,
+                {
+                    label: name
+                    for label, name in self._slugs.items()
+                    if label != UNKNOWN or self._reports_unknown
+                },
                 installed_version() or "0",
                 self._page_url,
                 expire_seconds=max(60.0, 6 * self._update_seconds),

@@ -17,6 +17,7 @@ HIGH_PASS_HZ = 20.0
 AUTO = "auto"
 # A filter's state is carried from block to block, in which powers of its decay stay finite.
 _BLOCK_SAMPLES = 256
+_LARGEST = 10.0
 
 _TARGET_DBFS = -20.0
 _MOST_GAIN_DB = 30.0
@@ -52,7 +53,9 @@ class HighPass:
         for start in range(0, len(chunk), _BLOCK_SAMPLES):
             block = chunk[start : start + _BLOCK_SAMPLES].astype(np.float64)
             powers = self._powers[: len(block)]
-            slow = powers * (self._slow + self._share * np.cumsum(block / powers))
+            # Samples far beyond full scale must not disturb what follows them.
+            sane = np.clip(block, -_LARGEST, _LARGEST)
+            slow = powers * (self._slow + self._share * np.cumsum(sane / powers))
             filtered[start : start + len(block)] = block - slow
             self._slow = float(slow[-1])
         return filtered

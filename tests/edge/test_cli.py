@@ -180,10 +180,13 @@ def test_a_truncated_recording_is_classified_to_its_end(run, bundle, recording):
         (["--file", "{bundle}", "--model", "{bundle}"], "cannot be read as audio: Format not"),
         (["--file", "missing.wav", "--model", "missing.tflite"], "No model at missing.tflite."),
         (["--file", "{bundle}", "--model", __file__], "is not a complete semanticac bundle"),
+        (["--file", "{empty}", "--model", "{bundle}"], "There was no sound: file "),
     ],
 )
-def test_errors_are_one_line_and_status_1(run, bundle, arguments, message):
-    line = [argument.format(bundle=bundle) for argument in arguments]
+def test_errors_are_one_line_and_status_1(run, bundle, tmp_path, arguments, message):
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, [], 32_000)
+    line = [argument.format(bundle=bundle, empty=empty) for argument in arguments]
     status, lines, errors = run(*line)
     assert (status, lines) == (1, [])
     (error,) = errors
@@ -191,12 +194,26 @@ def test_errors_are_one_line_and_status_1(run, bundle, arguments, message):
     assert message in error
 
 
+def test_events_alone_are_lines_beside_any_output(run, bundle, recording, tmp_path):
+    for more in ([], ["--clips", tmp_path / "clips"]):
+        status, lines, errors = run(
+            *("--file", recording, "--model", bundle, "--events-only", *EAGER, *more)
+        )
+        assert (status, errors) == (0, [])
+        assert lines
+        assert all(re.search(" s  [<>] ", line) for line in lines)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give a source: one of --mic, --device, --file, --stdin, --url"),
-        (["--file", "a.wav", "--stdin", "--rate", "1"], "give one source, not --file and --stdin"),
+        (
+            ["--file", "a.wav", "--stdin", "--rate", "8000"],
+            "give one source, not --file and --stdin",
+        ),
         (["--stdin", "--model", "m"], "--stdin needs --rate"),
+        (["--stdin", "--model", "m", "--rate", "44"], "must be a whole number at least 1000"),
         (["--file", "a.wav", "--model", "m", "--rate", "8000"], "--rate goes with --stdin"),
         (["--file", "a.wav", "--model", "m", "--channels", "1"], "--channels goes with --stdin"),
         (["--file", "a.wav", "--model", "m", "--hop", "0"], "must be a number above 0"),

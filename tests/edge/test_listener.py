@@ -168,6 +168,17 @@ def test_non_finite_samples_are_an_error_in_a_recording(listen, sound):
         listen(*sound(1.5), np.full(3200, np.inf, np.float32), *sound(1))
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_source_without_any_sound_is_an_error(listen, sound, live):
+    health = Health(0.5)
+    health.set_source(True, "a pipe")
+    with pytest.raises(SourceError, match="There was no sound: a pipe is empty"):
+        listen(np.zeros(0, np.float32), health=health, live=live)
+    requests = Requests()
+    requests.stop = signal.SIGTERM
+    listen(np.zeros(0, np.float32), requests=requests)
+
+
 def test_events_end_when_the_source_fails(listen, sound):
     kept = []
     original = Recorder.event
@@ -444,7 +455,8 @@ def test_the_watchdog_starves_if_a_source_that_is_up_delivers_nothing(
     health = Health()
     health.set_source(source_up, "a microphone")
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "4"})
-    listen(*[np.zeros(0, np.float32)] * 5, health=health, notifier=notifier)
+    with pytest.raises(SourceError, match="no sound"):
+        listen(*[np.zeros(0, np.float32)] * 5, health=health, notifier=notifier)
     messages = received()
     assert messages.count("WATCHDOG=1") == fed
     assert messages[0] == "READY=1"

@@ -1,7 +1,9 @@
 """`semanticac-edge check` reports which parts of a listener work, and why others fail."""
 
 import re
+import shutil
 import socket
+import time
 
 import pytest
 import soundfile
@@ -78,7 +80,7 @@ def test_thresholds_of_another_model_fail(check, recording, tmp_path):
     thresholds.write_text("[thresholds]\ncat = 0.7\n")
     ok, text = check("--file", recording, "--thresholds", thresholds)["model"]
     assert not ok
-    assert "Received: cat" in text
+    assert f"{thresholds}: 'cat' must be a label of the model (rain, " in text
 
 
 def test_an_empty_file_and_a_missing_file_fail(check, tmp_path):
@@ -86,6 +88,15 @@ def test_an_empty_file_and_a_missing_file_fail(check, tmp_path):
     soundfile.write(empty, [], 32_000)
     assert check("--file", empty)["source"] == (False, f"no sound from file {empty}")
     assert check("--file", "none.wav")["source"] == (False, "No audio file at none.wav.")
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_a_refused_stream_fails_soon(check):
+    started = time.monotonic()
+    ok, text = check("--url", "http://127.0.0.1:9/stream")["source"]
+    assert not ok
+    assert "Connection refused" in text
+    assert time.monotonic() - started < 10  # and not after all of its patience
 
 
 def test_a_directory_of_clips_must_be_writable(check, recording, tmp_path):

@@ -171,10 +171,10 @@ def test_paths_in_the_file_are_relative_to_it(read, tmp_path, monkeypatch):
         ("[model]\nmodel = 1", "[model] model must be a non-empty path, not 1"),
         ("[model]\nmodel = ''", "[model] model must be a non-empty path, not ''"),
         ("[source]\nmic = 'yes'", "[source] mic must be true or false, not 'yes'"),
-        ("[source]\ndevice = 3", "[source] device must be a non-empty string, not 3"),
+        ("[source]\ndevice = true", "[source] device must be a non-empty string, not True"),
         ("[source]\nformat = 'mp3'", "[source] format must be 's16le' or 'f32le', not 'mp3'"),
         ("[decisions]\nthreshold = 0", "[decisions] threshold must be a number above 0 and at mos"),
-        ("[outputs]\ntoken = 12345", "[outputs] token must be a non-empty string"),
+        ("[outputs]\ntoken = [12345]", "[outputs] token must be a non-empty string"),
         ("[model\n", "is not TOML: "),
         ("[model]\nmodel = '\udcff'", "is not TOML: "),
     ],
@@ -185,6 +185,16 @@ def test_an_error_in_the_file_is_located_and_explained(read, tmp_path, config, m
     assert str(caught.value).startswith(str(tmp_path / "edge.toml"))
     assert message in str(caught.value)
     assert "12345" not in str(caught.value)
+
+
+def test_a_number_in_the_file_may_be_a_text(read):
+    settings = read([], "[source]\ndevice = 3\ngain = 6.5\n[outputs]\nserve = 8099")
+    assert (settings.source.device, settings.source.gain) == ("3", "6.5")
+    assert settings.outputs.serve == "8099"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(read):
+    assert read(["--mic"], "\ufeff[model]\nhop = 0.5").model.hop == 0.5
 
 
 def test_a_missing_file_is_an_error():
@@ -207,6 +217,8 @@ def test_a_missing_file_is_an_error():
         (["--serve=80", "--token=a", "--token-file=t"], "give --token or --token-file, not both"),
         (["--serve=http"], "an address must be PORT, HOST:PORT or"),
         (["--mqtt=http://a"], "a broker's URL must be mqtt[s]://"),
+        (["--channel=middle"], "a channel must be mix, left, right or a number from 1 to 256"),
+        (["--gain=loud"], "a gain must be auto, or decibels from -60 to 60, not 'loud'"),
     ],
 )
 def test_conflicting_options_are_refused(read, arguments, message):

@@ -114,6 +114,8 @@ def test_flipped_bits_never_change_the_contract(intact, make_contract):
         (lambda v: v | {"model_bytes": 10}, "checksum"),
         (lambda v: v | {"model_bytes": "many"}, "many"),
         (lambda v: [v], "not an object"),
+        # A megabyte of zip that unpacks to far more.
+        (lambda v: v | {"licence": " " * (17 << 20)}, "at most 16,777,216 are read"),
     ],
 )
 def test_wrong_contracts_are_refused(intact, change, message):

@@ -153,9 +153,11 @@ def test_levels_are_published_only_every_update_interval(plain):
         assert json.loads(watcher.on(f"{TOPIC}/hears")[0]) == {"level_dbfs": -41.3, "top": []}
 
 
-def test_discovery_follows_the_rules_of_home_assistant(broker):
+@pytest.mark.parametrize("reports_unknown", [False, True])
+def test_discovery_follows_the_rules_of_home_assistant(broker, reports_unknown):
     """Rules of the device-based format, applied to the retained payload."""
-    with listening(broker, health=Health(), page_url="http://pi:8080/") as sink:
+    options = {"page_url": "http://pi:8080/", "reports_unknown": reports_unknown}
+    with listening(broker, health=Health(), **options) as sink:
         sink.audio(np.zeros(0, np.float32))
         sink.event(event(1))
         topic = f"homeassistant/device/{sink.device_id}/config"
@@ -177,11 +179,15 @@ def test_discovery_follows_the_rules_of_home_assistant(broker):
     platforms = [component["platform"] for component in components.values()]
     assert sorted(set(platforms)) == ["binary_sensor", "event", "sensor"]
     unique_ids = {component["unique_id"] for component in components.values()}
-    assert len(unique_ids) == len(components) == 6 + len(LABELS) + 1
+    assert len(unique_ids) == len(components) == 6 + len(LABELS) + reports_unknown
     assert {component["state_topic"] for component in components.values()} <= sent
-    assert components["event"]["event_types"] == [*LABELS, "unknown"]
+    announced = [*LABELS, *(["unknown"] if reports_unknown else [])]
+    assert components["event"]["event_types"] == announced
     sounds = {key for key in components if components[key].get("device_class") == "sound"}
-    assert sounds == {"sound_rain", "sound_dog_bark", "sound_glocke", "sound_unknown"}
+    assert sounds == {
+        *("sound_rain", "sound_dog_bark", "sound_glocke"),
+        *(["sound_unknown"] if reports_unknown else []),
+    }
 
 
 @pytest.mark.slow

@@ -54,6 +54,12 @@ def test_the_filtered_stream_does_not_depend_on_its_chunks():
     assert HighPass(100.0, RATE_HZ).push(sound[:0]).size == 0
 
 
+def test_absurd_samples_disturb_nothing_after_them():
+    sound = np.concatenate([np.full(RATE_HZ, 1e30, np.float32), tone(440.0, level_dbfs=-40.0)])
+    heard = pushed(HighPass(20.0, RATE_HZ), sound)[RATE_HZ + RATE_HZ // 10 :]
+    assert level_dbfs(heard) == pytest.approx(-40.0, abs=0.1)
+
+
 def test_the_highest_cutoff_stays_finite_at_the_lowest_rate():
     heard = HighPass(1_000.0, 8_000).push(np.ones(8_000, np.float32))
     assert np.isfinite(heard).all()
