@@ -35,6 +35,7 @@ _SOUND_SECONDS = 1.0
 _SOURCE_PATIENCE_SECONDS = 15.0
 # A source that has failed is given this long to come back.
 _FAILED_PATIENCE_SECONDS = 3.0
+_QUIET_DBFS = -50.0
 _TIMED_WINDOWS = 3
 # Sample rate of the source if the model cannot be loaded.
 _RATE_HZ = 32_000
@@ -126,10 +127,11 @@ class _Checks:
 
     def decisions(self) -> str:
         """Read the thresholds."""
-        policy = make_policy(self._settings.decisions)
+        decisions = self._settings.decisions
+        policy = make_policy(decisions, self._settings.model.hop)
         return (
             f"events start at a score of {policy.threshold:g} (labels with a threshold of their "
-            f"own: {len(policy.thresholds)}), smoothed over {policy.smoothing_windows} windows, "
+            f"own: {len(policy.thresholds)}), smoothed over {decisions.smoothing:g} s, "
             f"and last at most {policy.max_seconds:g} s"
         )
 
@@ -159,8 +161,12 @@ class _Checks:
         if not sound.size:
             raise SourceError(_missing(health))
         level = level_dbfs(sound)
-        silent = "; is it muted?" if level <= FLOOR_DBFS else ""
-        return f"{health.source}, level {level:.0f} dBFS{silent}"
+        hint = ""
+        if level <= FLOOR_DBFS:
+            hint = "; is it muted?"
+        elif level < _QUIET_DBFS:
+            hint = "; quiet: if there was sound, raise the input's gain, or set --gain"
+        return f"{health.source}, level {level:.0f} dBFS{hint}"
 
     def mqtt(self) -> str:
         """Connect to the broker with a client id that is not the listener's."""

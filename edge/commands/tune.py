@@ -103,11 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_options(TuneSettings, arguments, arguments.config, ignored_sections=Settings)
     settings = with_model(settings, arguments, ignored_sections=Settings)
     model = settings.model
-    policy = make_policy(replace(settings.decisions, thresholds=None))
     assert model.model is not None, "`with_model` refuses settings without a model"
     classifier = StreamingClassifier(
         model.model, model.hop, model.threads, settings.decisions.gate_dbfs
     )
+    policy = make_policy(replace(settings.decisions, thresholds=None), classifier.hop_seconds)
     labels = classifier.labels
     positives: list[Positive] = []
     if arguments.positives is not None:

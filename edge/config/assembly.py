@@ -46,16 +46,25 @@ def make_pipeline(settings: Settings) -> Pipeline:
     classifier = StreamingClassifier(
         model, settings.model.hop, settings.model.threads, settings.decisions.gate_dbfs
     )
-    policy = make_policy(settings.decisions, classifier.labels)
+    window_seconds = classifier.front_end.window_seconds
+    if classifier.hop_seconds > window_seconds:
+        raise ValueError(
+            f"--hop must be at most {window_seconds:g}, the seconds in a window of this model: "
+            f"otherwise some sound is in no window. Received: {settings.model.hop:g}."
+        )
+    policy = make_policy(settings.decisions, classifier.hop_seconds, classifier.labels)
     detector = Detector(policy, classifier.labels, classifier.hop_seconds)
     return Pipeline(classifier, detector, model.name)
 
 
-def make_policy(decisions: DecisionSettings, labels: Sequence[str] | None = None) -> Policy:
+def make_policy(
+    decisions: DecisionSettings, hop_seconds: float, labels: Sequence[str] | None = None
+) -> Policy:
     """Make the detector's policy, with the thresholds of single labels from their file.
 
     Args:
         decisions: the rules.
+        hop_seconds: time between the starts of two windows.
         labels: labels of the model; None accepts thresholds of any label.
 
     Raises:
@@ -66,7 +75,7 @@ def make_policy(decisions: DecisionSettings, labels: Sequence[str] | None = None
     return Policy(
         threshold=Policy.threshold if decisions.threshold is None else decisions.threshold,
         thresholds=read_thresholds(path, labels) if path else {},
-        smoothing_windows=decisions.smoothing,
+        smoothing_windows=max(1, round(decisions.smoothing / hop_seconds)),
         release=decisions.release,
         min_seconds=decisions.min_seconds,
         max_seconds=decisions.max_seconds,
@@ -227,7 +236,7 @@ def _clips(
         pipeline.classifier.front_end.window_seconds,
     )
     decisions = settings.decisions
-    late_seconds = window_seconds + decisions.smoothing * pipeline.classifier.hop_seconds
+    late_seconds = window_seconds + decisions.smoothing + pipeline.classifier.hop_seconds
     return ClipSink(
         directory,
         rate_hz,

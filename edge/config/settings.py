@@ -123,11 +123,11 @@ class DecisionSettings:
     thresholds: Path | None = option(
         None, "thresholds of single labels, written by `semanticac-edge tune`", "FILE"
     )
-    smoothing: int = option(
-        Policy.smoothing_windows,
-        "windows in the moving average of scores; 1 turns it off",
-        "WINDOWS",
-        Limits(1, at_most=1000),
+    smoothing: float = option(
+        3.0,
+        "time of the moving average of scores; 0 turns it off",
+        "SECONDS",
+        Limits(0, at_most=1000),
     )
     release: float = option(
         Policy.release,

@@ -15,8 +15,9 @@ __all__ = ["UNKNOWN", "Detector", "Policy"]
 
 
 _Floats = npt.NDArray[np.float64]
-# A single window never starts an event, whatever the thresholds, unless smoothing is off.
-_MIN_WINDOWS = 2
+# For so long must windows reach the threshold, whatever the smoothed score is: two windows that
+# start a second apart.
+_CLEAR_SECONDS = 2.0
 
 
 class Detector:
@@ -58,6 +59,9 @@ class Detector:
         self._off = policy.release * self._on
         # Scores of the last windows, newest first, shape (windows, labels).
         self._recent = np.zeros((policy.smoothing_windows, len(self.labels)))
+        self._clear_windows = min(
+            max(1, round(_CLEAR_SECONDS / hop_seconds)), policy.smoothing_windows
+        )
         self._locator = Locator(lookback=policy.smoothing_windows)
         self._sounds: dict[int, _Sound] = {}
         self._ready_seconds = np.full(len(self.labels), -np.inf)
@@ -99,7 +103,7 @@ class Detector:
         self._recent[0] = self._effective_scores(window)
         smoothed = self._recent.mean(axis=0)
         reached = np.count_nonzero(self._recent >= self._on, axis=0)
-        begins = (smoothed >= self._on) & (reached >= min(_MIN_WINDOWS, len(self._recent)))
+        begins = (smoothed >= self._on) & (reached >= self._clear_windows)
         begins[list(self._sounds)] = True
 
         events: list[Event] = []

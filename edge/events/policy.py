@@ -12,7 +12,8 @@ class Policy:
     """The rules that decide what counts as an event.
 
     Each label's score is averaged over the last windows. An event starts once the smoothed score
-    and at least two of the averaged scores reach the label's threshold; it ends once the smoothed
+    and those of two seconds (two windows, if they start a second apart) reach the label's
+    threshold; it ends once the smoothed
     score falls below `release` times the threshold. Labels are independent: their events may
     overlap.
 

@@ -112,7 +112,7 @@ def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:
         return None
     parser = argparse.ArgumentParser()
     add_settings(parser)
-    policy = make_policy(read_settings(parser.parse_args(["--mic"])).decisions)
+    policy = make_policy(read_settings(parser.parse_args(["--mic"])).decisions, hop_seconds)
     with (Path(directory) / "meta" / "esc50.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["esc10"] == "True"]
 

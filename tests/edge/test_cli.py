@@ -29,7 +29,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="POSIX pipes, signals and 
 
 ROOT = Path(__file__).parents[2]
 # At this threshold the tiny model detects events in any sound.
-EAGER = ("--threshold", 0.05, "--refractory", 0)
+EAGER = ("--threshold", 0.05, "--refractory", 0, "--smoothing", 0)
 LINE = re.compile(r" *\d+\.\d\d - +\d+\.\d\d s(  \S.* \d\.\d\d){2}")
 
 
@@ -151,7 +151,8 @@ def test_configuration_file_and_flags_give_the_same_results(run, bundle, recordi
     config = tmp_path / "edge.toml"
     config.write_text(
         f"[source]\nfile = '{recording.name}'\n[model]\nmodel = '{bundle}'\nhop = 0.25\n"
-        "[decisions]\nthreshold = 0.05\nrefractory = 0\n[outputs]\njson = true\ntop = 1\n"
+        "[decisions]\nthreshold = 0.05\nrefractory = 0\nsmoothing = 0\n"
+        "[outputs]\njson = true\ntop = 1\n"
     )
     from_file = run("--config", config)
     from_flags = run(
@@ -181,6 +182,10 @@ def test_a_truncated_recording_is_classified_to_its_end(run, bundle, recording):
         (["--file", "missing.wav", "--model", "missing.tflite"], "No model at missing.tflite."),
         (["--file", "{bundle}", "--model", __file__], "is not a complete semanticac bundle"),
         (["--file", "{empty}", "--model", "{bundle}"], "There was no sound: file "),
+        (
+            ["--file", "{empty}", "--model", "{bundle}", "--hop", "2"],
+            "--hop must be at most 1, the",
+        ),
     ],
 )
 def test_errors_are_one_line_and_status_1(run, bundle, tmp_path, arguments, message):

@@ -99,6 +99,18 @@ def test_a_refused_stream_fails_soon(check):
     assert time.monotonic() - started < 10  # and not after all of its patience
 
 
+@pytest.mark.parametrize(
+    ("gain", "hint"), [(1.0, ""), (1e-4, "; quiet: if there was sound"), (0.0, "; is it muted?")]
+)
+def test_the_level_is_judged(check, tmp_path, make_sound, gain, hint):
+    path = tmp_path / "level.wav"
+    soundfile.write(path, gain * make_sound(64_000), 32_000, subtype="FLOAT")
+    ok, text = check("--file", path)["source"]
+    assert ok
+    assert text.partition(" dBFS")[2].startswith(hint)
+    assert bool(hint) == (";" in text)
+
+
 def test_a_directory_of_clips_must_be_writable(check, recording, tmp_path):
     clips = tmp_path / "new" / "clips"
     ok, text = check("--file", recording, "--clips", clips, "--clips-quota-mb", 0.001)["clips"]

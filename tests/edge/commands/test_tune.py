@@ -75,7 +75,7 @@ def test_the_background_gives_no_more_events_than_allowed(
     tmp_path, log_mel_bundle, background, capsys, per_hour, expected_status
 ):
     out = tmp_path / "thresholds.toml"
-    options = ("--model", log_mel_bundle, "--hop", 0.5, "--refractory", 1, "--smoothing", 2)
+    options = ("--model", log_mel_bundle, "--hop", 0.5, "--refractory", 1, "--smoothing", 1)
     rate = ("--false-accepts-per-hour", per_hour)
     status = command("--background", *background, *rate, "--out", out, *options)
     printed = capsys.readouterr().out
@@ -99,12 +99,13 @@ def test_the_background_gives_no_more_events_than_allowed(
 @pytest.mark.slow
 def test_a_sweep_equals_one_detector_per_threshold(log_mel_bundle, background):
     classifier = StreamingClassifier(log_mel_bundle, hop_seconds=0.5)
-    policy = Policy(cosine_floor=0.5, report_unknown=True, min_seconds=1.0)
+    rules = {"cosine_floor": 0.5, "min_seconds": 1.0, "smoothing_windows": 2}
+    policy = Policy(report_unknown=True, **rules)
     sweep = Sweep(classifier, policy)
     swept = [sweep.push(chunk) for chunk in file_source(background[0], RATE_HZ)]
     swept.append(sweep.end())
     for step in range(0, len(THRESHOLDS), 8):
-        single = Policy(threshold=THRESHOLDS[step], cosine_floor=0.5, min_seconds=1.0)
+        single = Policy(threshold=THRESHOLDS[step], **rules)
         expected = events_of(background[0], classifier, single)
         assert [event for part in swept for event in part[step]] == expected
     assert any(part[0] for part in swept)

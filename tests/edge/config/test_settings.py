@@ -25,7 +25,7 @@ VALUES = {
     "decisions": {
         "threshold": 0.25,
         "thresholds": "/thresholds.toml",
-        "smoothing": 5,
+        "smoothing": 4.5,
         "release": 0.75,
         "min-seconds": 1.5,
         "max-seconds": 60,

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge.config.assembly import make_policy
+from edge.config.settings import DecisionSettings
 from edge.events.detector import Detector, Policy
 from edge.events.policy import is_unknown
 from edge.inference.streaming import Classification
@@ -60,6 +62,22 @@ def test_independent_scores_give_two_events_at_once_and_none_for_an_unknown_soun
     assert sorted(event.label for event in events) == ["dog", "rain"]
     assert len({event.start_seconds for event in events}) == 1
     assert ended(detect(windows([unknown] * 8))) == []
+
+
+@pytest.mark.parametrize("sound_seconds", [1.0, 2.5, 4.0, 12.0])
+@pytest.mark.parametrize("peak", [0.5, 0.75, 0.95])
+def test_the_same_sounds_are_found_with_any_hop(sound_seconds, peak):
+    """A window that holds the sound for some time has its full score."""
+
+    def found(hop_seconds):
+        ends = np.arange(WINDOW_SECONDS, 60.0, hop_seconds)
+        held = np.minimum(ends, 20.0 + sound_seconds) - np.maximum(ends - WINDOW_SECONDS, 20.0)
+        scores = peak * np.clip(held / 0.8, 0.0, 1.0)
+        policy = make_policy(DecisionSettings(), hop_seconds)
+        return len(ended(detect(windows(scores, hop_seconds), policy, hop_seconds)))
+
+    assert [found(hop) for hop in (0.25, 0.5, 1.0, 2.0)] == [found(1.0)] * 4
+    assert found(1.0) == (peak > 0.6)
 
 
 def test_a_dog_starts_an_event_and_silence_ends_it():

@@ -105,7 +105,7 @@ def test_every_command_reports_that_it_uses_the_packaged_model(model, recording,
     assert main(["check", "--file", str(recording)]) == 0
     lines = capsys.readouterr().out
     assert f"{model.bundle} (packaged): 5 labels" in lines
-    assert "threshold of their own: 5), smoothed over 4 windows" in lines
+    assert "threshold of their own: 5), smoothed over 4 s" in lines
 
     assert main(["install-service", "--mic"]) == 0
     printed = capsys.readouterr()
