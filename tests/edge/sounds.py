@@ -20,7 +20,7 @@ import soxr
 
 from edge import StreamingClassifier
 from edge.config.assembly import make_policy
-from edge.config.settings import add_settings, read_settings
+from edge.config.settings import DecisionSettings, add_settings, read_settings
 from edge.events.detector import Detector, Policy
 from edge.inference.interpreter import Interpreter
 from edge.inference.packaged import packaged_model
@@ -96,7 +96,8 @@ def known_sounds(
         for sound in _demo_sounds(label):
             yield sound if seconds is None else sound.repeated(seconds)
 
-    return _recognised(model, Policy(), hop_seconds, count, sounds)
+    policy = make_policy(DecisionSettings(), hop_seconds)
+    return _recognised(model, policy, hop_seconds, count, sounds)
 
 
 def shipped_sounds(hop_seconds: float, count: int) -> list[Sound] | None:
