@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from tests.edge.rig import Process
-from tests.edge.sounds import GATE_DBFS
+from tests.edge.sounds import GATE_DBFS, SMOOTHING_SECONDS
 
 HOP_SECONDS = 0.5
 # Largest drift between stream time and clock, between two moments in which sound flows.
 KEEPS_TIME_SECONDS = 0.3
 SOUND_SECONDS = 1.5
-DECIDE = ("--hop", HOP_SECONDS, "--gate-dbfs", GATE_DBFS, "--refractory", 0)
+DECIDE = (
+    *("--hop", HOP_SECONDS, "--smoothing", SMOOTHING_SECONDS),
+    *("--gate-dbfs", GATE_DBFS, "--refractory", 0),
+)
 TOPIC = "semanticac/hall"
 
 

@@ -36,6 +36,8 @@ STREAM_RATE_HZ = 44_100
 KNOWN_WITHIN_HOPS = 0.8
 _CLIPS = 3
 _ESC10_CLIPS = 12
+# Of the listeners that hear the known sounds: short, so that a gap nearby loses none of them.
+SMOOTHING_SECONDS = 1.5
 # Largest number of hops until the end of a sound is detected.
 _ENDING_HOPS = 10
 
@@ -74,7 +76,11 @@ class Sound:
 
 @cache
 def known_sounds(
-    model: Path, hop_seconds: float, count: int, seconds: float | None = None
+    model: Path,
+    hop_seconds: float,
+    count: int,
+    seconds: float | None = None,
+    smoothing_seconds: float = SMOOTHING_SECONDS,
 ) -> list[Sound]:
     """Return held-out sounds that the bundle recognises, each of a different label.
 
@@ -87,6 +93,7 @@ def known_sounds(
         hop_seconds: hop of the listener.
         count: number of sounds.
         seconds: length of the sounds; None for that of the clips.
+        smoothing_seconds: time of the listener's mean.
 
     Raises:
         LookupError: if the bundle recognises fewer.
@@ -96,7 +103,7 @@ def known_sounds(
         for sound in _demo_sounds(label):
             yield sound if seconds is None else sound.repeated(seconds)
 
-    policy = make_policy(DecisionSettings(), hop_seconds)
+    policy = make_policy(DecisionSettings(smoothing=smoothing_seconds), hop_seconds)
     return _recognised(model, policy, hop_seconds, count, sounds)
 
 

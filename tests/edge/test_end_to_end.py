@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge.config.settings import DecisionSettings
 from tests.edge import chromium, mosquitto
 from tests.edge.rig import Process
 from tests.edge.room import Room, require_sound_server
@@ -61,7 +62,8 @@ def heard(tmp_path_factory):
     sounds, model = shipped_sounds(HOP_SECONDS, NUM_SOUNDS), None
     if sounds is None:
         model = bundle()
-        sounds = known_sounds(model, HOP_SECONDS, NUM_SOUNDS)
+        smoothing = DecisionSettings.smoothing
+        sounds = known_sounds(model, HOP_SECONDS, NUM_SOUNDS, smoothing_seconds=smoothing)
     recording, clips = directory / "recording.wav", directory / "clips"
     starts = programme(sounds, PAUSE_SECONDS, recording)
     played, skipped = directory / "played.wav", PAUSE_SECONDS - EDGE_SECONDS

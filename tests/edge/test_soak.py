@@ -16,7 +16,13 @@ import pytest
 import soxr
 
 from tests.edge.rig import Process
-from tests.edge.sounds import GATE_DBFS, STREAM_RATE_HZ, bundle, known_sounds
+from tests.edge.sounds import (
+    GATE_DBFS,
+    SMOOTHING_SECONDS,
+    STREAM_RATE_HZ,
+    bundle,
+    known_sounds,
+)
 
 pytest.importorskip("paho.mqtt")
 pytest.importorskip("uvicorn")
@@ -66,6 +72,7 @@ def test_a_long_stream_keeps_memory_counts_and_time(model, sounds, tmp_path):
     minutes = round(HOURS * 60)
     with Process(
         *("--stdin", "--rate", RATE_HZ, "--hop", HOP_SECONDS, "--gate-dbfs", GATE_DBFS),
+        *("--smoothing", SMOOTHING_SECONDS),
         *("--clips", tmp_path, "--clips-quota-mb", 2, "--serve", 0),
         # No broker answers: messages wait in the queue, up to its limit.
         *("--mqtt", "mqtt://127.0.0.1:1", "--mqtt-topic", "semanticac/soak"),
