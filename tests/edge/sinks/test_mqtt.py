@@ -40,6 +40,9 @@ from tests.edge.mosquitto import (
 
 pytest.importorskip("paho.mqtt.client")
 
+# paho leaves the socket of a refused connection to the garbage collector, whenever that runs.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+
 ROOT = Path(__file__).parents[3]
 LABELS = ("rain", "Dog (bark)", "Glocke ♪")
 TOPIC = "semanticac/test"
@@ -389,7 +392,6 @@ def test_a_wrong_password_is_reported_once_and_retried(broker, messages):
 
 
 # Paho leaves a socket with a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_an_untrusted_certificate_is_reported_once_and_retried(broker, tmp_path, messages):
     (tmp_path / "stranger").mkdir()
     stranger = Authority(tmp_path / "stranger", "Stranger")
