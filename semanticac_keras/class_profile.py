@@ -118,7 +118,7 @@ class NameMixture(ClassProfile):
     Args:
         encoder: text encoder of size C, which is frozen.
         class_names: the K names.
-        temperature: the lower, the fewer names have a share.
+        **kwargs: see `ClassProfile`.
 
     Call arguments:
         token_ids: int32 (B, L), as for the encoder.
@@ -128,14 +128,8 @@ class NameMixture(ClassProfile):
         float32 (B, C + 1).
     """
 
-    def __init__(
-        self,
-        encoder: keras.Model,
-        class_names: Sequence[str],
-        temperature: float = TEMPERATURE,
-        **kwargs,
-    ):
-        super().__init__(encoder, class_names, temperature, **kwargs)
+    def __init__(self, encoder: keras.Model, class_names: Sequence[str], **kwargs):
+        super().__init__(encoder, class_names, **kwargs)
         self.output_dim = encoder.output_dim + 1
 
     def call(self, token_ids, normalize=False):

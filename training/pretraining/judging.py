@@ -101,20 +101,15 @@ class Comparison:
 
 
 def compare(
-    student: Student,
-    targets: Targets,
-    crops: Sequence[tuple[int, int]],
-    front_end: FrontEnd,
-    which: int = 0,
+    student: Student, targets: Targets, crops: Sequence[tuple[int, int]], front_end: FrontEnd
 ) -> Comparison:
-    """Let a student answer what a teacher answered.
+    """Let a student answer what its first teacher answered.
 
     Args:
         student: the student.
         targets: log-mels and the teacher's targets.
         crops: recording and first window of each crop.
         front_end: front end of the student.
-        which: number of the teacher.
     """
     mine, theirs, cosines = [], [], []
     for start in range(0, len(crops), _AT_ONCE):
@@ -126,7 +121,7 @@ def compare(
         asked = [crop.answers[0] for crop in cut]
         heard = np.stack([answer.heard for answer in asked])
         embeddings = np.stack([answer.embeddings for answer in asked])
-        each = _cosine(np.asarray(answers[which][1]), embeddings)
+        each = _cosine(np.asarray(answers[0][1]), embeddings)
         mine.append(np.asarray(logits))
         theirs.append(np.stack([answer.scores.max(axis=0) for answer in asked]))
         cosines.append((each * heard).sum(axis=1) / heard.sum(axis=1))
