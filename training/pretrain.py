@@ -104,7 +104,7 @@ def _teachers(
 
     Raises:
         CheckpointError: if a teacher is not available.
-        ValueError: if the teachers have different classes, or a CLAP is not told them.
+        ValueError: if the teachers have different classes, or there is no list of names for a CLAP.
     """
     names: tuple[str, ...] | None = None
     taggers: list[Tagger] = []

@@ -132,8 +132,8 @@ class MqttSink(Sink):
     def audio(self, chunk: FloatArray) -> None:
         """Publish whether the source works, and whether it seems muted."""
         if self._health is not None:
-            for level, on in (("source", self._health.source_up), ("muted", self._health.muted)):
-                self._publisher.keep(f"{self.topic}/{level}", "ON" if on else "OFF")
+            for name, on in (("source", self._health.source_up), ("muted", self._health.muted)):
+                self._publisher.keep(f"{self.topic}/{name}", "ON" if on else "OFF")
 
     def window(self, window: Classification) -> None:
         """Publish level and best labels every `update_seconds`."""
